@@ -1,5 +1,5 @@
 /*
- * addon_link.c - makes link.c and uplink.c available to JavaScript (src/native/addon.ts).
+ * addon_link.c - makes link.c available to JavaScript (src/native/addon.ts).
  *
  * The link's thread hands each message to the JavaScript thread through a threadsafe function. A
  * struct addon_link lives until both its holders have released it: the JavaScript object and the
@@ -8,7 +8,6 @@
  * first. Messages that have not been delivered by then are dropped, and their descriptors closed.
  */
 #include <errno.h>
-#include <net/if.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,8 +16,6 @@
 
 #include "addon.h"
 #include "link.h"
-#include "netlink.h"
-#include "uplink.h"
 
 struct addon_link {
   struct helper_link *link; /* NULL: closed */
@@ -123,6 +120,10 @@ static struct helper_link *open_listener(struct addon_link *holder, void *path, 
   return helper_link_listen(path, link_message_received, holder, error);
 }
 
+static struct helper_link *open_connection(struct addon_link *holder, void *path, int *error) {
+  return helper_link_connect(path, link_message_received, holder, error);
+}
+
 static struct helper_link *open_pair(struct addon_link *holder, void *other, int *error) {
   return helper_link_pair(other, link_message_received, holder, error);
 }
@@ -159,7 +160,8 @@ static napi_value link_create(napi_env env, napi_value on_message, link_opener o
   return addon_throw_errno(env, "link", error);
 }
 
-static napi_value link_listen_js(napi_env env, napi_callback_info info) {
+/* A link at a path: (path, onMessage). */
+static napi_value link_at_path(napi_env env, napi_callback_info info, link_opener opener) {
   char path[sizeof((struct sockaddr_un *)0)->sun_path];
   size_t argc = 2, length;
   napi_valuetype type;
@@ -168,13 +170,21 @@ static napi_value link_listen_js(napi_env env, napi_callback_info info) {
   if (napi_get_cb_info(env, info, &argc, argv, NULL, NULL) != napi_ok || argc < 2 ||
       napi_typeof(env, argv[1], &type) != napi_ok || type != napi_function ||
       napi_get_value_string_utf8(env, argv[0], NULL, 0, &length) != napi_ok) {
-    napi_throw_type_error(env, NULL, "linkListen(path, onMessage)");
+    napi_throw_type_error(env, NULL, "linkListen and linkConnect: (path, onMessage)");
     return NULL;
   }
-  if (length >= sizeof path) return addon_throw_errno(env, "linkListen", ENAMETOOLONG);
+  if (length >= sizeof path) return addon_throw_errno(env, "link", ENAMETOOLONG);
   if (napi_get_value_string_utf8(env, argv[0], path, sizeof path, &length) != napi_ok)
-    return addon_throw_errno(env, "linkListen", EINVAL);
-  return link_create(env, argv[1], open_listener, path);
+    return addon_throw_errno(env, "link", EINVAL);
+  return link_create(env, argv[1], opener, path);
+}
+
+static napi_value link_listen_js(napi_env env, napi_callback_info info) {
+  return link_at_path(env, info, open_listener);
+}
+
+static napi_value link_connect_js(napi_env env, napi_callback_info info) {
+  return link_at_path(env, info, open_connection);
 }
 
 static napi_value link_pair_js(napi_env env, napi_callback_info info) {
@@ -248,34 +258,13 @@ static napi_value link_close_js(napi_env env, napi_callback_info info) {
   return NULL;
 }
 
-static napi_value uplink_for_js(napi_env env, napi_callback_info info) {
-  char exclude[IF_NAMESIZE], name[IF_NAMESIZE];
-  napi_typedarray_type type;
-  napi_value argv[2], result;
-  size_t argc = 2, length, exclude_length;
-  void *address;
-
-  if (napi_get_cb_info(env, info, &argc, argv, NULL, NULL) != napi_ok || argc < 2 ||
-      napi_get_typedarray_info(env, argv[0], &type, &length, &address, NULL, NULL) != napi_ok ||
-      type != napi_uint8_array || (length != 4 && length != 16) ||
-      napi_get_value_string_utf8(env, argv[1], exclude, sizeof exclude, &exclude_length) !=
-          napi_ok) {
-    napi_throw_type_error(env, NULL, "uplinkFor(4 or 16 octets, device)");
-    return NULL;
-  }
-  const int error = -uplink_for(length == 4 ? 4 : 6, address, if_nametoindex(exclude), name);
-  if (error == ENETUNREACH) return napi_get_null(env, &result) == napi_ok ? result : NULL;
-  if (error != 0) return addon_throw_errno(env, "uplinkFor", error);
-  return napi_create_string_utf8(env, name, NAPI_AUTO_LENGTH, &result) == napi_ok ? result : NULL;
-}
-
 napi_status addon_link_register(napi_env env, napi_value exports) {
   static const struct {
     const char *name;
     napi_callback callback;
-  } functions[] = {{"linkListen", link_listen_js}, {"linkPair", link_pair_js},
-                   {"linkSend", link_send_js},     {"linkShutdown", link_shutdown_js},
-                   {"linkClose", link_close_js},   {"uplinkFor", uplink_for_js}};
+  } functions[] = {{"linkListen", link_listen_js}, {"linkConnect", link_connect_js},
+                   {"linkPair", link_pair_js},     {"linkSend", link_send_js},
+                   {"linkShutdown", link_shutdown_js}, {"linkClose", link_close_js}};
   for (size_t i = 0; i < sizeof functions / sizeof functions[0]; i++) {
     napi_status status = addon_function(env, exports, functions[i].name, functions[i].callback);
     if (status != napi_ok) return status;

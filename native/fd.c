@@ -1,7 +1,9 @@
 #include "fd.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 /*
@@ -82,4 +84,13 @@ ssize_t fd_receive(int socket, void *buffer, size_t capacity, int *fd) {
 int fd_peer(int socket, struct ucred *peer) {
   socklen_t size = sizeof *peer;
   return getsockopt(socket, SOL_SOCKET, SO_PEERCRED, peer, &size) < 0 ? -errno : 0;
+}
+
+void fd_close_from(int first) {
+#ifdef SYS_close_range
+  if (syscall(SYS_close_range, (unsigned)first, UINT_MAX, 0) == 0) return;
+#endif
+  /* Before Linux 5.9 */
+  const long limit = sysconf(_SC_OPEN_MAX);
+  for (int fd = first; fd < limit; fd++) close(fd);
 }

@@ -25,4 +25,7 @@ ssize_t fd_receive(int socket, void *buffer, size_t capacity, int *fd);
  */
 int fd_peer(int socket, struct ucred *peer);
 
+/* Closes this descriptor and all above it. */
+void fd_close_from(int first);
+
 #endif

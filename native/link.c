@@ -1,6 +1,7 @@
 #include "link.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -156,6 +157,37 @@ struct helper_link *helper_link_listen(const char *path, helper_link_callback ca
   struct helper_link *link = link_new(callback, context, error);
   if (link == NULL) return NULL;
   *error = link_open_listener(link, path);
+  if (*error == 0) *error = thread_start(link);
+  if (*error == 0) return link;
+  link_free(link);
+  return NULL;
+}
+
+static int link_open_connection(struct helper_link *link, const char *path) {
+  const int size = LINK_SEND_BUFFER;
+  struct sockaddr_un address = {.sun_family = AF_UNIX};
+  struct ucred credentials;
+
+  if (strlen(path) >= sizeof address.sun_path) return ENAMETOOLONG;
+  strcpy(address.sun_path, path);
+  /* It doesn't wait in connect(2) for one who doesn't accept. */
+  link->peer = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  if (link->peer < 0) return errno;
+  if (connect(link->peer, (struct sockaddr *)&address, sizeof address) < 0) return errno;
+  const int result = fd_peer(link->peer, &credentials);
+  if (result < 0) return -result;
+  if (credentials.uid != 0) return EPERM;
+  const int flags = fcntl(link->peer, F_GETFL);
+  if (flags < 0 || fcntl(link->peer, F_SETFL, flags & ~O_NONBLOCK) < 0) return errno;
+  (void)setsockopt(link->peer, SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
+  return 0;
+}
+
+struct helper_link *helper_link_connect(const char *path, helper_link_callback callback,
+                                        void *context, int *error) {
+  struct helper_link *link = link_new(callback, context, error);
+  if (link == NULL) return NULL;
+  *error = link_open_connection(link, path);
   if (*error == 0) *error = thread_start(link);
   if (*error == 0) return link;
   link_free(link);

@@ -4,7 +4,8 @@
  *
  * A separate thread waits on a listening SOCK_SEQPACKET socket for one peer that runs as root,
  * closes all other connections, and then reads messages until the other side closes. States:
- * listening -> connected -> ended. With a socket pair it starts as connected.
+ * listening -> connected -> ended. With a socket pair, or where root listens already, it starts as
+ * connected.
  */
 #ifndef TUNNEL_LINK_H
 #define TUNNEL_LINK_H
@@ -31,6 +32,13 @@ typedef void (*helper_link_callback)(void *context, const uint8_t *message, size
  */
 struct helper_link *helper_link_listen(const char *path, helper_link_callback callback,
                                        void *context, int *error);
+
+/*
+ * Connects to `path`, where root listens. Returns NULL and sets `*error` if it can't: EPERM if it
+ * is somebody else who listens there, EAGAIN if too many wait.
+ */
+struct helper_link *helper_link_connect(const char *path, helper_link_callback callback,
+                                        void *context, int *error);
 
 /*
  * Makes a link with one end of a new socket pair. `*other` is the other end (close-on-exec), for a

@@ -1,38 +1,26 @@
 #include "netlink.h"
 
 #include <errno.h>
-#include <linux/if_addr.h>
-#include <linux/if_link.h>
-#include <linux/rtnetlink.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
+
+#include "netlink_message.h"
 
 #ifndef SOL_NETLINK
 #define SOL_NETLINK 270
 #endif
 
-#define REQUEST_CAPACITY 512u
 /* How often a dump that changes interrupt is tried before its result is used as it is. */
 #define DUMP_ATTEMPTS 8
-#define RTMGRP_IPV6_RULE (1u << (RTNLGRP_IPV6_RULE - 1))
-/* For notifications: takes a few thousand changes at once. */
-#define WATCH_BUFFER (1024 * 1024)
 
-/* A request under construction: netlink header, the type's own header, attributes. */
-struct request {
-  _Alignas(struct nlmsghdr) uint8_t data[REQUEST_CAPACITY];
-};
-
-typedef void (*message_function)(void *context, const struct nlmsghdr *message);
-
-static int family_of(const struct netlink_prefix *prefix) {
+int netlink_family(const struct netlink_prefix *prefix) {
   return prefix->family == 4 ? AF_INET : AF_INET6;
 }
 
-static size_t address_size(int family) { return family == AF_INET ? 4 : 16; }
+size_t netlink_address_size(int family) { return family == AF_INET ? 4 : 16; }
 
-static int open_socket(struct netlink *netlink, int flags) {
+int netlink_open_socket(struct netlink *netlink, int flags) {
   memset(netlink, 0, sizeof *netlink);
   netlink->fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | flags, NETLINK_ROUTE);
   return netlink->fd < 0 ? -errno : 0;
@@ -41,7 +29,7 @@ static int open_socket(struct netlink *netlink, int flags) {
 int netlink_open(struct netlink *netlink) {
   const int on = 1;
 
-  int result = open_socket(netlink, 0);
+  int result = netlink_open_socket(netlink, 0);
   if (result < 0) return result;
   /*
    * Optional features of newer kernels: messages with errors, answers without a copy of the
@@ -58,8 +46,8 @@ void netlink_close(struct netlink *netlink) {
   netlink->fd = -1;
 }
 
-static struct nlmsghdr *request_begin(struct request *request, uint16_t type, uint16_t flags,
-                                      const void *body, size_t size) {
+struct nlmsghdr *netlink_request_begin(struct netlink_request *request, uint16_t type,
+                                       uint16_t flags, const void *body, size_t size) {
   struct nlmsghdr *header = (struct nlmsghdr *)request->data;
 
   memset(request, 0, sizeof *request);
@@ -74,7 +62,7 @@ static struct nlmsghdr *request_begin(struct request *request, uint16_t type, ui
  * Appends an attribute. `value` may be NULL if it contains the attributes that are appended next
  * (see attribute_end).
  */
-static struct rtattr *attribute(struct nlmsghdr *header, uint16_t type, const void *value,
+struct rtattr *netlink_attribute(struct nlmsghdr *header, uint16_t type, const void *value,
                                 size_t size) {
   struct rtattr *item = (struct rtattr *)((uint8_t *)header + NLMSG_ALIGN(header->nlmsg_len));
 
@@ -85,12 +73,12 @@ static struct rtattr *attribute(struct nlmsghdr *header, uint16_t type, const vo
   return item;
 }
 
-static void attribute_end(struct nlmsghdr *header, struct rtattr *item) {
+void netlink_attribute_end(struct nlmsghdr *header, struct rtattr *item) {
   item->rta_len = (uint16_t)((uint8_t *)header + header->nlmsg_len - (uint8_t *)item);
 }
 
 /* Puts attributes into `table` by type; it has `types` entries. */
-static void attributes_parse(const struct rtattr **table, size_t types, const struct rtattr *item,
+void netlink_attributes_parse(const struct rtattr **table, size_t types, const struct rtattr *item,
                              size_t size) {
   int left = (int)size;
 
@@ -101,11 +89,20 @@ static void attributes_parse(const struct rtattr **table, size_t types, const st
   }
 }
 
-static uint32_t attribute_u32(const struct rtattr *item, uint32_t absent) {
+uint32_t netlink_attribute_u32(const struct rtattr *item, uint32_t absent) {
   uint32_t value = absent;
   if (item != NULL && RTA_PAYLOAD(item) >= sizeof value)
     memcpy(&value, RTA_DATA(item), sizeof value);
   return value;
+}
+
+bool netlink_attribute_text(const struct rtattr *item, char *text, size_t size) {
+  if (item == NULL) return false;
+  const size_t length = strnlen(RTA_DATA(item), RTA_PAYLOAD(item));
+  if (length >= size) return false;
+  memcpy(text, RTA_DATA(item), length);
+  text[length] = '\0';
+  return true;
 }
 
 /*
@@ -118,7 +115,7 @@ static void reason_read(struct netlink *netlink, const struct nlmsghdr *message,
 
   skip = NLMSG_ALIGN(skip);
   if ((message->nlmsg_flags & NLM_F_ACK_TLVS) == 0 || payload < skip) return;
-  attributes_parse(table, NLMSGERR_ATTR_MSG + 1,
+  netlink_attributes_parse(table, NLMSGERR_ATTR_MSG + 1,
                    (const struct rtattr *)((const uint8_t *)NLMSG_DATA(message) + skip),
                    payload - skip);
   const struct rtattr *text = table[NLMSGERR_ATTR_MSG];
@@ -149,7 +146,7 @@ static int outcome(struct netlink *netlink, const struct nlmsghdr *message) {
 }
 
 /* Reads one datagram from the kernel into the buffer. Returns its length or a negative errno. */
-static ssize_t receive(struct netlink *netlink) {
+ssize_t netlink_receive(struct netlink *netlink) {
   for (;;) {
     struct sockaddr_nl sender = {0};
     struct iovec part = {.iov_base = netlink->buffer, .iov_len = sizeof netlink->buffer};
@@ -168,8 +165,8 @@ static ssize_t receive(struct netlink *netlink) {
  * Sends a request and passes every answer to `each` until the acknowledgement or the dump's end.
  * -EINTR: changes interrupted the dump.
  */
-static int converse(struct netlink *netlink, struct nlmsghdr *request, message_function each,
-                    void *context) {
+int netlink_converse(struct netlink *netlink, struct nlmsghdr *request,
+                     netlink_message_function each, void *context) {
   struct sockaddr_nl kernel = {.nl_family = AF_NETLINK};
   bool torn = false;
 
@@ -180,7 +177,7 @@ static int converse(struct netlink *netlink, struct nlmsghdr *request, message_f
     if (errno != EINTR) return -errno;
 
   for (;;) {
-    ssize_t length = receive(netlink);
+    ssize_t length = netlink_receive(netlink);
     if (length < 0) return (int)length;
     uint32_t left = (uint32_t)length;
     for (struct nlmsghdr *message = (struct nlmsghdr *)netlink->buffer; NLMSG_OK(message, left);
@@ -196,299 +193,26 @@ static int converse(struct netlink *netlink, struct nlmsghdr *request, message_f
   }
 }
 
-static int change(struct netlink *netlink, struct nlmsghdr *request) {
+int netlink_change(struct netlink *netlink, struct nlmsghdr *request) {
   request->nlmsg_flags |= NLM_F_ACK;
-  return converse(netlink, request, NULL, NULL);
+  return netlink_converse(netlink, request, NULL, NULL);
 }
 
-static int dump(struct netlink *netlink, struct nlmsghdr *request, message_function each,
-                void *context) {
+int netlink_dump(struct netlink *netlink, struct nlmsghdr *request, netlink_message_function each,
+                 void *context) {
   int result = -EINTR;
   request->nlmsg_flags |= NLM_F_DUMP;
   for (int attempt = 0; result == -EINTR && attempt < DUMP_ATTEMPTS; attempt++)
-    result = converse(netlink, request, each, context);
+    result = netlink_converse(netlink, request, each, context);
   return result == -EINTR ? 0 : result;
 }
-
-int netlink_link_up(struct netlink *netlink, uint32_t ifindex, uint32_t mtu, uint32_t queue) {
-  const uint8_t mode = IN6_ADDR_GEN_MODE_NONE;
-  struct ifinfomsg body = {.ifi_index = (int)ifindex};
-  struct request request;
-
-  /* This must come before the device is up, or the kernel gives it a link-local address at once. */
-  struct nlmsghdr *header = request_begin(&request, RTM_NEWLINK, 0, &body, sizeof body);
-  struct rtattr *families = attribute(header, IFLA_AF_SPEC | NLA_F_NESTED, NULL, 0);
-  struct rtattr *inet6 = attribute(header, AF_INET6 | NLA_F_NESTED, NULL, 0);
-  attribute(header, IFLA_INET6_ADDR_GEN_MODE, &mode, sizeof mode);
-  attribute_end(header, inet6);
-  attribute_end(header, families);
-  int result = change(netlink, header);
-  /* A kernel without IPv6 gives it no such address anyway. */
-  if (result < 0 && result != -EAFNOSUPPORT) return result;
-
-  body.ifi_flags = IFF_UP;
-  body.ifi_change = IFF_UP;
-  header = request_begin(&request, RTM_NEWLINK, 0, &body, sizeof body);
-  attribute(header, IFLA_MTU, &mtu, sizeof mtu);
-  if (queue != 0) attribute(header, IFLA_TXQLEN, &queue, sizeof queue);
-  return change(netlink, header);
-}
-
-static void link_read(void *context, const struct nlmsghdr *message) {
-  struct netlink_link *link = context;
-  const struct ifinfomsg *body = NLMSG_DATA(message);
-  const struct rtattr *table[IFLA_IFNAME + 1];
-
-  if (message->nlmsg_type != RTM_NEWLINK || message->nlmsg_len < NLMSG_LENGTH(sizeof *body)) return;
-  link->up = (body->ifi_flags & IFF_UP) != 0;
-  attributes_parse(table, IFLA_IFNAME + 1, IFLA_RTA(body), IFLA_PAYLOAD(message));
-  const struct rtattr *name = table[IFLA_IFNAME];
-  if (name == NULL) return;
-  size_t length = strnlen(RTA_DATA(name), RTA_PAYLOAD(name));
-  if (length >= sizeof link->name) return;
-  memcpy(link->name, RTA_DATA(name), length);
-  link->name[length] = '\0';
-}
-
-int netlink_link_get(struct netlink *netlink, uint32_t ifindex, struct netlink_link *link) {
-  const struct ifinfomsg body = {.ifi_index = (int)ifindex};
-  struct request request;
-
-  *link = (struct netlink_link){.up = false};
-  return converse(netlink, request_begin(&request, RTM_GETLINK, NLM_F_ACK, &body, sizeof body),
-                  link_read, link);
-}
-
-int netlink_link_delete(struct netlink *netlink, uint32_t ifindex, const char *name) {
-  const struct ifinfomsg body = {.ifi_index = (int)ifindex};
-  struct netlink_link link;
-  struct request request;
-
-  int result = netlink_link_get(netlink, ifindex, &link);
-  if (result < 0) return result;
-  if (strcmp(link.name, name) != 0) return -ENODEV;
-  return change(netlink, request_begin(&request, RTM_DELLINK, 0, &body, sizeof body));
-}
-
-int netlink_address_add(struct netlink *netlink, uint32_t ifindex,
-                        const struct netlink_prefix *prefix) {
-  const int family = family_of(prefix);
-  /*
-   * Duplicate address detection has nobody to ask on a point-to-point device of our own and would
-   * delay the address.
-   */
-  const uint32_t flags = IFA_F_NOPREFIXROUTE | (family == AF_INET6 ? IFA_F_NODAD : 0u);
-  const struct ifaddrmsg body = {.ifa_family = (uint8_t)family,
-                                 .ifa_prefixlen = prefix->length,
-                                 .ifa_scope = RT_SCOPE_UNIVERSE,
-                                 .ifa_index = ifindex};
-  struct request request;
-
-  struct nlmsghdr *header =
-      request_begin(&request, RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, &body, sizeof body);
-  attribute(header, IFA_LOCAL, prefix->address, address_size(family));
-  attribute(header, IFA_ADDRESS, prefix->address, address_size(family));
-  attribute(header, IFA_FLAGS, &flags, sizeof flags);
-  return change(netlink, header);
-}
-
-static int route_change(struct netlink *netlink, uint16_t type, uint16_t flags, uint32_t ifindex,
-                        const struct netlink_prefix *prefix) {
-  const int family = family_of(prefix);
-  const uint32_t best = 1;
-  const struct rtmsg body = {.rtm_family = (uint8_t)family,
-                             .rtm_dst_len = prefix->length,
-                             .rtm_table = RT_TABLE_MAIN,
-                             .rtm_protocol = NETLINK_ROUTE_PROTOCOL,
-                             .rtm_scope = RT_SCOPE_LINK,
-                             .rtm_type = RTN_UNICAST};
-  struct request request;
-
-  struct nlmsghdr *header = request_begin(&request, type, flags, &body, sizeof body);
-  attribute(header, RTA_DST, prefix->address, address_size(family));
-  attribute(header, RTA_OIF, &ifindex, sizeof ifindex);
-  if (prefix->preferred && family == AF_INET6) attribute(header, RTA_PRIORITY, &best, sizeof best);
-  return change(netlink, header);
-}
-
-int netlink_route_add(struct netlink *netlink, uint32_t ifindex,
-                      const struct netlink_prefix *prefix) {
-  /* Without NLM_F_EXCL an IPv4 route is put before those of the same prefix and metric. */
-  const uint16_t flags = prefix->preferred && prefix->family == 4 ? 0 : NLM_F_EXCL;
-  return route_change(netlink, RTM_NEWROUTE, (uint16_t)(NLM_F_CREATE | flags), ifindex, prefix);
-}
-
-int netlink_route_delete(struct netlink *netlink, uint32_t ifindex,
-                         const struct netlink_prefix *prefix) {
-  return route_change(netlink, RTM_DELROUTE, 0, ifindex, prefix);
-}
-
-/* Fills `prefix` from an address attribute; without one the address is all zeros. */
-static bool prefix_read(struct netlink_prefix *prefix, int family, uint8_t length,
-                        const struct rtattr *address) {
-  const size_t size = address_size(family);
-
-  *prefix = (struct netlink_prefix){.family = family == AF_INET ? 4 : 6, .length = length};
-  if (length > size * 8) return false;
-  if (address == NULL) return true;
-  if (RTA_PAYLOAD(address) < size) return false;
-  memcpy(prefix->address, RTA_DATA(address), size);
-  return true;
-}
-
-struct address_dump {
-  int family;
-  netlink_address_function each;
-  void *context;
-};
-
-static void address_read(void *context, const struct nlmsghdr *message) {
-  const struct address_dump *request = context;
-  const struct ifaddrmsg *body = NLMSG_DATA(message);
-  const struct rtattr *table[IFA_LOCAL + 1];
-  struct netlink_prefix prefix;
-
-  if (message->nlmsg_type != RTM_NEWADDR || message->nlmsg_len < NLMSG_LENGTH(sizeof *body)) return;
-  /* A family that the kernel doesn't have makes it dump all others. */
-  if (body->ifa_family != request->family) return;
-  attributes_parse(table, IFA_LOCAL + 1, IFA_RTA(body), IFA_PAYLOAD(message));
-  const struct rtattr *network = table[IFA_ADDRESS] != NULL ? table[IFA_ADDRESS] : table[IFA_LOCAL];
-  const struct rtattr *own = table[IFA_LOCAL] != NULL ? table[IFA_LOCAL] : table[IFA_ADDRESS];
-  if (own == NULL) return;
-  if (prefix_read(&prefix, request->family, (uint8_t)(8 * address_size(request->family)), own))
-    request->each(request->context, body->ifa_index, &prefix);
-  if (prefix_read(&prefix, request->family, body->ifa_prefixlen, network))
-    request->each(request->context, body->ifa_index, &prefix);
-}
-
-int netlink_each_address(struct netlink *netlink, int family, netlink_address_function each,
-                         void *context) {
-  struct address_dump reader = {
-      .family = family == 4 ? AF_INET : AF_INET6, .each = each, .context = context};
-  const struct ifaddrmsg body = {.ifa_family = (uint8_t)reader.family};
-  struct request request;
-  return dump(netlink, request_begin(&request, RTM_GETADDR, 0, &body, sizeof body), address_read,
-              &reader);
-}
-
-/* Reads RTM_NEWROUTE or RTM_DELROUTE. False if it isn't a route in a table, or is malformed. */
-static bool route_parse(const struct nlmsghdr *message, struct netlink_route *route) {
-  const struct rtmsg *body = NLMSG_DATA(message);
-  const struct rtattr *table[RTA_TABLE + 1];
-
-  if (message->nlmsg_len < NLMSG_LENGTH(sizeof *body)) return false;
-  if (body->rtm_family != AF_INET && body->rtm_family != AF_INET6) return false;
-  if ((body->rtm_flags & RTM_F_CLONED) != 0) return false;
-  attributes_parse(table, RTA_TABLE + 1, RTM_RTA(body), RTM_PAYLOAD(message));
-  if (!prefix_read(&route->destination, body->rtm_family, body->rtm_dst_len, table[RTA_DST]))
-    return false;
-  route->table = attribute_u32(table[RTA_TABLE], body->rtm_table);
-  route->metric = attribute_u32(table[RTA_PRIORITY], 0);
-  route->ifindex = attribute_u32(table[RTA_OIF], 0);
-  route->protocol = body->rtm_protocol;
-  route->type = body->rtm_type;
-  route->tos = body->rtm_tos;
-  route->flags = (uint8_t)body->rtm_flags;
-  const struct rtattr *hops = table[RTA_MULTIPATH];
-  if (hops != NULL && RTA_PAYLOAD(hops) >= sizeof(struct rtnexthop)) {
-    const struct rtnexthop *first = RTA_DATA(hops);
-    route->ifindex = (uint32_t)first->rtnh_ifindex;
-  }
-  return true;
-}
-
-struct route_dump {
-  int family;
-  netlink_route_function each;
-  void *context;
-};
-
-static void route_read(void *context, const struct nlmsghdr *message) {
-  const struct route_dump *request = context;
-  struct netlink_route route;
-
-  if (message->nlmsg_type != RTM_NEWROUTE || !route_parse(message, &route)) return;
-  /* A family that the kernel doesn't have makes it dump all others. */
-  if (route.destination.family == request->family) request->each(request->context, &route);
-}
-
-int netlink_each_route(struct netlink *netlink, int family, uint8_t protocol,
-                       netlink_route_function each, void *context) {
-  struct route_dump reader = {.family = family, .each = each, .context = context};
-  /* Older kernels don't filter by protocol. */
-  const struct rtmsg body = {.rtm_family = family == 4 ? AF_INET : AF_INET6,
-                             .rtm_protocol = protocol};
-  struct request request;
-  return dump(netlink, request_begin(&request, RTM_GETROUTE, 0, &body, sizeof body), route_read,
-              &reader);
-}
-
-int netlink_watch_open(struct netlink *watch) {
-  const int size = WATCH_BUFFER;
-  struct sockaddr_nl groups = {.nl_family = AF_NETLINK,
-                               .nl_groups = RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR |
-                                            RTMGRP_IPV4_ROUTE | RTMGRP_IPV6_ROUTE |
-                                            RTMGRP_IPV4_RULE | RTMGRP_IPV6_RULE};
-
-  int result = open_socket(watch, SOCK_NONBLOCK);
-  if (result < 0) return result;
-  /*
-   * SO_RCVBUFFORCE needs CAP_NET_ADMIN; SO_RCVBUF is limited by net.core.rmem_max. An overrun is
-   * noticed anyway.
-   */
-  if (setsockopt(watch->fd, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof size) < 0)
-    (void)setsockopt(watch->fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof size);
-  return bind(watch->fd, (struct sockaddr *)&groups, sizeof groups) < 0 ? -errno : 0;
-}
-
-/* Reads a notification, if it is of a kind that netlink.h lists. */
-static bool notice_parse(const struct nlmsghdr *message, struct netlink_notice *notice) {
-  switch (message->nlmsg_type) {
-    case RTM_NEWLINK:
-    case RTM_DELLINK: {
-      const struct ifinfomsg *body = NLMSG_DATA(message);
-      if (message->nlmsg_len < NLMSG_LENGTH(sizeof *body)) return false;
-      *notice = (struct netlink_notice){.kind = NETLINK_LINK_CHANGED,
-                                        .ifindex = (uint32_t)body->ifi_index};
-      return true;
-    }
-    case RTM_DELADDR: {
-      const struct ifaddrmsg *body = NLMSG_DATA(message);
-      if (message->nlmsg_len < NLMSG_LENGTH(sizeof *body)) return false;
-      *notice = (struct netlink_notice){.kind = NETLINK_ADDRESS_GONE, .ifindex = body->ifa_index};
-      return true;
-    }
-    case RTM_NEWROUTE:
-    case RTM_DELROUTE:
-      notice->kind = message->nlmsg_type == RTM_NEWROUTE ? NETLINK_ROUTE_NEW : NETLINK_ROUTE_GONE;
-      if (!route_parse(message, &notice->route)) return false;
-      notice->ifindex = notice->route.ifindex;
-      return true;
-    case RTM_NEWRULE:
-    case RTM_DELRULE:
-      *notice = (struct netlink_notice){.kind = NETLINK_RULE_CHANGED};
-      return true;
-    default:
-      return false;
-  }
-}
-
-int netlink_watch_read(struct netlink *watch, netlink_notice_function each, void *context) {
-  struct netlink_notice notice;
-
-  ssize_t length = receive(watch);
-  if (length == -EAGAIN) return 0;
-  if (length < 0) return (int)length;
-  uint32_t left = (uint32_t)length;
-  for (struct nlmsghdr *message = (struct nlmsghdr *)watch->buffer; NLMSG_OK(message, left);
-       message = NLMSG_NEXT(message, left))
-    if (notice_parse(message, &notice)) each(context, &notice);
-  return 1;
-}
-
 bool netlink_prefix_equal(const struct netlink_prefix *a, const struct netlink_prefix *b) {
   return a->family == b->family && a->length == b->length &&
          memcmp(a->address, b->address, sizeof a->address) == 0;
+}
+
+bool netlink_prefix_contains(const struct netlink_prefix *a, const struct netlink_prefix *b) {
+  return a->length <= b->length && netlink_prefix_overlap(a, b);
 }
 
 bool netlink_prefix_overlap(const struct netlink_prefix *a, const struct netlink_prefix *b) {
@@ -497,4 +221,14 @@ bool netlink_prefix_overlap(const struct netlink_prefix *a, const struct netlink
 
   if (a->family != b->family || memcmp(a->address, b->address, whole) != 0) return false;
   return rest == 0 || (uint8_t)(a->address[whole] ^ b->address[whole]) >> (8 - rest) == 0;
+}
+
+struct netlink_prefix netlink_prefix_shortened(const struct netlink_prefix *prefix,
+                                               unsigned length) {
+  struct netlink_prefix wider = *prefix;
+
+  wider.length = (uint8_t)length;
+  for (unsigned octet = length / 8; octet < sizeof wider.address; octet++)
+    wider.address[octet] &= octet == length / 8 ? (uint8_t)(0xff00u >> length % 8) : 0;
+  return wider;
 }

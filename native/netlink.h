@@ -23,6 +23,10 @@
 /* The kernel never fills more than this at once. */
 #define NETLINK_BUFFER 32768u
 
+/* Of a multipath route. More are left out. */
+#define NETLINK_MAX_GATEWAYS 8u
+#define NETLINK_ALIAS_SIZE 64u
+
 struct netlink_prefix {
   uint8_t family; /* 4 or 6 */
   uint8_t length;
@@ -46,11 +50,16 @@ struct netlink_route {
   uint8_t type;     /* RTN_* */
   uint8_t tos;
   uint8_t flags; /* RTNH_F_* */
+  uint8_t gateway_count;
+  struct netlink_prefix gateways[NETLINK_MAX_GATEWAYS]; /* host prefixes, one of each hop */
 };
 
 struct netlink_link {
-  bool up; /* as the administrator has set it (IFF_UP) */
+  uint32_t ifindex; /* 0: no such device */
+  bool up;          /* as the administrator has set it (IFF_UP) */
+  bool persistent;  /* a TUN device with TUNSETPERSIST (known since Linux 4.18) */
   char name[IF_NAMESIZE];
+  char alias[NETLINK_ALIAS_SIZE]; /* empty as well if it is longer */
 };
 
 int netlink_open(struct netlink *netlink);
@@ -66,8 +75,16 @@ int netlink_link_up(struct netlink *netlink, uint32_t ifindex, uint32_t mtu, uin
 /* -ENODEV: there is no such device. */
 int netlink_link_get(struct netlink *netlink, uint32_t ifindex, struct netlink_link *link);
 
-/* Deletes the device if it still has this name. -ENODEV: there is no such device. */
-int netlink_link_delete(struct netlink *netlink, uint32_t ifindex, const char *name);
+int netlink_link_find(struct netlink *netlink, const char *name, struct netlink_link *link);
+
+typedef void (*netlink_link_function)(void *context, const struct netlink_link *link);
+int netlink_each_link(struct netlink *netlink, netlink_link_function each, void *context);
+
+/* A text that everybody can read and only CAP_NET_ADMIN can set (`ip link set alias`). */
+int netlink_link_set_alias(struct netlink *netlink, uint32_t ifindex, const char *alias);
+
+/* -ENODEV: there is no such device. */
+int netlink_link_delete(struct netlink *netlink, uint32_t ifindex);
 
 /*
  * Gives the device the address `prefix->address`, without a route for the prefix
@@ -104,6 +121,7 @@ int netlink_each_route(struct netlink *netlink, int family, uint8_t protocol,
 struct netlink_notice {
   enum {
     NETLINK_LINK_CHANGED, /* any property of a device, or its end */
+    NETLINK_ADDRESS_NEW,  /* also if it has changed */
     NETLINK_ADDRESS_GONE,
     NETLINK_ROUTE_NEW, /* also if it replaces another, whose end is not reported */
     NETLINK_ROUTE_GONE,
@@ -128,7 +146,12 @@ typedef void (*netlink_notice_function)(void *context, const struct netlink_noti
 int netlink_watch_read(struct netlink *watch, netlink_notice_function each, void *context);
 
 bool netlink_prefix_equal(const struct netlink_prefix *a, const struct netlink_prefix *b);
-/* Whether one of the two contains the other. */
+/* The first `length` bits of a prefix that has at least as many. */
+struct netlink_prefix netlink_prefix_shortened(const struct netlink_prefix *prefix,
+                                               unsigned length);
+
+/* Whether all of `b` is in `a`; whether one of the two contains the other. */
+bool netlink_prefix_contains(const struct netlink_prefix *a, const struct netlink_prefix *b);
 bool netlink_prefix_overlap(const struct netlink_prefix *a, const struct netlink_prefix *b);
 
 #endif

@@ -24,6 +24,8 @@ struct netwatch {
 
 static void consider(void *context, const struct netlink_notice *notice) {
   struct netwatch *watch = context;
+  /* Its route is reported as well. Router advertisements renew addresses all the time. */
+  if (notice->kind == NETLINK_ADDRESS_NEW) return;
   if (notice->ifindex == 0 || notice->ifindex != watch->ignored_ifindex) watch->changed = true;
 }
 

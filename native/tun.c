@@ -28,6 +28,5 @@ int tun_create(int fd, char name[IF_NAMESIZE]) {
 
   memcpy(name, request.ifr_name, IF_NAMESIZE);
   name[IF_NAMESIZE - 1] = '\0';
-  unsigned ifindex = if_nametoindex(name);
-  return ifindex != 0 ? (int)ifindex : -errno;
+  return 0;
 }

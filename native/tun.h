@@ -25,8 +25,8 @@ int tun_open(void);
 /*
  * Makes a new device for `fd`, with virtio headers (struct virtio_net_hdr, 10 bytes) and checksum
  * and TCP segmentation offload, in the network namespace in which `fd` was opened. The device isn't
- * persistent: it vanishes with the last copy of the descriptor. Needs CAP_NET_ADMIN. Returns its
- * ifindex or a negative errno.
+ * persistent: it vanishes with the last copy of the descriptor. Needs CAP_NET_ADMIN. Returns 0 or a
+ * negative errno.
  */
 int tun_create(int fd, char name[IF_NAMESIZE]);
 

@@ -117,7 +117,7 @@ export const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     'system/resolver',
     'system/routing',
   ],
-  main: ['cli', 'config', 'native', 'session', 'system/resolver'],
+  main: ['cli', 'config', 'native', 'session'],
 };
 
 export interface Module {

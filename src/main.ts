@@ -217,9 +217,8 @@ async function printResult<C extends { readonly logLevel: Level }>(
 }
 
 async function clean(): Promise<void> {
-  const { recover } = await import('./system/resolver/recover.ts');
-  const observer = createLog('notice');
-  reportRecovery(recover(observer), print);
+  const { cleanMachine } = await import('./session/clean.ts');
+  reportRecovery(await cleanMachine(createLog('notice')), print);
 }
 
 // Node's own streams stay unused: for a pipe they would set O_NONBLOCK for everybody who shares it.

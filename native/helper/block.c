@@ -10,6 +10,8 @@ static const struct netlink_prefix range6 = {
 
 #define BLOCK4_LENGTH 24u
 #define BLOCK6_LENGTH 64u
+/* Of the reserved range, of which range6 is the part with the blocks. */
+#define RANGE6_LENGTH 48u
 
 struct blocks_used {
   bool used[BLOCK_COUNT];
@@ -69,6 +71,12 @@ static int block_claim_routes(struct netlink *netlink, uint32_t ifindex,
     return result;
   }
   return 0;
+}
+
+bool block_in_range(const struct netlink_prefix *prefix) {
+  struct netlink_prefix range = prefix->family == 4 ? range4 : range6;
+  if (prefix->family == 6) range.length = RANGE6_LENGTH;
+  return netlink_prefix_contains(&range, prefix);
 }
 
 bool block_is(const struct netlink_prefix *prefix) {

@@ -26,6 +26,9 @@ struct block {
 bool block_claim(struct netlink *netlink, uint32_t ifindex, uint32_t families, struct block *block,
                  struct failure *failure);
 
+/* Whether a prefix lies in the reserved ranges, 198.18.0.0/15 and 2001:2::/48. */
+bool block_in_range(const struct netlink_prefix *prefix);
+
 /* Whether a prefix is that of any tunnel's block. */
 bool block_is(const struct netlink_prefix *prefix);
 

@@ -6,23 +6,28 @@
  * isn't exactly what its type demands ends the conversation. The program listens in its own
  * directory (0700), and the helper connects. Each checks the other's credentials (SO_PEERCRED): the
  * helper must run as root, and the program as the user who asked for the helper (SUDO_UID,
- * DOAS_USER, or the real uid).
+ * DOAS_USER, or the real uid). Or systemd listens at HELPER_SOCKET, the program connects, and the
+ * helper is started with the connection; then the program's user is whoever the kernel says.
  *
- *   helper  -> program   HELLO     version, pid
+ *   helper  -> program   HELLO     version, pid, what was removed
  *   program -> helper    CREATE    families, MTU           once
  *   helper  -> program   CREATED   device and addresses    with the TUN descriptor (SCM_RIGHTS)
  *   program -> helper    ROUTES    the whole set of captured prefixes; may be repeated, the helper
  *                                  adds and removes the difference
- *   helper  -> program   DONE
+ *   program -> helper    UNREACHABLE  the whole set of prefixes that stay unreachable when the
+ *                                  device is gone (unreachable.h). An empty set may come before
+ *                                  CREATE: then only what other tunnels have left is removed.
+ *   helper  -> program   DONE      to ROUTES and UNREACHABLE
  *   helper  -> program   FAILED    instead of HELLO, CREATED or DONE: the step, errno, a detail
  *
  * The program sends one request and waits for its answer. The only message that may come at any
- * time is FAILED at step LOST, which is the last one: somebody has removed the device, its
- * addresses or routes, and captured traffic would leave by another route. After a failed ROUTES the
- * old set stays in force and the conversation goes on; after any other FAILED the helper undoes
- * everything and ends. When the socket closes, or the program shuts down its sending side, the
- * helper deletes the device (and with it addresses and routes) and exits; its own end of the socket
- * closes after that.
+ * time is FAILED at step LOST or PERMIT, which then is the last one: somebody has removed the
+ * device, its addresses or routes, and captured traffic would leave by another route; or what is
+ * captured belongs to a network that the machine has joined. After a failed ROUTES or UNREACHABLE
+ * the conversation goes on: the old set of routes stays in force, of the other perhaps only a part.
+ * After any other FAILED the helper undoes everything, except what UNREACHABLE has set, and ends.
+ * When the socket closes, or the program shuts down its sending side, the helper deletes the device
+ * (and with it addresses and routes) and exits; its own end of the socket closes after that.
  */
 #ifndef TUNNEL_HELPER_PROTOCOL_H
 #define TUNNEL_HELPER_PROTOCOL_H
@@ -33,8 +38,11 @@
 #define HELPER_EXIT_SETUP 70 /* one line on stderr says what is wrong */
 #define HELPER_EXIT_NOT_ROOT 77
 
+/* Where systemd listens (packaging/systemd). */
+#define HELPER_SOCKET "/run/tunnel/helper.sock"
+
 #define HELPER_MAGIC 0x4c4e5554u /* "TUNL" */
-#define HELPER_VERSION 2u
+#define HELPER_VERSION 3u
 
 enum helper_type {
   HELPER_HELLO = 1,
@@ -43,6 +51,7 @@ enum helper_type {
   HELPER_ROUTES = 4,
   HELPER_DONE = 5,
   HELPER_FAILED = 6,
+  HELPER_UNREACHABLE = 16,
 };
 
 struct helper_header {
@@ -55,6 +64,7 @@ struct helper_header {
 struct helper_hello {
   struct helper_header header;
   int32_t pid;
+  char removed[96]; /* devices that killed helpers had left behind, each with a space after it */
 };
 
 #define HELPER_IPV4 1u
@@ -88,6 +98,7 @@ struct helper_prefix {
 
 #define HELPER_MAX_PREFIXES 8192u
 
+/* ROUTES and UNREACHABLE */
 struct helper_routes {
   struct helper_header header;
   uint32_t count; /* <= HELPER_MAX_PREFIXES */
@@ -108,7 +119,8 @@ enum helper_step {
   HELPER_STEP_ADDRESS = 4,
   HELPER_STEP_LINK_UP = 5,
   /*
-   * Detail: the prefix, then the kernel's message or a device. EEXIST: the device of a route to the
+   * Detail: the prefix, then the kernel's message or a device. EINVAL: a prefix of UNREACHABLE that
+   * is not captured. EEXIST: the device of a route to the
    * same prefix. EBUSY: the device of another tunnel; the prefix is what both would capture.
    */
   HELPER_STEP_ROUTE = 6,
@@ -116,6 +128,15 @@ enum helper_step {
   HELPER_STEP_REQUEST = 7,
   /* Detail: what happened ("tun0 was set down", "route 10.0.0.0/8 was removed"). */
   HELPER_STEP_LOST = 8,
+  /*
+   * The caller may not capture a prefix (permit.h). Detail: the prefix, then "special RANGE NAME",
+   * "connected NETWORK DEVICE", "gateway ADDRESS", "wide" (shorter than the default permits),
+   * "much" (in all), or "unlisted". EPERM; another errno if it can't be found out. ESTALE: it
+   * comes at any time, as LOST, because the machine has joined a network.
+   */
+  HELPER_STEP_PERMIT = 9,
+  /* /etc/tunnel/helper.conf can't be trusted. Detail: why, with the line. */
+  HELPER_STEP_RULES = 10,
 };
 
 struct helper_failed {
@@ -127,7 +148,7 @@ struct helper_failed {
 
 /* src/system/helper/protocol.ts reads and writes these with fixed offsets. */
 _Static_assert(sizeof(struct helper_header) == 12, "header");
-_Static_assert(sizeof(struct helper_hello) == 16, "hello");
+_Static_assert(sizeof(struct helper_hello) == 112, "hello");
 _Static_assert(sizeof(struct helper_create) == 20, "create");
 _Static_assert(sizeof(struct helper_created) == 52, "created");
 _Static_assert(sizeof(struct helper_prefix) == 20, "prefix");

@@ -2,18 +2,38 @@
 
 #include <errno.h>
 #include <linux/rtnetlink.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "block.h"
 
-static int prefix_compare(const void *left, const void *right) {
-  const struct netlink_prefix *a = left, *b = right;
-
+static int prefix_compare(const struct netlink_prefix *a, const struct netlink_prefix *b) {
   if (a->family != b->family) return a->family < b->family ? -1 : 1;
   int order = memcmp(a->address, b->address, sizeof a->address);
   if (order != 0) return order;
   return (a->length > b->length) - (a->length < b->length);
+}
+
+/* Moves the prefix at `at` down to its place in a heap with the greatest on top. */
+static void heap_sift(struct netlink_prefix *prefixes, size_t at, size_t count) {
+  const struct netlink_prefix moved = prefixes[at];
+
+  for (size_t child; (child = 2 * at + 1) < count; at = child) {
+    if (child + 1 < count && prefix_compare(&prefixes[child], &prefixes[child + 1]) < 0) child++;
+    if (prefix_compare(&moved, &prefixes[child]) >= 0) break;
+    prefixes[at] = prefixes[child];
+  }
+  prefixes[at] = moved;
+}
+
+/* Heapsort: qsort(3) of some libraries takes memory and asks the kernel how much there is. */
+static void prefixes_sort(struct netlink_prefix *prefixes, size_t count) {
+  for (size_t at = count / 2; at > 0; at--) heap_sift(prefixes, at - 1, count);
+  for (size_t end = count; end > 1; end--) {
+    const struct netlink_prefix greatest = prefixes[0];
+    prefixes[0] = prefixes[end - 1];
+    prefixes[end - 1] = greatest;
+    heap_sift(prefixes, 0, end - 1);
+  }
 }
 
 static bool prefix_parse(struct netlink_prefix *prefix, const struct helper_prefix *from) {
@@ -37,7 +57,7 @@ bool routes_parse(struct route_set *set, const struct helper_prefix *prefixes, s
   if (count > HELPER_MAX_PREFIXES) return false;
   for (size_t i = 0; i < count; i++)
     if (!prefix_parse(&set->prefixes[i], &prefixes[i])) return false;
-  qsort(set->prefixes, count, sizeof set->prefixes[0], prefix_compare);
+  prefixes_sort(set->prefixes, count);
   for (size_t i = 0; i < count; i++)
     if (kept == 0 || !netlink_prefix_equal(&set->prefixes[kept - 1], &set->prefixes[i]))
       set->prefixes[kept++] = set->prefixes[i];
@@ -64,15 +84,12 @@ static bool set_has(const struct route_set *set, const struct netlink_prefix *pr
   return routes_find(set, prefix, &at);
 }
 
-/* The first `length` bits of a prefix that has at least as many. */
-static struct netlink_prefix prefix_shortened(const struct netlink_prefix *prefix,
-                                              unsigned length) {
-  struct netlink_prefix wider = *prefix;
-
-  wider.length = (uint8_t)length;
-  for (unsigned octet = length / 8; octet < sizeof wider.address; octet++)
-    wider.address[octet] &= octet == length / 8 ? (uint8_t)(0xff00u >> length % 8) : 0;
-  return wider;
+bool routes_cover(const struct route_set *set, const struct netlink_prefix *prefix) {
+  for (unsigned length = 0; length <= prefix->length; length++) {
+    const struct netlink_prefix wider = netlink_prefix_shortened(prefix, length);
+    if (set_has(set, &wider)) return true;
+  }
+  return false;
 }
 
 /* Another program's route that conflicts with a prefix to be added. */
@@ -93,7 +110,7 @@ static bool overlap_find(struct conflict *conflict, const struct netlink_prefix 
   size_t at;
 
   for (unsigned length = 0; length <= prefix->length; length++) {
-    const struct netlink_prefix wider = prefix_shortened(prefix, length);
+    const struct netlink_prefix wider = netlink_prefix_shortened(prefix, length);
     if (!set_has(wanted, &wider) || set_has(conflict->current, &wider)) continue;
     conflict->shared = *prefix;
     return true;
@@ -122,6 +139,8 @@ static void conflict_consider(void *context, const struct netlink_route *route) 
 
   if (conflict->found || route->table != RT_TABLE_MAIN || route->tos != 0) return;
   if (route->ifindex == conflict->ifindex && route->protocol == NETLINK_ROUTE_PROTOCOL) return;
+  /* Left by a tunnel that is gone, or behind the routes of one that runs (unreachable.h). */
+  if (route->protocol == NETLINK_ROUTE_PROTOCOL && route->type == RTN_UNREACHABLE) return;
   conflict->shared = *destination;
   if (route->protocol == NETLINK_ROUTE_PROTOCOL && !block_is(destination))
     conflict->found = overlap_find(conflict, destination);
@@ -131,7 +150,8 @@ static void conflict_consider(void *context, const struct netlink_route *route) 
 }
 
 /* A name for the target of a route. */
-static const char *route_target(const struct netlink_route *route, char name[IF_NAMESIZE]) {
+static const char *route_target(struct netlink *netlink, const struct netlink_route *route,
+                                struct netlink_link *link) {
   switch (route->type) {
     case RTN_BLACKHOLE:
       return "blackhole";
@@ -142,7 +162,7 @@ static const char *route_target(const struct netlink_route *route, char name[IF_
     case RTN_THROW:
       return "throw";
     default:
-      return if_indextoname(route->ifindex, name) != NULL ? name : "";
+      return netlink_link_get(netlink, route->ifindex, link) == 0 ? link->name : "";
   }
 }
 
@@ -155,7 +175,7 @@ static bool conflict_free(struct netlink *netlink, uint32_t ifindex, uint8_t pro
                           const struct route_set *current, const struct route_set *wanted,
                           struct failure *failure) {
   struct conflict conflict = {.current = current, .wanted = wanted, .ifindex = ifindex};
-  char name[IF_NAMESIZE];
+  struct netlink_link link;
 
   for (int family = 4; family <= 6; family += 2) {
     int result = netlink_each_route(netlink, family, protocol, conflict_consider, &conflict);
@@ -164,7 +184,7 @@ static bool conflict_free(struct netlink *netlink, uint32_t ifindex, uint8_t pro
   if (!conflict.found) return true;
   return failure_set_prefix(failure, HELPER_STEP_ROUTE,
                             conflict.route.protocol == NETLINK_ROUTE_PROTOCOL ? EBUSY : EEXIST,
-                            &conflict.shared, route_target(&conflict.route, name));
+                            &conflict.shared, route_target(netlink, &conflict.route, &link));
 }
 
 /*

@@ -27,6 +27,9 @@ bool routes_parse(struct route_set *set, const struct helper_prefix *prefixes, s
 /* Whether the set has the prefix. `*at` is its index, or where it would be inserted. */
 bool routes_find(const struct route_set *set, const struct netlink_prefix *prefix, size_t *at);
 
+/* Whether the set has the prefix, or one that contains it. */
+bool routes_cover(const struct route_set *set, const struct netlink_prefix *prefix);
+
 /* Puts `wanted` into force. `*current` is the set in force, before and after. */
 bool routes_apply(struct netlink *netlink, uint32_t ifindex, struct route_set *current,
                   const struct route_set *wanted, struct failure *failure);

@@ -3,12 +3,14 @@
 #include <errno.h>
 #include <poll.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "block.h"
 #include "fd.h"
 #include "routes.h"
 #include "tun.h"
+#include "unreachable.h"
 
 #define MTU_MIN 1280u /* RFC 8200, 5: IPv6's minimum */
 #define MTU_MAX 65535u
@@ -33,6 +35,11 @@ struct device {
   struct block block;
 };
 
+/*
+ * No message waits for a program that doesn't read: the session ends, since nobody would watch the
+ * device meanwhile.
+ */
+
 static struct helper_header header_of(enum helper_type type, size_t length) {
   return (struct helper_header){.magic = HELPER_MAGIC,
                                 .version = HELPER_VERSION,
@@ -40,13 +47,12 @@ static struct helper_header header_of(enum helper_type type, size_t length) {
                                 .length = (uint32_t)length};
 }
 
-void session_refuse(int socket, const struct failure *failure) {
+bool session_refuse(int socket, const struct failure *failure) {
   struct helper_failed message = {.header = header_of(HELPER_FAILED, sizeof message),
                                   .step = failure->step,
                                   .error = failure->error};
   memcpy(message.detail, failure->detail, sizeof message.detail);
-  /* The program may be gone, but then the session ends anyway. */
-  (void)fd_send(socket, &message, sizeof message, -1, 0);
+  return fd_send(socket, &message, sizeof message, -1, MSG_DONTWAIT) == 0;
 }
 
 /* Makes the device. After a failure session_run() deletes what there is of it. */
@@ -56,11 +62,17 @@ static bool device_create(struct session *session, struct device *device,
 
   if (session->tun < 0)
     return failure_set(failure, HELPER_STEP_OPEN_TUN, session->tun, "/dev/net/tun");
-  int ifindex = tun_create(session->tun, device->name);
-  if (ifindex < 0) return failure_set(failure, HELPER_STEP_CREATE_TUN, ifindex, "/dev/net/tun");
-  device->ifindex = (uint32_t)ifindex;
+  struct netlink_link link;
+  int result = tun_create(session->tun, device->name);
+  if (result == 0) result = netlink_link_find(&session->netlink, device->name, &link);
+  if (result < 0) return failure_set(failure, HELPER_STEP_CREATE_TUN, result, "/dev/net/tun");
+  device->ifindex = link.ifindex;
+  /* Before the program has the descriptor. */
+  result = netlink_link_set_alias(&session->netlink, device->ifindex, session->mark.text);
+  if (result < 0)
+    return failure_set(failure, HELPER_STEP_CREATE_TUN, result, "%s", session->netlink.reason);
 
-  int result = netlink_link_up(&session->netlink, device->ifindex, create->mtu, TUN_QUEUE_FRAMES);
+  result = netlink_link_up(&session->netlink, device->ifindex, create->mtu, TUN_QUEUE_FRAMES);
   if (result < 0)
     return failure_set(failure, HELPER_STEP_LINK_UP, result, "%s %s", device->name,
                        session->netlink.reason);
@@ -91,10 +103,10 @@ static bool handle_create(struct session *session, struct device *device) {
 
   if (!device_create(session, device, &answer, &failure)) {
     tun_close(session);
-    session_refuse(session->socket, &failure);
+    (void)session_refuse(session->socket, &failure);
     return false;
   }
-  int result = fd_send(session->socket, &answer, sizeof answer, session->tun, 0);
+  int result = fd_send(session->socket, &answer, sizeof answer, session->tun, MSG_DONTWAIT);
   /*
    * From here on the program has the only copy: the device goes away with the program, whatever
    * happens to the helper.
@@ -108,16 +120,43 @@ static bool handle_routes(struct session *session, const struct device *device) 
   const struct helper_done done = {.header = header_of(HELPER_DONE, sizeof done)};
   struct failure failure;
 
-  if (!routes_apply(&session->netlink, device->ifindex, &routes_current, &routes_wanted,
+  if (!permit_check(&session->permit, &session->netlink, device->ifindex, &routes_wanted,
+                    &failure) ||
+      !routes_apply(&session->netlink, device->ifindex, &routes_current, &routes_wanted,
                     &failure)) {
+    return session_refuse(session->socket, &failure);
+  }
+  return fd_send(session->socket, &done, sizeof done, -1, MSG_DONTWAIT) == 0;
+}
+
+/* A checked UNREACHABLE. Returns whether the session goes on. */
+static bool handle_unreachable(struct session *session, const struct device *device) {
+  const struct helper_done done = {.header = header_of(HELPER_DONE, sizeof done)};
+  struct failure failure;
+
+  if (!unreachable_apply(&session->netlink, device->ifindex, &routes_current, &routes_wanted,
+                         &failure)) {
     session_refuse(session->socket, &failure);
     return true;
   }
   return fd_send(session->socket, &done, sizeof done, -1, 0) == 0;
 }
 
+/* Checks the prefixes of a request of `length` bytes, and reads them. */
+static const char *prefixes_check(size_t length) {
+  if (length < sizeof request.routes.routes) return "wrong length of prefixes";
+  if (request.routes.routes.count > HELPER_MAX_PREFIXES) return "too many prefixes";
+  const size_t prefixes = request.routes.routes.count * sizeof request.routes.prefixes[0];
+  if (length != sizeof request.routes.routes + prefixes) return "wrong length of prefixes";
+  if (!routes_parse(&routes_wanted, request.routes.prefixes, request.routes.routes.count))
+    return "malformed prefix";
+  return NULL;
+}
+
 /* Checks the request of `length` bytes. Returns the reason to refuse it, or NULL. */
 static const char *request_check(size_t length, const struct device *device) {
+  const char *objection;
+
   if (length < sizeof request.header) return "message too short";
   if (request.header.magic != HELPER_MAGIC) return "wrong magic number";
   if (request.header.version != HELPER_VERSION) return "wrong version";
@@ -133,15 +172,12 @@ static const char *request_check(size_t length, const struct device *device) {
       if (request.create.mtu < MTU_MIN || request.create.mtu > MTU_MAX) return "MTU out of range";
       return NULL;
     case HELPER_ROUTES:
-      if (length < sizeof request.routes.routes) return "wrong length of ROUTES";
       if (device->ifindex == 0) return "ROUTES before CREATE";
-      if (request.routes.routes.count > HELPER_MAX_PREFIXES) return "too many prefixes";
-      if (length != sizeof request.routes.routes +
-                        request.routes.routes.count * sizeof request.routes.prefixes[0])
-        return "wrong length of ROUTES";
-      if (!routes_parse(&routes_wanted, request.routes.prefixes, request.routes.routes.count))
-        return "malformed prefix";
-      return NULL;
+      return prefixes_check(length);
+    case HELPER_UNREACHABLE:
+      objection = prefixes_check(length);
+      if (objection != NULL) return objection;
+      return device->ifindex == 0 && routes_wanted.count > 0 ? "UNREACHABLE before CREATE" : NULL;
     default:
       return "unknown message";
   }
@@ -166,11 +202,17 @@ static bool session_step(struct session *session, struct device *device) {
   if (surplus >= 0) close(surplus);
   if (objection != NULL) {
     failure_set(&failure, HELPER_STEP_REQUEST, EPROTO, "%s", objection);
-    session_refuse(session->socket, &failure);
+    (void)session_refuse(session->socket, &failure);
     return false;
   }
-  return request.header.type == HELPER_CREATE ? handle_create(session, device)
-                                              : handle_routes(session, device);
+  switch (request.header.type) {
+    case HELPER_CREATE:
+      return handle_create(session, device);
+    case HELPER_ROUTES:
+      return handle_routes(session, device);
+    default:
+      return handle_unreachable(session, device);
+  }
 }
 
 /* Handles notifications. Returns whether the session goes on. */
@@ -181,40 +223,55 @@ static bool session_watch(struct session *session, const struct device *device) 
                                   .routes = &routes_current};
   struct failure failure;
 
-  if (watch_step(&session->watch, &session->netlink, &watched, &failure)) return true;
-  session_refuse(session->socket, &failure);
+  if (watch_step(&session->watch, &session->netlink, &watched, &failure) &&
+      (!watch_take_joined(&session->watch) ||
+       permit_check(&session->permit, &session->netlink, device->ifindex, &routes_current,
+                    &failure)))
+    return true;
+  /* Tells this from the answer to a request. */
+  if (failure.step == HELPER_STEP_PERMIT) failure.error = ESTALE;
+  (void)session_refuse(session->socket, &failure);
   return false;
 }
 
+/*
+ * Deletes the device, even if the program has made it persistent, or somebody has renamed it. If
+ * the program has ended, the kernel has usually done it.
+ */
+static void device_delete(struct session *session, const struct device *device) {
+  struct netlink_link link;
+
+  if (device->ifindex == 0) return;
+  if (netlink_link_get(&session->netlink, device->ifindex, &link) < 0) return;
+  /* The number may be another device's by now. */
+  if (strcmp(link.alias, session->mark.text) != 0 && strcmp(link.name, device->name) != 0) return;
+  (void)netlink_link_delete(&session->netlink, device->ifindex);
+}
+
 void session_run(struct session *session) {
-  const struct helper_hello hello = {.header = header_of(HELPER_HELLO, sizeof hello),
-                                     .pid = getpid()};
+  struct helper_hello hello = {.header = header_of(HELPER_HELLO, sizeof hello), .pid = getpid()};
   struct device device = {.ifindex = 0};
-  bool serving = fd_send(session->socket, &hello, sizeof hello, -1, 0) == 0;
+  memcpy(hello.removed, session->removed, sizeof hello.removed);
+  bool serving = fd_send(session->socket, &hello, sizeof hello, -1, MSG_DONTWAIT) == 0;
 
   while (serving) {
     struct pollfd ready[] = {{.fd = session->socket, .events = POLLIN},
                              {.fd = session->signals, .events = POLLIN},
-                             {.fd = session->watch.notices.fd, .events = POLLIN}};
+                             {.fd = session->watch.notices.fd, .events = POLLIN},
+                             {.fd = session->mark.socket, .events = POLLIN}};
     if (poll(ready, sizeof ready / sizeof ready[0], -1) < 0) {
       serving = errno == EINTR;
       continue;
     }
     /*
      * The program comes first: if it has ended, its device has gone too, which must not count as a
-     * loss.
+     * loss. But it can't keep the rest waiting with requests.
      */
-    if (ready[1].revents != 0)
-      serving = false;
-    else if (ready[0].revents != 0)
-      serving = session_step(session, &device);
-    else if (ready[2].revents != 0)
-      serving = session_watch(session, &device);
+    serving = ready[1].revents == 0;
+    if (serving && ready[0].revents != 0) serving = session_step(session, &device);
+    if (serving && ready[2].revents != 0) serving = session_watch(session, &device);
+    if (serving && ready[3].revents != 0) mark_answer(&session->mark);
   }
   tun_close(session);
-  /*
-   * If the program was killed, the kernel has already removed the device with the last descriptor.
-   */
-  if (device.ifindex != 0)
-    (void)netlink_link_delete(&session->netlink, device.ifindex, device.name);
+  device_delete(session, &device);
 }

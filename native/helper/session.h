@@ -2,6 +2,8 @@
 #ifndef TUNNEL_HELPER_SESSION_H
 #define TUNNEL_HELPER_SESSION_H
 
+#include "mark.h"
+#include "permit.h"
 #include "watch.h"
 
 struct session {
@@ -10,6 +12,9 @@ struct session {
   int tun; /* /dev/net/tun, or a negative errno if it can't be opened; session_run() closes it */
   struct netlink netlink;
   struct watch watch;
+  struct mark mark;
+  struct permit permit;
+  char removed[sizeof((struct helper_hello *)0)->removed]; /* for HELLO */
 };
 
 /*
@@ -18,7 +23,10 @@ struct session {
  */
 void session_run(struct session *session);
 
-/* Reports a failure to the program. Used instead of session_run() if no session is possible. */
-void session_refuse(int socket, const struct failure *failure);
+/*
+ * Reports a failure to the program. Used instead of session_run() if no session is possible. False
+ * if the program doesn't take it.
+ */
+bool session_refuse(int socket, const struct failure *failure);
 
 #endif

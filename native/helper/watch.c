@@ -12,7 +12,7 @@
 #define WATCH_BATCH 64
 
 int watch_open(struct watch *watch) {
-  watch->restored = false;
+  watch->restored = watch->joined = false;
   return netlink_watch_open(&watch->notices);
 }
 
@@ -24,6 +24,7 @@ static bool block_has(const struct block *block, const struct netlink_prefix *pr
 
 struct suspicion {
   const struct watched *watched;
+  struct watch *watch;
   bool raised;
 };
 
@@ -31,7 +32,13 @@ static void suspect(void *context, const struct netlink_notice *notice) {
   struct suspicion *suspicion = context;
   const struct watched *watched = suspicion->watched;
 
-  if (watched->ifindex == 0 || notice->kind == NETLINK_RULE_CHANGED) return;
+  if (notice->ifindex != watched->ifindex &&
+      (notice->kind == NETLINK_ADDRESS_NEW ||
+       (notice->kind == NETLINK_ROUTE_NEW && notice->route.destination.length == 0)))
+    suspicion->watch->joined = true;
+  if (watched->ifindex == 0 || notice->kind == NETLINK_RULE_CHANGED ||
+      notice->kind == NETLINK_ADDRESS_NEW)
+    return;
   if (notice->kind == NETLINK_LINK_CHANGED || notice->kind == NETLINK_ADDRESS_GONE) {
     suspicion->raised = suspicion->raised || notice->ifindex == watched->ifindex;
     return;
@@ -163,15 +170,21 @@ static bool verify(struct watch *watch, struct netlink *netlink, const struct wa
 
 bool watch_step(struct watch *watch, struct netlink *netlink, const struct watched *watched,
                 struct failure *failure) {
-  struct suspicion suspicion = {.watched = watched};
+  struct suspicion suspicion = {.watched = watched, .watch = watch};
 
   for (int taken = 0; taken < WATCH_BATCH; taken++) {
     int result = netlink_watch_read(&watch->notices, suspect, &suspicion);
     if (result == 0) break;
     if (result == -ENOBUFS || result == -EMSGSIZE) /* some were lost */
-      suspicion.raised = true;
+      suspicion.raised = watch->joined = true;
     else if (result < 0)
       return failure_set(failure, HELPER_STEP_LOST, result, "notifications");
   }
   return watched->ifindex == 0 || !suspicion.raised || verify(watch, netlink, watched, failure);
+}
+
+bool watch_take_joined(struct watch *watch) {
+  const bool joined = watch->joined;
+  watch->joined = false;
+  return joined;
 }

@@ -34,6 +34,7 @@ struct watched {
 
 struct watch {
   struct netlink notices; /* subscribed before the device is made; poll its descriptor */
+  bool joined; /* watch_take_joined() */
   bool restored;
   int64_t restored_at_ms;
 };
@@ -46,5 +47,8 @@ int watch_open(struct watch *watch);
  */
 bool watch_step(struct watch *watch, struct netlink *netlink, const struct watched *watched,
                 struct failure *failure);
+
+/* Whether the machine has got an address or a default route since the last call. */
+bool watch_take_joined(struct watch *watch);
 
 #endif

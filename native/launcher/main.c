@@ -134,7 +134,7 @@ static bool own_network_make(int socket, const struct user *user, struct launche
 /* Does everything up to READY. */
 static bool prepare(int socket, int count, char **command, struct fault *fault) {
   struct launcher_ready ready = {.header = header_of(LAUNCHER_READY, sizeof ready)};
-  struct user user;
+  static struct user user;
 
   if (!setup_read(socket, fault) || !user_find(&user, fault)) return false;
   if (is_flagged(LAUNCHER_VERBATIM) && !words_take_verbatim(count, command, fault)) return false;

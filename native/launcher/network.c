@@ -52,16 +52,20 @@ static bool device_make(const struct launcher_setup *setup, struct network *netw
   network->tun = tun_open();
   if (network->tun < 0)
     return fault_set(fault, LAUNCHER_STEP_OPEN_TUN, network->tun, "/dev/net/tun");
-  int ifindex = tun_create(network->tun, network->device);
-  if (ifindex < 0) return fault_set(fault, LAUNCHER_STEP_CREATE_TUN, ifindex, "/dev/net/tun");
-
-  int result = netlink_link_up(&netlink, LOOPBACK_INDEX, LOOPBACK_MTU, 0);
-  if (result < 0) return kernel_fault(fault, result, "lo");
-  result = netlink_link_up(&netlink, (uint32_t)ifindex, setup->mtu, TUN_QUEUE_FRAMES);
+  int result = tun_create(network->tun, network->device);
+  if (result < 0) return fault_set(fault, LAUNCHER_STEP_CREATE_TUN, result, "/dev/net/tun");
+  struct netlink_link link;
+  result = netlink_link_find(&netlink, network->device, &link);
   if (result < 0) return kernel_fault(fault, result, network->device);
-  result = family_add((uint32_t)ifindex, 4, setup->address4);
+  const uint32_t ifindex = link.ifindex;
+
+  result = netlink_link_up(&netlink, LOOPBACK_INDEX, LOOPBACK_MTU, 0);
+  if (result < 0) return kernel_fault(fault, result, "lo");
+  result = netlink_link_up(&netlink, ifindex, setup->mtu, TUN_QUEUE_FRAMES);
+  if (result < 0) return kernel_fault(fault, result, network->device);
+  result = family_add(ifindex, 4, setup->address4);
   if (result < 0) return kernel_fault(fault, result, "IPv4");
-  result = family_add((uint32_t)ifindex, 6, setup->address6);
+  result = family_add(ifindex, 6, setup->address6);
   network->ipv6 = result == 0;
   return result == 0 || is_without_ipv6(result) || kernel_fault(fault, result, "IPv6");
 }

@@ -18,6 +18,11 @@ bool user_find(struct user *user, struct fault *fault) {
   if (user->uid == getuid()) return true;
   const struct passwd *entry = getpwuid(user->uid);
   user->gid = entry != NULL ? entry->pw_gid : (gid_t)user->uid;
+  user->group_count = 0;
+  if (entry == NULL) return true;
+  user->group_count = USER_MAX_GROUPS;
+  if (getgrouplist(entry->pw_name, user->gid, user->groups, &user->group_count) < 0)
+    user->group_count = USER_MAX_GROUPS;
   return true;
 }
 
@@ -34,9 +39,8 @@ bool user_drop_capabilities(struct fault *fault) {
 
 bool user_become(const struct user *user, struct fault *fault) {
   if (user->uid == getuid()) return true;
-  const struct passwd *entry = getpwuid(user->uid);
-  const int grouped = entry != NULL ? initgroups(entry->pw_name, user->gid) : setgroups(0, NULL);
-  if (grouped < 0 || setresgid(user->gid, user->gid, user->gid) < 0 ||
+  if (setgroups((size_t)user->group_count, user->groups) < 0 ||
+      setresgid(user->gid, user->gid, user->gid) < 0 ||
       setresuid(user->uid, user->uid, user->uid) < 0)
     return fault_set(fault, LAUNCHER_STEP_PRIVILEGES, errno, "change of user");
   /* The kernel has dropped them already, unless securebits prevent that (capabilities(7)). */

@@ -6,15 +6,20 @@
 
 #include "launcher/fault.h"
 
+/* More than the kernel takes are left out (NGROUPS_MAX is 65536; this is more than anybody has). */
+#define USER_MAX_GROUPS 1024
+
 struct user {
   uid_t uid;
   gid_t gid;
+  int group_count;
+  gid_t groups[USER_MAX_GROUPS];
 };
 
 /*
- * Finds the user of this process, or as root under sudo or doas, their caller. The caller's group
- * comes from the user database; if the caller isn't in it, the group has the same number as the
- * uid.
+ * Finds the user of this process, or as root under sudo or doas, their caller. The caller's groups
+ * come from the user database; if the caller isn't in it, the group has the same number as the uid.
+ * The database may be asked over the network: so it is done before there is another one.
  */
 bool user_find(struct user *user, struct fault *fault);
 

@@ -5,7 +5,8 @@ import type { CommandDeclaration } from './command.ts';
 
 export const CLEAN: CommandDeclaration = {
   name: 'clean',
-  description: 'repair what a killed tunnel has left: resolver settings in files',
+  description:
+    'repair what a killed tunnel has left: resolver settings in files, devices, unreachable routes',
   usage: '[options]',
   takesOperands: false,
   groups: [],

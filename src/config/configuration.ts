@@ -91,6 +91,8 @@ export interface CaptureOptions {
   readonly allowDiverted: boolean;
   /** --capture-local: networks that this machine is connected to are captured as well. */
   readonly captureLocal: boolean;
+  /** --fail-closed: what is captured stays unreachable after any end except an orderly one. */
+  readonly failClosed: boolean;
 }
 
 /** What is carried, and what is excluded. */

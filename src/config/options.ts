@@ -7,7 +7,12 @@ import { UsageError } from '../errors/errors.ts';
 import { shellWord } from '../net/notation.ts';
 import type { SshOptions } from '../ssh/options.ts';
 import { ALLOW_OPTIONS, readAllowOptions } from './allowfile.ts';
-import { type CaptureOptions, type Configuration, EVERYTHING } from './configuration.ts';
+import {
+  type CaptureOptions,
+  type Configuration,
+  EVERYTHING,
+  type TargetRules,
+} from './configuration.ts';
 import { DNS_OPTIONS, readDnsOptions } from './dnsoptions.ts';
 import { CLOUD_OPTIONS, readOpenStackOptions } from './openstackoptions.ts';
 import { type GivenArguments, readOptions, toggle } from './option.ts';
@@ -27,6 +32,10 @@ const CAPTURE_OPTIONS = {
     captureLocal: toggle(
       '--capture-local',
       'capture networks that this machine is connected to, too',
+    ),
+    failClosed: toggle(
+      '--fail-closed',
+      'unless it is stopped in order, what is captured stays unreachable afterwards',
     ),
     allowDiverted: toggle('--allow-diverted', 'go on when a rule leads captured traffic elsewhere'),
   },
@@ -80,7 +89,7 @@ export function buildConfiguration(
     dns: readDnsOptions(options),
     cloud,
     allow: readAllowOptions(options),
-    capture: readCaptureOptions(options),
+    capture: readCaptureOptions(options, rules),
     proxies,
     logLevel: readLogLevel(options),
     readyFd: readReadyFd(options),
@@ -88,10 +97,23 @@ export function buildConfiguration(
   };
 }
 
-function readCaptureOptions(options: GivenArguments['options']): CaptureOptions {
-  const { captureLocal, allowDiverted } = readOptions(CAPTURE_OPTIONS, options);
+/** Throws UsageError for what --fail-closed can't keep. */
+function readCaptureOptions(
+  options: GivenArguments['options'],
+  { exclusions, nameExclusions }: TargetRules,
+): CaptureOptions {
+  const { captureLocal, allowDiverted, failClosed } = readOptions(CAPTURE_OPTIONS, options);
+  const [forPorts] = [...exclusions, ...nameExclusions].filter(({ ports }) => ports.length > 0);
+  // The kernel refuses IPv4 addresses that have such a route to every socket.
+  if (failClosed !== undefined && forPorts !== undefined) {
+    throw new UsageError(
+      `--fail-closed leaves no way past the tunnel, so ${forPorts.text} can't be excluded for some ports only`,
+      { hint: 'exclude it for all ports, or leave --fail-closed out' },
+    );
+  }
   return {
     captureLocal: captureLocal !== undefined,
+    failClosed: failClosed !== undefined,
     allowDiverted: allowDiverted !== undefined,
   };
 }

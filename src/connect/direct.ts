@@ -24,11 +24,11 @@ import { lookupName } from './lookup.ts';
 
 export interface DirectOptions {
   /**
-   * The device that would be used for `address` without the tunnel's own routes. null: no device
+   * The device that would be used for an address without the tunnel's own routes. null: no device
    * leads there. undefined: no route of the tunnel captures it. Without this function, the route
    * table is trusted and no socket is bound.
    */
-  readonly uplinkFor?: (address: string) => string | null | undefined;
+  readonly uplinkFor?: (destination: Destination) => string | null | undefined;
   /** An unconnected TCP socket that is bound to a device (native/addon.ts, socketOnDevice). */
   readonly socketOnDevice?: (family: 4 | 6, device: string) => number;
   /**
@@ -54,7 +54,7 @@ export class DirectConnector implements Connector {
     const { lookup = lookupName } = this.#options;
     const found = addresses ?? (await lookup(host, signal));
     signal?.throwIfAborted();
-    if (found.every((address) => this.#uplinkFor(address) === undefined)) {
+    if (found.every((address) => this.#uplinkFor({ host: address, port }) === undefined)) {
       const socket = connect({
         host,
         port,
@@ -78,7 +78,7 @@ export class DirectConnector implements Connector {
 
   /** Throws ConnectError if no device leads there. */
   #dial({ host, port }: Destination): Socket {
-    const device = this.#uplinkFor(host);
+    const device = this.#uplinkFor({ host, port });
     const { socketOnDevice } = this.#options;
     if (device === undefined || socketOnDevice === undefined)
       return connect({ host, port, allowHalfOpen: true, noDelay: true });
@@ -90,12 +90,12 @@ export class DirectConnector implements Connector {
     } catch (cause) {
       throw new ConnectError('unreachable', `${host}: no socket on ${device}`, { cause });
     }
-    const socket = new Socket({ fd, readable: true, writable: true, allowHalfOpen: true });
-    return socket.connect({ host, port, noDelay: true });
+    const options = { readable: true, writable: true, allowHalfOpen: true, noDelay: true };
+    return new Socket({ fd, ...options }).connect({ host, port });
   }
 
-  #uplinkFor(address: string): string | null | undefined {
-    return this.#options.uplinkFor?.(address);
+  #uplinkFor(destination: Destination): string | null | undefined {
+    return this.#options.uplinkFor?.(destination);
   }
 }
 

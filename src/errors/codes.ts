@@ -218,6 +218,17 @@ export const ERRORS = [
     meaning: 'sudo or doas refused, or neither is installed',
   },
   {
+    codes: ['capture-not-permitted'],
+    exit: EXIT.capture,
+    meaning:
+      'this user may not capture this for everybody on the machine; [who may](security.md#who-may-capture-what)',
+  },
+  {
+    codes: ['helper-rules'],
+    exit: EXIT.capture,
+    meaning: '`/etc/tunnel/helper.conf` has an error, or others than root can write it',
+  },
+  {
     codes: ['capture-no-tun'],
     exit: EXIT.capture,
     meaning:

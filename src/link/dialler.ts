@@ -21,7 +21,7 @@
 import { isIP } from 'node:net';
 import { userInfo } from 'node:os';
 import { TunnelError } from '../errors/errors.ts';
-import { formatDestination } from '../net/destination.ts';
+import { type Destination, formatDestination } from '../net/destination.ts';
 import { hostPrefix, type Prefix } from '../net/prefix.ts';
 import type { Level, Observer } from '../observe/observer.ts';
 import { KnownAnswers } from '../ssh/answers.ts';
@@ -33,6 +33,7 @@ import {
   type Patience,
   resolveJumpHosts,
 } from '../ssh/dial/addresses.ts';
+import type { DialDevice } from '../ssh/dial/device.ts';
 import { notSsh, TLS } from '../ssh/dial/notssh.ts';
 import { addressesNamedIn } from '../ssh/dial/proxycommand.ts';
 import { isTimeout } from '../ssh/dial/tcp.ts';
@@ -45,6 +46,7 @@ import { hopsOf } from '../ssh/hops.ts';
 import { ReplicaKeys } from '../ssh/hostkeys/replicas.ts';
 import { createHostKeyVerifier } from '../ssh/hostkeys/verifier.ts';
 import { defaultIdentityFiles } from '../ssh/identities/identities.ts';
+import { canBeBound } from '../ssh/openssh/bounddial.ts';
 import { dialOpenssh } from '../ssh/openssh/dial.ts';
 import type { SshOptions } from '../ssh/options.ts';
 import type { Prompter } from '../ssh/prompter.ts';
@@ -59,16 +61,23 @@ export interface DiallerOptions {
   readonly ssh: SshOptions;
   readonly prompter: Prompter;
   readonly observer: Observer;
+  /**
+   * Connections are bound to devices, so their addresses may be captured. Default: the routes
+   * decide.
+   */
+  readonly deviceFor?: DialDevice | undefined;
 }
 
 /** Where the jump host is now. */
 export interface Located {
   readonly jumpHosts: readonly JumpHost[];
   /**
-   * The addresses that this machine connects to. Capturing one of them would send the tunnel into
-   * itself.
+   * Addresses that this machine connects to by sockets that are not bound. Capturing one of them
+   * would send the tunnel into itself.
    */
   readonly own: readonly Prefix[];
+  /** Where the servers are that this machine connects to by sockets that are bound. */
+  readonly servers: readonly Destination[];
   /**
    * The names that had to be resolved for it, in lower case. Only this machine's own resolvers can
    * be asked for them.
@@ -132,7 +141,21 @@ export class Dialler {
       signal,
       ...(patience && { patience }),
     });
-    return { jumpHosts, own: ownPrefixes(jumpHosts), names: ownNames(jumpHosts) };
+    const bound = (settings: SshSettings): boolean => this.#deviceFor(settings) !== undefined;
+    return {
+      jumpHosts,
+      own: ownPrefixes(jumpHosts, bound),
+      servers: boundServers(jumpHosts, bound),
+      names: ownNames(jumpHosts),
+    };
+  }
+
+  /**
+   * undefined: it is dialled by a socket that is not bound. Not by the client, which is chosen
+   * later.
+   */
+  #deviceFor(settings: SshSettings): DialDevice | undefined {
+    return canBeBound(settings) ? this.#options.deviceFor : undefined;
   }
 
   /** Rejects as chooseTransport, dialSsh2 and dialOpenssh do. */
@@ -162,7 +185,8 @@ export class Dialler {
     if (first === undefined || address === undefined || this.#askedForTls) return undefined;
     this.#askedForTls = true;
     const [hop] = hopsOf(first.settings);
-    if (!(await speaksTls(address, hop.hostName, signal))) return undefined;
+    const deviceFor = this.#deviceFor(first.settings);
+    if (!(await speaksTls(address, hop.hostName, signal, deviceFor))) return undefined;
     const role = hop === first.settings ? 'jump host' : 'hop';
     return notSsh(formatDestination(address), role, TLS, error);
   }
@@ -244,6 +268,7 @@ export class Dialler {
     return dialSsh2({
       jumpHosts,
       access: (hop) => this.#accessTo(hop, ends.has(hop) && jumpHosts.length > 1),
+      deviceFor: (settings) => this.#deviceFor(settings),
       windows: ssh.windows,
       answers: this.#answers,
       observer,
@@ -280,25 +305,22 @@ export class Dialler {
    * while others are left, and is tried again with its full time if none of them answers.
    */
   async #dialOpenssh(jumpHosts: readonly JumpHost[], signal: AbortSignal): Promise<Transport> {
-    const candidates = jumpHosts.map(({ settings }) => settings);
     const failures: TunnelError[] = [];
+    const several = jumpHosts.length > 1;
     // Grows while the loop below runs.
-    const queue = candidates.map((settings, i) => ({
-      settings,
-      hurried: i < candidates.length - 1,
+    const queue = jumpHosts.map((jumpHost, i) => ({
+      jumpHost,
+      hurried: i < jumpHosts.length - 1,
     }));
-    for (const { settings, hurried } of queue) {
+    for (const { jumpHost, hurried } of queue) {
       const patience = (limit: number) => (hurried ? Math.min(limit, HURRIED_SECONDS) : limit);
+      const settings = patientSettings(jumpHost.settings, patience);
       try {
-        return await this.#startOpenssh(
-          patientSettings(settings, patience),
-          candidates.length > 1,
-          signal,
-        );
+        return await this.#startOpenssh({ ...jumpHost, settings }, several, signal);
       } catch (error) {
         if (!(error instanceof TunnelError) || !error.code.startsWith('jumphost-')) throw error;
-        if (candidates.length > 1) this.#options.observer.log('warning', error.message);
-        if (hurried && isTimeout(error)) queue.push({ settings, hurried: false });
+        if (several) this.#options.observer.log('warning', error.message);
+        if (hurried && isTimeout(error)) queue.push({ jumpHost, hurried: false });
         failures.push(error);
       }
     }
@@ -307,7 +329,7 @@ export class Dialler {
 
   /** `replica`: as in #accessTo. */
   async #startOpenssh(
-    settings: SshSettings,
+    { settings, addresses }: JumpHost,
     replica: boolean,
     signal: AbortSignal,
   ): Promise<Transport> {
@@ -332,6 +354,8 @@ export class Dialler {
           identityFiles: ssh.identityFiles,
           defaultIdentities: moved ? defaultIdentityFiles(home) : undefined,
         },
+        addresses,
+        deviceFor: this.#deviceFor(settings),
         answers: this.#answers,
         observer,
         progress: this.#progressLevel,
@@ -348,13 +372,30 @@ export class Dialler {
   }
 }
 
-function ownPrefixes(jumpHosts: readonly JumpHost[]): Prefix[] {
+/** `bound`: whether a jump host is dialled by sockets that are bound. */
+function ownPrefixes(
+  jumpHosts: readonly JumpHost[],
+  bound: (settings: SshSettings) => boolean,
+): Prefix[] {
   const hosts = jumpHosts.flatMap(({ addresses, settings }) => [
-    ...addresses.map(({ host }) => host),
+    ...(bound(settings) ? [] : addresses.map(({ host }) => host)),
     ...addressesOfCommand(settings),
   ]);
   const excluded = new Set(hosts.map(addressToExclude));
   return [...excluded].filter((host) => host !== undefined).map(hostPrefix);
+}
+
+function boundServers(
+  jumpHosts: readonly JumpHost[],
+  bound: (settings: SshSettings) => boolean,
+): Destination[] {
+  return jumpHosts
+    .filter(({ settings }) => bound(settings))
+    .flatMap(({ addresses }) => addresses)
+    .flatMap(({ host, port }) => {
+      const address = addressToExclude(host);
+      return address === undefined ? [] : [{ host: address, port }];
+    });
 }
 
 function ownNames(jumpHosts: readonly JumpHost[]): string[] {

@@ -46,7 +46,7 @@ import type { Conduit } from '../flow/conduit.ts';
 import { ConnectError, type ConnectOptions, LinkGoneError } from '../flow/connector.ts';
 import { type Destination, formatDestination } from '../net/destination.ts';
 import type { Observer } from '../observe/observer.ts';
-import { isProbing, type Transport } from '../ssh/transport.ts';
+import { isProbing, type Probing, type Transport } from '../ssh/transport.ts';
 import { LoginWait } from './loginwait.ts';
 import { OpenQueue } from './openqueue.ts';
 import { RedialSchedule } from './redialschedule.ts';
@@ -90,6 +90,8 @@ export interface SupervisorOptions {
    * (ssh/embedded/handshake/dial.ts), or with the signal's reason.
    */
   readonly dial: (request: DialRequest) => Promise<Transport>;
+  /** As Probing.probe, which is the default; may do something about a link that is silent. */
+  readonly probe?: (transport: Transport & Probing, milliseconds: number) => Promise<boolean>;
   /**
    * --reconnect-hold: seconds that a connect waits while there is no link; 0: it is refused at
    * once.
@@ -429,7 +431,8 @@ export class Supervisor implements Transport {
     this.#observer.log('debug', `probing the link: ${what}`);
     this.#observer.count('tunnel_probes_total');
     this.#state = { name: 'probing' };
-    const alive = await transport.probe(PROBE_TIMEOUT_MS);
+    const { probe = (one, milliseconds) => one.probe(milliseconds) } = this.#options;
+    const alive = await probe(transport, PROBE_TIMEOUT_MS);
     if (this.#link !== link) return;
     if (alive) {
       this.#state = { name: 'up' };

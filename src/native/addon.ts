@@ -102,6 +102,14 @@ export interface Addon {
     onMessage: (message: Uint8Array | null, fd: number, errno: number) => void,
   ): LinkHandle;
   /**
+   * Connects to a SOCK_SEQPACKET Unix socket at `path` where root listens. Throws an Error with
+   * `errno` (positive): EPERM if it is somebody else.
+   */
+  linkConnect(
+    path: string,
+    onMessage: (message: Uint8Array | null, fd: number, errno: number) => void,
+  ): LinkHandle;
+  /**
    * A link with one end of a new socket pair. `fd` is the other end, for a child process; the
    * caller must close it.
    */
@@ -151,13 +159,6 @@ export interface Addon {
    * core either. Throws an Error with `errno` (positive).
    */
   hideMemory(): void;
-
-  /**
-   * The device by which packets to `address` (4 or 16 octets) would leave if `excludeDevice`
-   * weren't there: longest match in the main table, then lowest metric. Null if there is no route.
-   * Throws an Error with `errno` (positive).
-   */
-  uplinkFor(address: Uint8Array, excludeDevice: string): string | null;
 
   /**
    * Asks the kernel about routes, rules, addresses or devices (rtnetlink(7)): a request of type
@@ -217,3 +218,5 @@ export const LAUNCH_PATH = fileURLToPath(new URL('../../native/tunnel-launch', i
 export const HOSTPIN_PATH = fileURLToPath(new URL('../../native/tunnel-hostpin', import.meta.url));
 /** Ends an ssh when the tunnel ends, if the kernel doesn't (native/guard.c). */
 export const GUARD_PATH = fileURLToPath(new URL('../../native/tunnel-guard', import.meta.url));
+/** Dials for ssh with a socket that is bound to a device (native/dial.c). */
+export const DIAL_PATH = fileURLToPath(new URL('../../native/tunnel-dial', import.meta.url));

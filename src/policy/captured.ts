@@ -1,7 +1,7 @@
 /**
- * The captured prefixes of a running tunnel. They follow the jump host's own addresses, which must
- * never be captured, because the tunnel would capture its own connection. The jump host's name may
- * resolve to different addresses at each reconnect.
+ * The captured prefixes of a running tunnel. What the tunnel itself connects to by sockets that are
+ * not bound to a device (a ProxyCommand's) must never be captured, because the tunnel would capture
+ * its own connection. These addresses may be others at each reconnect.
  *
  *   new addresses --leaveOutToo--> neither the new nor the old ones are captured --(dialled)-->
  *   --leaveOutOnly--> only the new ones are left out
@@ -50,6 +50,11 @@ export class CapturedPrefixes {
   /** Whether a canonical address is captured. */
   contains(address: string): boolean {
     return this.#set.contains(address);
+  }
+
+  /** Whether a canonical address is captured, or would be if it weren't left out. */
+  concerns(address: string): boolean {
+    return this.contains(address) || this.#own.some((prefix) => prefix.address === address);
   }
 
   /** The prefixes last applied. Empty before the first change. */

@@ -253,9 +253,10 @@ export interface CaptureRules extends Rules {
 
 /**
  * The prefixes to route into the tunnel: the targets, minus exclusions that aren't limited to
- * ports, minus `always` (the jump host's own addresses, because the tunnel must not capture its own
- * connection), minus special ranges. Sorted, never /0, and merged except for `single`. Throws
- * UsageError if nothing is left (unless `mayBeEmpty`) or if more than MAX_CAPTURED_PREFIXES are.
+ * ports, minus `always` (what the tunnel connects to by sockets that aren't bound: it must not
+ * capture its own connection), minus special ranges. Sorted, never /0, and merged except for
+ * `single`. Throws UsageError if nothing is left (unless `mayBeEmpty`) or if more than
+ * MAX_CAPTURED_PREFIXES are.
  */
 export function capturedPrefixes({
   targets,

@@ -17,8 +17,9 @@ import { reasonOf } from '../errors/reason.ts';
 import { formatPrefix, type Prefix, type RoutedPrefix } from '../net/prefix.ts';
 import type { Observer } from '../observe/observer.ts';
 import type { PrefixCapture } from '../policy/captured.ts';
-import { type Diversions, findDiversions } from '../system/routing/diversion.ts';
+import { connectedNetworks, type Diversions, findDiversions } from '../system/routing/diversion.ts';
 import type { KernelRouting } from '../system/routing/kernel.ts';
+import { keptLocal } from '../system/routing/local.ts';
 import { Overrides } from '../system/routing/overrides.ts';
 
 /** Checks without a reason, in case an event was not reported, in milliseconds. */
@@ -40,6 +41,8 @@ export interface CaptureGuardParts {
   readonly routing: KernelRouting;
   /** What is to be captured now. */
   readonly captured: () => readonly Prefix[];
+  /** What was asked for, before anything was left out of it. */
+  readonly requested: () => readonly Prefix[];
   /** What the capture routes besides. */
   readonly alsoRouted: readonly Prefix[];
   /** --allow-diverted */
@@ -55,6 +58,8 @@ export class CaptureGuard implements PrefixCapture {
   readonly #clock: Clock;
   readonly #overrides = new Overrides();
   readonly #said = new Set<string>();
+  /** What was left to the kernel when routes were last set. */
+  #local = '';
   /** Resolves with `capture-diverted`, or with undefined after close(). */
   readonly ended: Promise<TunnelError | undefined>;
   #end: (error: TunnelError | undefined) => void = () => {};
@@ -125,9 +130,38 @@ export class CaptureGuard implements PrefixCapture {
     return done;
   }
 
+  /** Those that get a route of ours: not what the kernel keeps local (system/routing/local.ts). */
+  routable(prefixes: readonly Prefix[]): readonly Prefix[] {
+    const local = this.#lookLocal();
+    return prefixes.filter((prefix) => !local.has(formatPrefix(prefix)));
+  }
+
   #apply(prefixes: readonly Prefix[]): Promise<void> {
     const all = [...prefixes, ...this.#parts.alsoRouted];
-    return this.#parts.capture.setPrefixes([...prefixes, ...this.#overrides.within(all)]);
+    const routes = [...this.routable(prefixes), ...this.#overrides.within(all)];
+    return this.#parts.capture.setPrefixes(routes);
+  }
+
+  /** Sets the routes again when others than before are left to the kernel. */
+  async #followLocal(): Promise<void> {
+    const before = this.#local;
+    this.#lookLocal();
+    if (this.#local !== before) await this.#apply(this.#parts.captured());
+  }
+
+  /** Of what is captured. */
+  #lookLocal(): ReadonlySet<string> {
+    const { captured, requested, captureLocal, routing } = this.#parts;
+    let found: readonly Prefix[] = [];
+    try {
+      const networks = connectedNetworks(routing, this.deviceName);
+      found = keptLocal(captured(), { networks, requested: requested(), captureLocal });
+    } catch {
+      // The check that follows says that the kernel can't be asked.
+    }
+    const names = found.map(formatPrefix);
+    this.#local = names.join();
+    return new Set(names);
   }
 
   async #check(): Promise<TunnelError | undefined> {
@@ -150,6 +184,11 @@ export class CaptureGuard implements PrefixCapture {
     const { captured, alsoRouted, captureLocal, routing } = this.#parts;
     for (let round = 1; ; round++) {
       const device = this.deviceName ?? '';
+      try {
+        await this.#followLocal();
+      } catch (error) {
+        return [`the routes can't be set (${reasonOf(error)})`];
+      }
       let found: Diversions;
       try {
         const all = [...captured(), ...alsoRouted];

@@ -6,30 +6,32 @@
  *     -> resolver settings, if there are names (interception.ts) -> proxies, if any -> `ready`
  *
  * Nothing on the machine is changed before the SSH connection stands. A connection that is lost is
- * made again (link/supervisor.ts) while the capture stays as it is, except for the jump host's own
- * addresses. It runs until it is stopped, the link is lost for good, or the capture is taken away;
- * then everything is closed in reverse order: admission first, then flows are reset, routes and
- * device go, the SSH connection closes.
+ * made again (link/supervisor.ts) while the capture stays as it is. It runs until it is stopped,
+ * the link is lost for good, or the capture is taken away; then everything is closed in reverse
+ * order: admission first, then flows are reset, routes and device go, the SSH connection closes.
  */
 import { TunCapture, type TunDevice, type TunTraffic } from '../capture/tun/tun.ts';
 import type { Configuration } from '../config/configuration.ts';
 import { tunnelResolvers } from '../config/dnsoptions.ts';
-import { Uplink } from '../connect/uplink.ts';
+import type { Uplink } from '../connect/uplink.ts';
 import type { NameService } from '../dns/server/nameservice.ts';
 import { CapturedQueries } from '../dns/server/queries.ts';
 import { socketOf } from '../dns/upstream/datagram.ts';
 import type { FlowRequest } from '../flow/request.ts';
 import type { Supervisor } from '../link/supervisor.ts';
-import { formatPrefix } from '../net/prefix.ts';
+import { formatPrefix, type Prefix } from '../net/prefix.ts';
 import type { Observer } from '../observe/observer.ts';
 import { CapturedPrefixes } from '../policy/captured.ts';
+import { besideJumpHost, JumpHostServers } from '../policy/jumphost.ts';
 import { type CaptureRules, createPolicy } from '../policy/policy.ts';
 import { capturedResolver } from '../system/doctor/routing.ts';
 import type { RecoveryReport } from '../system/resolver/recover.ts';
 import { SocketUsers } from '../system/socketusers.ts';
 import { CaptureGuard } from './captureguard.ts';
+import { FailClosed, reportLeftUnreachable, warnOfNames } from './failclosed.ts';
 import { createFlows } from './flows.ts';
 import { HostResolvers } from './hostresolvers.ts';
+import { leaveOutLogin, reportIncoming, warnOfOtherFamily } from './incoming.ts';
 import { Interception } from './interception.ts';
 import { linux } from './machine.ts';
 import { answersQueries, lookupPastTunnel, namedPolicy, openNames } from './names.ts';
@@ -37,24 +39,44 @@ import { startProxies } from './proxies.ts';
 import { announceReady } from './ready.ts';
 import { inSession, type Session } from './session.ts';
 import { openTunnel, type RunOptions, type Tunnel } from './tunnel.ts';
+import { openUplinks } from './uplinks.ts';
 
 /**
  * Runs until it is stopped: then it rejects with the reason of `stop`. Rejects with TunnelError
  * when it can't start, when it is lost for good, or when not everything could be undone.
  */
-export function runConnect(wanted: Configuration, options: RunOptions): Promise<never> {
-  const { observer, machine = linux } = options;
+export function runConnect(given: Configuration, options: RunOptions): Promise<never> {
+  const { observer, machine = linux, stop } = options;
   return inSession(options, async (session) => {
     const { signal } = session;
+    const { incoming, routing } = machine;
     reportRecovery(machine.recover(observer), observer);
+    reportLeftUnreachable(routing, observer);
+    const wanted = leaveOutLogin(given, incoming.loginPeers(), routing);
     const resolvers = new HostResolvers(machine, observer);
     // Throws if --dns can't work here: before anybody is asked for a password.
     tunnelResolvers(wanted.dns, resolvers.plan.uplinks);
     const captured = new CapturedPrefixes(rulesOf(wanted, resolvers));
-    const tunnel = await openTunnel(session, wanted, { ...options, captured });
+    const { uplink, ...past } = openUplinks({
+      machine,
+      captured,
+      configuration: wanted,
+      observer,
+    });
+    const servers = new JumpHostServers();
+    const parts = { captured, servers, ...past };
+    const tunnel = await openTunnel(session, wanted, { ...options, ...parts });
     const { configuration, link } = tunnel;
     session.endsWith(link.ended);
     if (configuration !== wanted) await captured.setRules(rulesOf(configuration, resolvers));
+    const asGiven = { ...configuration, exclusions: given.exclusions };
+    await session.within(reportIncoming(asGiven, configuration, { incoming, routing, observer }));
+    warnOfOtherFamily(asGiven, routing, observer);
+    if (configuration.capture.failClosed)
+      warnOfNames(
+        configuration.nameTargets.map(({ text }) => text),
+        observer,
+      );
     const intercepts = answersQueries(configuration);
     if (!intercepts) warnOfCapturedResolvers(captured, resolvers, observer);
 
@@ -68,35 +90,52 @@ export function runConnect(wanted: Configuration, options: RunOptions): Promise<
     session.endsWith(capture.ended);
     const families = familiesOf(captured, intercepts && machine.hasIPv6());
     const device = await session.within(capture.prepare(families, signal));
-    const uplink = new Uplink(captured, machine.sockets);
     const names = intercepts
       ? openDeviceNames(session, tunnel, { device, resolvers, uplink })
       : undefined;
-    const guard = new CaptureGuard({
+    const alsoRouted = names?.prefixes ?? [];
+    const failClosed = new FailClosed({
       capture,
-      routing: machine.routing,
+      setUnreachable: (prefixes) => host.setUnreachable(prefixes),
+      routing,
+      enabled: configuration.capture.failClosed,
+      alsoRouted,
+      past: () => [...servers.addresses, ...(names === undefined ? [] : resolvers.plan.uplinks)],
+      inOrder: () => stop.aborted && signal.reason === stop.reason,
+      named: () => namedTargets(configuration),
+      observer,
+    });
+    const guard = new CaptureGuard({
+      capture: failClosed,
+      routing,
       captured: () => captured.current,
-      alsoRouted: names?.prefixes ?? [],
+      requested: () => requestedBy(rulesOf(configuration, resolvers)),
+      alsoRouted,
       ...configuration.capture,
       observer,
       clock: machine.clock,
     });
     captured.attach(guard);
     const direct = uplink.connector(lookupPastTunnel(names));
-    const policy = namedPolicy(tunnel, createPolicy(configuration));
+    const policy = namedPolicy(tunnel, besideJumpHost(createPolicy(configuration), servers));
     const flows = createFlows(tunnel, { policy, direct, names });
     const accept = (request: FlowRequest) => flows.accept(request);
     const served =
       names === undefined ? { accept } : serve(names, accept, { capture, resolvers, observer });
-    await session.within(capture.start({ prefixes: captured.current, ...served }, signal));
+    const prefixes = guard.routable(captured.current);
+    await session.within(capture.start({ prefixes, ...served }, signal));
+    session.own('what fails closed', failClosed, (it) => it.close());
+    await session.within(failClosed.start(prefixes));
+    servers.follow(() => failClosed.refresh());
     session.own(
       'the watch',
-      machine.watch(disturbedBoth(link, guard), device.name, observer),
+      machine.watch(disturbed([link, guard, failClosed]), device.name, observer),
       (it) => it(),
     );
     session.own('the checks of the capture', guard, (it) => it.close());
     await session.within(guard.start());
     session.endsWith(guard.ended);
+    link.disturbed('the capture has begun');
     if (names !== undefined) {
       const parts = { configuration, machine, resolvers, names, captured, observer };
       const interception = new Interception({ ...parts, device: device.name });
@@ -113,15 +152,19 @@ export function runConnect(wanted: Configuration, options: RunOptions): Promise<
   });
 }
 
-/** What changes the network may change the way to the jump host, and take what is captured. */
-function disturbedBoth(
-  link: Pick<Supervisor, 'disturbed'>,
-  guard: CaptureGuard,
+/**
+ * What changes the network may change the way to the jump host, take what is captured, or what must
+ * stay open.
+ */
+function disturbed(
+  parts: readonly [Pick<Supervisor, 'disturbed'>, CaptureGuard, FailClosed],
 ): Pick<Supervisor, 'disturbed'> {
+  const [link, guard, failClosed] = parts;
   return {
     disturbed(why) {
       link.disturbed(why);
       guard.check();
+      void failClosed.refresh();
     },
   };
 }
@@ -129,6 +172,11 @@ function disturbedBoth(
 /** If the tunnel answers names, queries must reach it: the resolvers are captured as well. */
 function rulesOf(configuration: Configuration, resolvers: HostResolvers): CaptureRules {
   return answersQueries(configuration) ? resolvers.rules(configuration) : configuration;
+}
+
+/** The prefixes that were asked for, before anything is left out of them. */
+function requestedBy({ targets, single = [] }: CaptureRules): Prefix[] {
+  return [...targets.map(({ prefix }) => prefix), ...single];
 }
 
 /** `both`: whatever is captured now, names may stand for addresses of both. */
@@ -155,7 +203,7 @@ function openDeviceNames(
     device,
     servers: tunnelResolvers(tunnel.configuration.dns, uplinks),
     local: uplinks,
-    socketFor: (server) => socketOf(uplink.datagramSocket(server.host), server),
+    socketFor: (server) => socketOf(uplink.datagramSocket(server), server),
     users: new SocketUsers(),
   });
 }
@@ -212,6 +260,10 @@ function warnOfCapturedResolvers(
   if (resolvers.length === 0) return;
   const { detail, hint } = capturedResolver(resolvers);
   observer.log('warning', detail, { hint });
+}
+
+function namedTargets({ targets, nameTargets }: Configuration): readonly string[] {
+  return [...targets, ...nameTargets].map(({ text }) => text);
 }
 
 function logCaptured(

@@ -2,6 +2,7 @@
  * What a session needs of the machine it runs on. There is one of Linux, here, and one in memory
  * for tests (test/support/memorymachine.ts), with which whole sessions run without root.
  */
+import { closeSync } from 'node:fs';
 import { type Clock, systemClock } from '../base/clock.ts';
 import { linuxTunDevice, linuxTunHost } from '../capture/tun/linuxtun.ts';
 import type { TunDevice, TunHost } from '../capture/tun/tun.ts';
@@ -15,6 +16,7 @@ import { addon } from '../native/addon.ts';
 import type { Observer } from '../observe/observer.ts';
 import type { Finding } from '../system/doctor/diagnosis.ts';
 import { startHelper } from '../system/helper/helper.ts';
+import { type Incoming, linuxIncoming } from '../system/incoming.ts';
 import { hasIPv6 } from '../system/ipv6.ts';
 import { becomeUser } from '../system/launcher/caller.ts';
 import {
@@ -37,6 +39,7 @@ import {
 } from '../system/resolver/resolvconf.ts';
 import { ResolvedLink, type ResolvedLinkOptions } from '../system/resolver/resolved.ts';
 import { watchResolvers } from '../system/resolver/watch.ts';
+import { filtersReversePath } from '../system/reversepath.ts';
 import { type KernelRouting, linuxRouting } from '../system/routing/kernel.ts';
 
 export interface Starting {
@@ -61,10 +64,19 @@ export interface Machine {
 
   /** What the kernel says about routes and rules. */
   readonly routing: KernelRouting;
+  /** Who is connected to this machine from outside. */
+  readonly incoming: Incoming;
 
   /** The privileged helper. Rejects as startHelper does. */
   startHelper(starting: Starting): Promise<TunHost>;
   readonly sockets: BoundSockets;
+  /**
+   * Whether sockets can be bound to devices without privileges: since Linux 5.7, unless something
+   * else binds them already, as `ip vrf exec` does.
+   */
+  bindsSockets(): boolean;
+  /** As in system/reversepath.ts. */
+  filtersReversePath(device: string): boolean;
 
   /** As startLauncher and startInPlace. */
   startLauncher(options: LaunchOptions): Promise<Launcher>;
@@ -105,11 +117,23 @@ export const linux: Machine = {
   watch: watchDisturbances,
   lookAtNetwork,
   routing: linuxRouting,
+  incoming: linuxIncoming,
 
   startHelper: async (starting) => linuxTunHost(await startHelper(starting)),
   get sockets() {
     return addon();
   },
+  bindsSockets() {
+    try {
+      closeSync(addon().socketOnDevice(4, 'lo'));
+      return true;
+    } catch {
+      // Why it can't doesn't matter: the addresses are left out instead.
+      return false;
+    }
+  },
+
+  filtersReversePath: (device) => filtersReversePath(device),
 
   startLauncher,
   startInPlace,

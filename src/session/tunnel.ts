@@ -2,7 +2,7 @@
  * The tunnel itself, which all commands share: the link, and what may be opened through it.
  *
  *   settings of a cloud   are read: what is wrong with them is said before a password is asked for
- *   link (link/link.ts)   stands: its own addresses are left out of `captured` before it is dialled
+ *   link (link/link.ts)   stands: bound past `captured`, or its addresses are left out of that
  *   guard, connector      the allow-list before everything that the jump host is asked for
  *   targets of a cloud    are fetched through the connector: now the configuration is complete
  *
@@ -15,9 +15,12 @@ import { NameBook } from '../dns/upstream/known.ts';
 import type { Connector } from '../flow/connector.ts';
 import { createLink } from '../link/link.ts';
 import type { Supervisor } from '../link/supervisor.ts';
+import type { Destination } from '../net/destination.ts';
 import type { Observer } from '../observe/observer.ts';
 import type { AllowGuard } from '../policy/allowlist.ts';
 import type { CapturedPrefixes } from '../policy/captured.ts';
+import type { JumpHostServers } from '../policy/jumphost.ts';
+import type { DialDevice } from '../ssh/dial/device.ts';
 import type { Prompter } from '../ssh/prompter.ts';
 import { Advice } from './advice.ts';
 import { linux, type Machine } from './machine.ts';
@@ -36,6 +39,12 @@ export interface RunOptions extends SessionOptions {
 export interface TunnelOptions extends RunOptions {
   /** What the link must not fall into. Default: nothing is captured that it could. */
   readonly captured?: CapturedPrefixes;
+  /** How the link is kept out of that (session/uplinks.ts). */
+  readonly deviceFor?: DialDevice | undefined;
+  /** Gets the servers that are dialled so. */
+  readonly servers?: JumpHostServers;
+  /** Of these, those whose answers are dropped while they are captured. */
+  readonly filtered?: (server: Destination) => boolean;
 }
 
 const NO_ROUTES = { targets: [], exclusions: [] };
@@ -64,8 +73,10 @@ export interface Tunnel {
 export async function openTunnel(
   session: Session,
   wanted: Configuration,
-  { observer, prompter, learned, machine = linux, captured }: TunnelOptions,
+  options: TunnelOptions,
 ): Promise<Tunnel> {
+  const { observer, prompter, learned, machine = linux, captured } = options;
+  const { deviceFor, servers, filtered } = options;
   // The launcher of exec has read the command's words from this process by now.
   machine.hideMemory();
   const { ssh, allow } = wanted;
@@ -75,7 +86,7 @@ export async function openTunnel(
   );
   const { guard } = learning;
   const book = new NameBook({ observer });
-  const dialler = machine.dialler({ ssh, prompter, observer });
+  const dialler = machine.dialler({ ssh, prompter, observer, deviceFor });
   const link = session.own(
     'the SSH connection',
     createLink(ssh, {
@@ -83,6 +94,8 @@ export async function openTunnel(
       clock: machine.clock,
       observer,
       captured,
+      servers,
+      filtered,
       book,
     }),
     (it) => it.close(),

@@ -4,6 +4,8 @@ import { readFileSync } from 'node:fs';
 /** Fields of proc(5)'s stat. */
 export interface ProcessStat {
   readonly state: string;
+  /** The process that has started it, or that has taken it over; 0: none. */
+  readonly parent: number;
   /** Its process group, and the foreground group of its terminal (-1: it has no terminal). */
   readonly group: number;
   readonly foreground: number;
@@ -24,9 +26,10 @@ export function processStat(pid: number | 'self'): ProcessStat | undefined {
   }
   // The second field, the program's name in parentheses, may contain any characters.
   const fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
-  const [state = '', , group, , , foreground, flags] = fields;
+  const [state = '', parent, group, , , foreground, flags] = fields;
   return {
     state,
+    parent: Number(parent),
     group: Number(group),
     foreground: Number(foreground),
     flags: Number(flags),

@@ -118,11 +118,11 @@ describe('a capture with other routes inside', { skip: labUnavailable() }, () =>
     assert.doesNotMatch(child.stderr, /overridden/);
   });
 
-  it('captures everything beside the uplink, and its gateway and jump host stay', async () => {
+  it('captures everything beside the uplink, and its gateway stays', async () => {
     const child = await lab.start('0/0', '--capture-local');
     assert.match(child.stderr, /left out: 192\.0\.2\.1 is the gateway by uplink/);
     assert.equal(await lab.deviceTo(UPLINK4), 'uplink');
-    assert.equal(await lab.deviceTo(JUMPHOST4), 'uplink');
+    assert.match(await lab.deviceTo(JUMPHOST4), /^tun/);
     assert.match(await lab.deviceTo('192.0.2.77'), /^tun/);
     assert.equal(await lab.fetch(API1), 'carried');
   });

@@ -377,3 +377,34 @@ describe('connect by name where programs ask a resolver on this machine', {
     assert.equal(await run(process.execPath, MAIN, 'clean'), 'nothing to repair\n');
   });
 });
+
+describe('connect by name behind a strict reverse-path filter', {
+  skip: labUnavailable('openssl', 'unshare', 'curl', 'dig', 'dnsmasq'),
+}, () => {
+  let names: NamesLab;
+  before(async () => {
+    names = await createNamesLab();
+    mkdirSync(join(names.exec.lab.directory, 'state'));
+    await names.exec.lab.client.configure([], ['net/ipv4/conf/all/rp_filter=1']);
+  });
+  after(async () => {
+    await names?.close();
+  });
+
+  it("answers the tunnel's names, and this machine's resolver the others", async () => {
+    const script = `mount --bind ${names.exec.lab.directory}/state /var/lib && exec "$@"`;
+    const argv = (...command: readonly string[]) =>
+      names.exec.userArgv(command, { root: true, script });
+    const { client } = names.exec.lab;
+    const tunnel = await client.spawn(argv(process.execPath, MAIN, '-r', REMOTE, API1_NAME));
+    try {
+      await tunnel.waitForLine(/tunnel: ready\n/, 20_000);
+      assert.match(tunnel.stderr, /resolv\.conf is rewritten: .* \(rp_filter\)/);
+      const ask = `dig +short direct.lab.example; curl -sS http://${API1_NAME}/`;
+      const { stdout } = await client.exec(argv('sh', '-c', ask), { timeout: 20_000 });
+      assert.match(stdout, new RegExp(`^${UPLINK4.replaceAll('.', '\\.')}\n.*"peer"`, 's'));
+    } finally {
+      await tunnel.stop('SIGTERM');
+    }
+  });
+});

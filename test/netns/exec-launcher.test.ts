@@ -4,7 +4,9 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { closeSync } from 'node:fs';
+import { closeSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { addon, LAUNCHER_PATH } from '../../src/native/addon.ts';
 import { startLauncher } from '../../src/system/launcher/launcher.ts';
@@ -38,10 +40,17 @@ interface Conversation {
   readonly status: number | null;
 }
 
+interface Surroundings {
+  /** A program that runs the launcher. */
+  readonly wrap?: readonly string[];
+  readonly env?: NodeJS.ProcessEnv;
+}
+
 /** Runs a launcher as root and sends it these messages one after the other; then nothing more. */
 async function converse(
   sent: readonly Uint8Array[],
   command: readonly string[] = [],
+  { wrap = [], env = {} }: Surroundings = {},
 ): Promise<Conversation> {
   const messages: LauncherMessage[] = [];
   let descriptors = 0;
@@ -58,9 +67,10 @@ async function converse(
     if (message !== undefined) messages.push(message);
     if (bytes === null) ended();
   });
-  const child = spawn(TESTED_LAUNCHER ?? LAUNCHER_PATH, ['3', ...command], {
+  const [program = '', ...args] = [...wrap, TESTED_LAUNCHER ?? LAUNCHER_PATH, '3', ...command];
+  const child = spawn(program, args, {
     stdio: ['ignore', 'ignore', 'inherit', fd],
-    env: { PATH: SEARCH_PATH, HOME: '/root' },
+    env: { PATH: SEARCH_PATH, HOME: '/root', ...env },
   });
   closeSync(fd);
   const exited = once(child, 'exit');
@@ -245,5 +255,27 @@ describe('launcher', { skip }, () => {
     const { status, stderr } = await exec.exec([PRIVATE4, '--', 'true'], { script });
     assert.equal(status, 125);
     assert.match(stderr, /error \[launcher-failed\]/);
+  });
+});
+
+describe('the launcher under sudo', { skip: labUnavailable('strace', 'setpriv') }, () => {
+  it('asks the user database before it has another network', async () => {
+    const directory = mkdtempSync(join(tmpdir(), 'tunnel-test-'));
+    try {
+      const trace = join(directory, 'trace');
+      const { messages } = await converse([encodeSetup(SETUP)], [], {
+        wrap: ['strace', '-f', '-e', 'trace=openat,connect,unshare,setresuid', '-o', trace],
+        env: { SUDO_UID: '1', SUDO_GID: '1' },
+      });
+      assert.equal(messages.at(-1)?.type, 'ready');
+      const calls = readFileSync(trace, 'utf8').split('\n');
+      const unshared = calls.findIndex((call) => call.includes('unshare('));
+      const asked = (call: string) => /\/etc\/(passwd|group|nsswitch)|nscd/.test(call);
+      assert.ok(unshared > 0 && calls.some((call) => call.includes('setresuid(1')));
+      assert.ok(calls.slice(0, unshared).some(asked));
+      assert.deepEqual(calls.slice(unshared).filter(asked), []);
+    } finally {
+      rmSync(directory, { recursive: true });
+    }
   });
 });

@@ -23,7 +23,7 @@ import {
   UplinkPort,
 } from '../support/addresses.ts';
 import { UID } from '../support/etc.ts';
-import { ExecLab } from '../support/execlab.ts';
+import { ExecLab, TESTED_LAUNCHER } from '../support/execlab.ts';
 import { goProgram, goProgramMissing } from '../support/goprograms.ts';
 import { labUnavailable } from '../support/lab.ts';
 import { allProcesses, processEntry } from '../support/processtable.ts';
@@ -60,6 +60,9 @@ for line in sys.argv[1:]:
     except OSError as e:
         print(errno.errorcode.get(e.errno, str(e)))
 `;
+
+/** The build under sanitizers has none. */
+const HAS_FILTER = TESTED_LAUNCHER === undefined;
 
 describe('exec', {
   skip: labUnavailable('openssl', 'unshare', 'curl', 'python3') || closedToOthers(MAIN),
@@ -184,7 +187,7 @@ for host, port in (("${API1}", ${Port.closed}), ("${UNREACHABLE4}", 80), ("${UPL
   ] as const) {
     it(`runs as ${who}, without capabilities, with the caller's directory, environment and input`, async () => {
       const script =
-        'id -u; id -g; pwd; echo $MARK; cat; grep -E "^(Cap(Inh|Prm|Eff|Amb)|NoNewPrivs)" /proc/self/status';
+        'id -u; id -g; pwd; echo $MARK; cat; grep -E "^(Cap(Inh|Prm|Eff|Amb)|NoNewPrivs|Seccomp)[:]" /proc/self/status';
       const options = { root, cwd: exec.home, env: { MARK: 'here' }, input: 'typed\n' };
       const { status, stdout, stderr } = await exec.exec(
         [PRIVATE4, '--', 'sh', '-c', script],
@@ -197,7 +200,7 @@ for host, port in (("${API1}", ${Port.closed}), ("${UNREACHABLE4}", 80), ("${UPL
       assert.deepEqual([uid, gid, directory, mark, input], [id, id, exec.home, 'here', 'typed']);
       assert.deepEqual(
         rest.map((line) => Number.parseInt(line.split(/\s+/)[1] ?? '', 16)),
-        [0, 0, 0, 0, 1],
+        [0, 0, 0, 0, 1, HAS_FILTER ? 2 : 0],
       );
     });
   }

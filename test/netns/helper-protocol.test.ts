@@ -9,6 +9,7 @@ import type { Prefix } from '../../src/net/prefix.ts';
 import {
   encodeCreate,
   encodeRoutes,
+  encodeUnreachable,
   HELPER_MAX_PREFIXES,
   HELPER_VERSION,
   type HelperMessage,
@@ -71,6 +72,8 @@ const BEFORE: Readonly<Record<string, Uint8Array>> = {
   'MTU too small': changed(CREATE, LAYOUT.create.mtu, 1279),
   'MTU too large': changed(CREATE, LAYOUT.create.mtu, 65536),
   'ROUTES before CREATE': ROUTES,
+  'UNREACHABLE before CREATE': encodeUnreachable([TEN]),
+  'UNREACHABLE without count': resized(encodeUnreachable([]), LAYOUT.header.size),
   'unknown message': changed(CREATE, LAYOUT.header.type, 99, 16),
   'a message of the helper': changed(
     resized(CREATE, LAYOUT.done.size),
@@ -99,6 +102,13 @@ const AFTER: Readonly<Record<string, Uint8Array>> = {
   'host bits, IPv4': encodeRoutes([TEN, { family: 4, address: '192.0.2.1', length: 24 }]),
   'host bits, within an octet': encodeRoutes([{ family: 4, address: '192.0.2.128', length: 24 }]),
   'host bits, IPv6': encodeRoutes([{ family: 6, address: '2001:db8::1', length: 127 }]),
+  'UNREACHABLE with a byte too many': resized(encodeUnreachable([TEN]), ROUTES.length + 1),
+  'UNREACHABLE with a count above the prefixes': changed(
+    encodeUnreachable([TEN]),
+    LAYOUT.routes.count,
+    2,
+  ),
+  'UNREACHABLE with host bits': encodeUnreachable([{ ...TEN, length: 4 }]),
   'bits behind an IPv4 address': changed(ROUTES, PREFIX_AT + LAYOUT.prefix.address + 15, 1, 8),
 };
 

@@ -3,13 +3,25 @@ import assert from 'node:assert/strict';
 import { chownSync, cpSync, mkdtempSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
+import { EXIT } from '../../src/errors/codes.ts';
 import { HELPER_PATH } from '../../src/native/addon.ts';
-import { API1, Port, PRIVATE4, PRIVATE6 } from '../support/addresses.ts';
+import {
+  API1,
+  API1_NAME,
+  JUMPHOST4,
+  Port,
+  PRIVATE4,
+  PRIVATE6,
+  UPLINK4,
+} from '../support/addresses.ts';
 import { SUDOERS, UID, USER, withEtc } from '../support/etc.ts';
 import { Lab, labUnavailable } from '../support/lab.ts';
+import type { Child } from '../support/process.ts';
 import { processEntry } from '../support/processtable.ts';
 import { closedToOthers } from '../support/requirements.ts';
 import { type Attempt, dial, MAIN, REMOTE } from '../support/tunnel.ts';
+
+const AS_USER = ['setpriv', `--reuid=${UID}`, `--regid=${UID}`, '--clear-groups', '--'];
 
 describe('as an ordinary user', {
   skip: labUnavailable('sudo', 'unshare', 'openssl') || closedToOthers(MAIN),
@@ -35,9 +47,17 @@ describe('as an ordinary user', {
       { sudoers: `${SUDOERS}Defaults use_pty\n${USER} ALL=(root) NOPASSWD: ${HELPER_PATH}\n` },
       home,
     );
-    const user = ['setpriv', `--reuid=${UID}`, `--regid=${UID}`, '--clear-groups', '--'];
     const tunnel = await lab.client.spawn(
-      inside([...user, process.execPath, MAIN, '-r', REMOTE, PRIVATE4, PRIVATE6]),
+      inside([
+        ...AS_USER,
+        process.execPath,
+        MAIN,
+        '-r',
+        REMOTE,
+        PRIVATE4,
+        PRIVATE6,
+        '198.51.100.0/24',
+      ]),
       { env: { HOME: home, XDG_RUNTIME_DIR: '' } },
     );
     try {
@@ -49,10 +69,58 @@ describe('as an ordinary user', {
       assert.match(readFileSync(`/proc/${tunnel.pid}/status`, 'utf8'), /^CapEff:\s0+$/m);
       const [attempt] = await dial<Attempt[]>(lab.client, 'connect', API1, Port.http);
       assert.equal(attempt?.outcome, 'open');
+      const { stdout } = await lab.client.exec(['ip', 'route', 'get', JUMPHOST4]);
+      assert.match(stdout, / dev tun/, 'the jump host is captured, and the SSH connection is not');
       assert.deepEqual(await tunnel.stop('SIGINT'), { status: 0, signal: null });
     } finally {
       if (processEntry(tunnel.pid) !== undefined) await tunnel.stop('SIGKILL');
     }
     assert.equal(await lab.client.hostState(), before);
   });
+
+  /** Starts a tunnel as the user, with this resolv.conf. */
+  function start(resolvConf: string, ...args: readonly string[]): Promise<Child> {
+    const inside = withEtc(
+      lab.directory,
+      {
+        sudoers: `${SUDOERS}${USER} ALL=(root) NOPASSWD: ${HELPER_PATH}\n`,
+        'resolv.conf': resolvConf,
+      },
+      home,
+      0o444,
+    );
+    return lab.client.spawn(inside([...AS_USER, process.execPath, MAIN, '-r', REMOTE, ...args]), {
+      env: { HOME: home, XDG_RUNTIME_DIR: '' },
+    });
+  }
+
+  it('has names, where the resolver is the gateway', async () => {
+    const before = await lab.client.hostState();
+    const tunnel = await start(`nameserver ${UPLINK4}\n`, API1_NAME, PRIVATE4);
+    try {
+      await tunnel.waitForLine(/tunnel: ready\n/, 20_000);
+      assert.match((await lab.client.exec(['ip', 'route', 'get', UPLINK4])).stdout, /dev tun0/);
+      assert.deepEqual(await tunnel.stop('SIGINT'), { status: 0, signal: null });
+    } finally {
+      if (processEntry(tunnel.pid) !== undefined) await tunnel.stop('SIGKILL');
+    }
+    assert.equal(await lab.client.hostState(), before);
+  });
+
+  for (const [what, target, reason] of [
+    ['everything', '0/0', /shorter than \/8/],
+    ['the gateway', UPLINK4, /in the network 192\.0\.2\.0\/24, to which uplink is connected/],
+    ['instance metadata', '169.254.169.254', /169\.254\.0\.0\/16 is a special range/],
+  ] as const) {
+    it(`may not capture ${what} for everybody, and leaves nothing`, async () => {
+      const before = await lab.client.hostState();
+      const tunnel = await start('nameserver 127.0.0.1\n', target);
+      const { status } = await tunnel.exited;
+      assert.equal(status, EXIT.capture);
+      assert.match(tunnel.stderr, /error \[capture-not-permitted\]/);
+      assert.match(tunnel.stderr, reason);
+      assert.match(tunnel.stderr, new RegExp(`"permit ${USER} default `));
+      assert.equal(await lab.client.hostState(), before);
+    });
+  }
 });

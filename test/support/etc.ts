@@ -3,8 +3,16 @@
  * /etc.
  */
 import { spawnSync } from 'node:child_process';
-import { appendFileSync, chmodSync, cpSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import {
+  appendFileSync,
+  chmodSync,
+  cpSync,
+  mkdirSync,
+  mkdtempSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { dirname, join } from 'node:path';
 
 export const USER = 'tunneltest';
 export const UID = 47_110;
@@ -39,6 +47,7 @@ export function withEtc(
   );
   for (const [name, text] of Object.entries(files)) {
     rmSync(join(etc, name), { force: true });
+    mkdirSync(dirname(join(etc, name)), { recursive: true, mode: 0o755 });
     writeFileSync(join(etc, name), text);
     chmodSync(join(etc, name), mode);
   }

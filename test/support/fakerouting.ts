@@ -3,6 +3,7 @@ import { formatPrefix, hostPrefix, parsePrefix, prefixContains } from '../../src
 import type { KernelRouting } from '../../src/system/routing/kernel.ts';
 import type {
   ConnectedNetwork,
+  KernelDevice,
   KernelRoute,
   KernelRule,
   Sample,
@@ -10,7 +11,7 @@ import type {
 
 const ENETUNREACH = 101;
 const EHOSTUNREACH = 113;
-const DEVICES = ['lo', 'eth0', 'wlan0', 'wg0', 'tun0', 'tun1'];
+const DEVICES = ['lo', 'eth0', 'wlan0', 'wg0', 'tun0', 'tun1', 'tun7'];
 
 export class FakeRouting implements KernelRouting {
   readonly all: KernelRoute[] = [];
@@ -32,6 +33,7 @@ export class FakeRouting implements KernelRouting {
       device: DEVICES.indexOf(after('dev') ?? 'eth0'),
       byGateway: gateway !== undefined,
       gateway,
+      metric: 0,
       ...more,
     });
     return this;
@@ -50,7 +52,12 @@ export class FakeRouting implements KernelRouting {
 
   rule(priority: number, table: number, more: Partial<KernelRule> = {}): this {
     const nothing = { source: undefined, destination: undefined, mark: undefined };
-    const anybody = { uid: undefined, port: undefined, inverted: false };
+    const anybody = {
+      uid: undefined,
+      port: undefined,
+      inverted: false,
+      suppressedLength: undefined,
+    };
     this.policy.push({ family: 4, priority, table, action: 1, ...nothing, ...anybody, ...more });
     return this;
   }
@@ -67,20 +74,26 @@ export class FakeRouting implements KernelRouting {
     return this.addresses.filter(({ prefix }) => prefix.family === family);
   }
 
-  lookUp({ address, uid, port }: Sample): KernelRoute | number {
+  lookUp({ address, uid, port, source, device }: Sample): KernelRoute | number {
     this.lookUps += 1;
     const host = hostPrefix(address);
-    const rules = this.rules(host.family).filter(
-      (rule) =>
+    const from = source === undefined ? undefined : hostPrefix(source);
+    const rules = this.rules(host.family).filter((rule) => {
+      const applies =
         (rule.destination === undefined || prefixContains(rule.destination, host)) &&
+        (rule.source === undefined || (from !== undefined && prefixContains(rule.source, from))) &&
+        (rule.mark === undefined || rule.mark === 0) &&
         (rule.uid === undefined || rule.uid === uid) &&
-        (rule.port === undefined || rule.port === port),
-    );
-    for (const rule of [...rules, { table: 254, action: 1 }]) {
+        (rule.port === undefined || rule.port === port);
+      return applies !== rule.inverted;
+    });
+    for (const rule of [...rules, { table: 254, action: 1, suppressedLength: -1 }]) {
       if (rule.action !== 1) return EHOSTUNREACH;
       const [best] = this.all
         .filter((one) => one.table === rule.table && prefixContains(one.destination, host))
-        .toSorted((a, b) => b.destination.length - a.destination.length);
+        .filter((one) => device === undefined || one.type > 5 || one.device === device)
+        .toSorted((a, b) => b.destination.length - a.destination.length || a.metric - b.metric);
+      if (best !== undefined && best.destination.length <= (rule.suppressedLength ?? -1)) continue;
       if (best !== undefined) return best.type > 5 ? EHOSTUNREACH : best;
     }
     return ENETUNREACH;
@@ -88,5 +101,9 @@ export class FakeRouting implements KernelRouting {
 
   deviceName(index: number): string | undefined {
     return DEVICES[index];
+  }
+
+  devices(): KernelDevice[] {
+    return DEVICES.map((name, index) => ({ name, index }));
   }
 }

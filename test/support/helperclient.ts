@@ -5,12 +5,16 @@
  * "error"}`. It ends when its input does. Lines `! {...}` are events.
  *
  *   start [path]                    startHelper(), by default with the helper that it finds; {pid}
+ *   start-unit SOCKET path          the same, by a systemd that listens there, else by itself
  *   start-until MS path             the same, aborted after that time
  *   create {ipv4, ipv6, mtu}        the device
  *   routes PREFIX...                setRoutes()
+ *   unreachable PREFIX...           setUnreachable()
  *   close-during PREFIX...          close() right after setRoutes(); the latter's error
  *   close                           close(), then the device's descriptor
- *   uplink ADDRESS EXCLUDE          the addon's uplinkFor()
+ *   with-device COMMAND...          a process with the device as its descriptor 3; its status
+ *   keep-device COMMAND...          the same, which isn't waited for: {pid}
+ *   uplink ADDRESS EXCLUDE          uplinkDevice(), by name or null
  *   listen PATH                     only the link, at PATH; nobody is started
  *   serve HELPER                    the link, and the helper started directly: {pid} once it has
  *                                   said hello
@@ -27,11 +31,13 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { TunnelError } from '../../src/errors/errors.ts';
 import { addon, type LinkHandle } from '../../src/native/addon.ts';
-import { addressBytes, family } from '../../src/net/address.ts';
+import { family } from '../../src/net/address.ts';
 import type { Prefix } from '../../src/net/prefix.ts';
 import type { Fields, Observer } from '../../src/observe/observer.ts';
 import { type Helper, type HelperDevice, startHelper } from '../../src/system/helper/helper.ts';
 import { decodeMessage, type HelperMessage } from '../../src/system/helper/protocol.ts';
+import { linuxRouting } from '../../src/system/routing/kernel.ts';
+import { uplinkDevice } from '../../src/system/routing/uplink.ts';
 
 interface Request {
   readonly id: number;
@@ -52,7 +58,8 @@ let wake: () => void = () => {};
 
 const observer: Observer = {
   log(level, message: string, fields: Fields = {}) {
-    if (level === 'warning') process.stdout.write(`! ${JSON.stringify({ warning: message })}\n`);
+    if (level === 'warning' || level === 'notice' || level === 'info')
+      process.stdout.write(`! ${JSON.stringify({ [level]: message })}\n`);
     if (message === 'the helper is connected') helperPid = fields['pid'];
   },
   count() {},
@@ -110,7 +117,12 @@ async function handle({ op, args }: Request): Promise<unknown> {
   const [first = '', second = '', third = ''] = args;
   switch (op) {
     case 'start':
-      helper = await startHelper({ observer, ...(first === '' ? {} : { path: first }) });
+    case 'start-unit':
+      helper = await startHelper({
+        observer,
+        ...(op === 'start-unit' ? { unitSocket: first, path: second } : {}),
+        ...(op === 'start' && first !== '' ? { path: first } : {}),
+      });
       void helper.ended.then((error) => {
         // Like the capture: it gives the device up when the helper is gone.
         releaseDevice();
@@ -128,6 +140,8 @@ async function handle({ op, args }: Request): Promise<unknown> {
     }
     case 'routes':
       return required(helper).setRoutes(args.map(prefix));
+    case 'unreachable':
+      return required(helper).setUnreachable(args.map(prefix));
     case 'close-during': {
       const routes = required(helper)
         .setRoutes(args.map(prefix))
@@ -142,8 +156,19 @@ async function handle({ op, args }: Request): Promise<unknown> {
     case 'close':
       await required(helper).close();
       return releaseDevice();
+    case 'with-device': {
+      const stdio = ['ignore', 'ignore', 'inherit', required(device).fd] as const;
+      const [status] = await once(spawn(first, args.slice(1), { stdio: [...stdio] }), 'close');
+      return status;
+    }
+    case 'keep-device': {
+      const stdio = ['ignore', 'ignore', 'ignore', required(device).fd] as const;
+      const keeper = spawn(first, args.slice(1), { stdio: [...stdio], detached: true });
+      keeper.unref();
+      return { pid: keeper.pid };
+    }
     case 'uplink':
-      return addon().uplinkFor(addressBytes(first), second);
+      return uplinkDevice(linuxRouting, { address: first }, second);
     case 'listen':
       return listen(first);
     case 'serve':

@@ -18,14 +18,17 @@ import type { Configuration } from '../../src/config/configuration.ts';
 import { buildConfiguration } from '../../src/config/options.ts';
 import type { NetworkContext, NetworkTargets } from '../../src/doctor/network.ts';
 import { TunnelError } from '../../src/errors/errors.ts';
+import type { DiallerOptions } from '../../src/link/dialler.ts';
 import type { LinkDialler } from '../../src/link/link.ts';
 import type { Supervisor } from '../../src/link/supervisor.ts';
 import { formatPrefix, hostPrefix } from '../../src/net/prefix.ts';
 import type { Fields, Level, Observer } from '../../src/observe/observer.ts';
 import type { Machine } from '../../src/session/machine.ts';
 import type { RunOptions } from '../../src/session/tunnel.ts';
+import type { DialDevice } from '../../src/ssh/dial/device.ts';
 import { nobody } from '../../src/ssh/prompter.ts';
 import type { Finding } from '../../src/system/doctor/diagnosis.ts';
+import type { Incoming } from '../../src/system/incoming.ts';
 import type { CommandStatus, Launcher } from '../../src/system/launcher/launcher.ts';
 import type { CommandUser } from '../../src/system/launcher/protocol.ts';
 import { planResolver, type ResolverPlan } from '../../src/system/resolver/detect.ts';
@@ -40,7 +43,7 @@ import { TwinTransport } from './twin.ts';
 const DEVICE4 = '198.18.0.1';
 const DEVICE6 = '2001:2::1';
 const APPLICATION = '192.168.7.2';
-const JUMP_HOST = '192.0.2.22';
+export const JUMP_HOST = '192.0.2.22';
 /** Longer than any step takes. */
 const PATIENCE_MS = 10_000;
 const POLL_MS = 5;
@@ -62,6 +65,13 @@ export class MemoryMachine implements Machine {
   readonly stop = new AbortController();
   /** Routes, as `ip route` would show them. */
   routes: readonly string[] = [];
+  /** Behind these. */
+  unreachable: readonly string[] = [];
+  incoming: Incoming = {
+    loginPeers: () => [],
+    connections: () => [],
+    passedOnPorts: () => Promise.resolve([]),
+  };
   /** What resolv.conf says. */
   resolvConfText = 'nameserver 127.0.0.1\n';
   atStep: StepAction = () => undefined;
@@ -142,11 +152,14 @@ export class MemoryMachine implements Machine {
     return true;
   }
 
-  dialler(): LinkDialler {
+  dialler({ deviceFor }: Pick<DiallerOptions, 'deviceFor'>): LinkDialler {
+    this.deviceFor = deviceFor;
+    const own = deviceFor === undefined ? [hostPrefix(JUMP_HOST)] : [];
+    const servers = deviceFor === undefined ? [] : [{ host: JUMP_HOST, port: 22 }];
     return {
       locate: async () => {
         await this.#step('locate');
-        return { jumpHosts: [], own: [hostPrefix(JUMP_HOST)], names: ['jump.example'] };
+        return { jumpHosts: [], own, servers, names: ['jump.example'] };
       },
       dial: async () => {
         await this.#step('dial');
@@ -198,6 +211,12 @@ export class MemoryMachine implements Machine {
         this.routes = prefixes.map(formatPrefix);
         this.standing.add('routes');
       },
+      setUnreachable: async (prefixes) => {
+        await ask('set what fails closed');
+        this.unreachable = prefixes.map(formatPrefix);
+        if (prefixes.length > 0) this.standing.add('unreachable routes');
+        else this.standing.delete('unreachable routes');
+      },
       close: async () => {
         closed = true;
         await this.#step('close the helper');
@@ -209,7 +228,6 @@ export class MemoryMachine implements Machine {
   }
 
   readonly sockets = {
-    uplinkFor: () => null,
     socketOnDevice: () => {
       throw new Error('nothing goes directly here');
     },
@@ -217,6 +235,22 @@ export class MemoryMachine implements Machine {
       throw new Error('nothing goes directly here');
     },
   };
+
+  /** Whether sockets can be bound to devices. */
+  binds = false;
+  /** How the dialler was told to bind them. */
+  deviceFor: DialDevice | undefined;
+
+  bindsSockets(): boolean {
+    return this.binds;
+  }
+
+  /** Whether the kernel filters strictly. */
+  filters = false;
+
+  filtersReversePath(): boolean {
+    return this.filters;
+  }
 
   #device(address4: string | undefined, address6: string | undefined): TunDevice {
     this.standing.add('device');
@@ -284,8 +318,10 @@ export class MemoryMachine implements Machine {
       device: 7,
       byGateway: false,
       gateway: undefined,
+      metric: 0,
     }),
     deviceName: (index) => (index === 7 ? 'tun7' : undefined),
+    devices: () => [{ index: 7, name: 'tun7' }],
   };
 
   /** What the machine would say about its network. */
@@ -305,6 +341,7 @@ export class MemoryMachine implements Machine {
       resolved: false,
       resolvedUplinks: undefined,
       nsswitch: undefined,
+      filtersReversePath: false,
     });
   }
 

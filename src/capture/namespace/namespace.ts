@@ -94,6 +94,7 @@ function hostOf(device: TunDevice): TunHost {
       return Promise.resolve(device);
     },
     setRoutes: () => Promise.resolve(), // the launcher has set the default routes
+    setUnreachable: () => Promise.resolve(),
     close() {
       // A capture that never started has not taken over the device.
       if (!taken) device.discard();

@@ -86,6 +86,7 @@ export function linuxTunHost(maker: TunMaker): TunHost {
   return {
     create: async (request) => linuxTunDevice(await maker.create(request)),
     setRoutes: (prefixes) => maker.setRoutes(prefixes),
+    setUnreachable: (prefixes) => maker.setUnreachable(prefixes),
     ended: maker.ended,
     close: () => maker.close(),
   };

@@ -55,6 +55,8 @@ export interface TunHost {
    * before.
    */
   setRoutes(prefixes: readonly RoutedPrefix[]): Promise<void>;
+  /** What stays unreachable when the device is gone (system/helper/helper.ts). */
+  setUnreachable(prefixes: readonly RoutedPrefix[]): Promise<void>;
   /**
    * Resolves with the reason why the device is gone, or with undefined after close(). Never
    * rejects.

@@ -1,10 +1,12 @@
 /** One TCP connection to a jump host, and the errors for its failures. */
-import { connect, type Socket } from 'node:net';
+import { isIPv6, Socket, type SocketConstructorOpts } from 'node:net';
 import { within } from '../../base/within.ts';
 import { TunnelError } from '../../errors/errors.ts';
+import { addon } from '../../native/addon.ts';
 import { formatDestination } from '../../net/destination.ts';
 import { PORT_OF, type Role } from '../hops.ts';
 import type { RemoteAddress } from './addresses.ts';
+import { type DialDevice, noWayError } from './device.ts';
 import { closedUnidentified } from './notssh.ts';
 
 /**
@@ -20,6 +22,8 @@ export interface TcpOptions {
   readonly signal?: AbortSignal;
   /** Receives the data, instead of the socket's 'data' events. */
   readonly reader?: TcpReader;
+  /** The device to bind the socket to. Default: the routes decide. */
+  readonly deviceFor?: DialDevice | undefined;
 }
 
 /** The callbacks for net.Socket's `onread`. */
@@ -37,21 +41,20 @@ export interface TcpReader {
  */
 export async function connectTcp(
   address: RemoteAddress,
-  { timeout, role, signal, reader }: TcpOptions,
+  { timeout, role, signal, reader, deviceFor }: TcpOptions,
 ): Promise<Socket> {
   signal?.throwIfAborted();
   const { host, port, localAddress } = address;
   const at = formatDestination(address);
-  const socket = connect({
-    host,
-    port,
+  const socket = new Socket({
+    ...boundSocket(address, role, deviceFor),
     noDelay: true,
-    ...(localAddress === undefined ? {} : { localAddress }),
     // The types allow only a buffer. A function that returns one for each read is documented too.
     ...(reader && {
       onread: { buffer: reader.space as unknown as Uint8Array, callback: reader.received },
     }),
-  });
+  } as SocketConstructorOpts);
+  socket.connect({ host, port, ...(localAddress === undefined ? {} : { localAddress }) });
   socket.pause();
   socket.setKeepAlive(true, TCP_KEEPALIVE_MS);
   try {
@@ -71,6 +74,26 @@ export async function connectTcp(
     throw error;
   }
   return socket;
+}
+
+/** What a Socket is made of that is bound to a device. Throws TunnelError if it can't be. */
+function boundSocket(
+  address: RemoteAddress,
+  role: Role,
+  deviceFor: DialDevice | undefined,
+): SocketConstructorOpts {
+  const device = deviceFor?.(address);
+  if (device === undefined) return {};
+  if (device === null) throw noWayError(address);
+  try {
+    const fd = addon().socketOnDevice(isIPv6(address.host) ? 6 : 4, device);
+    return { fd, readable: true, writable: true };
+  } catch (error) {
+    if (error instanceof TunnelError) throw error;
+    // The device may have gone since it was found.
+    const cause: NodeJS.ErrnoException = error instanceof Error ? error : new Error(String(error));
+    throw tcpError(formatDestination(address), role, undefined, cause);
+  }
 }
 
 function tcpError(

@@ -6,6 +6,7 @@ import { connect as connectTls } from 'node:tls';
 import { within } from '../../base/within.ts';
 import { isAddress } from '../../net/address.ts';
 import type { RemoteAddress } from './addresses.ts';
+import type { DialDevice } from './device.ts';
 import { connectTcp } from './tcp.ts';
 
 /** Seconds. Somebody waits for the error that this only explains. */
@@ -21,9 +22,11 @@ export async function speaksTls(
   address: RemoteAddress,
   name: string,
   signal: AbortSignal,
+  deviceFor?: DialDevice,
 ): Promise<boolean> {
   try {
-    const socket = await connectTcp(address, { timeout: PATIENCE, role: 'jump host', signal });
+    const options = { timeout: PATIENCE, role: 'jump host', signal, deviceFor } as const;
+    const socket = await connectTcp(address, options);
     const time = { milliseconds: PATIENCE * 1_000, late: () => new Error('no answer') };
     const tls = connectTls({
       socket,

@@ -24,9 +24,12 @@
 import { resolve } from 'node:path';
 import { UsageError } from '../../errors/errors.ts';
 import { printable } from '../../observe/printable.ts';
+import { hopsOf } from '../hops.ts';
 import type { OpensshFiles } from '../privatedirectory.ts';
 import type { AuthenticationSettings, SshSettings } from '../settings.ts';
+import { boundDialOptions, type Departure } from './bounddial.ts';
 import { knownHostsCommand } from './knownhostscommand.ts';
+import { escapeTokens, shellWord, unfit } from './words.ts';
 
 /** User options that aren't in `SshSettings`. ssh reads its configuration files itself. */
 export interface GivenOptions {
@@ -66,6 +69,8 @@ export interface ArgumentOptions {
   readonly version: OpensshVersion;
   /** ssh judges by itself whether the server still answers (ServerAliveCountMax). */
   readonly givesUp: boolean;
+  /** Where to connect to, by sockets that are bound. undefined: ssh dials by itself. */
+  readonly departures?: readonly Departure[] | undefined;
 }
 
 /** As ServerAliveCountMax: more intervals than any link lasts. */
@@ -113,11 +118,9 @@ export function opensshArguments(options: ArgumentOptions): [string, ...string[]
     ['NoHostAuthenticationForLocalhost', 'no'],
     ['HashKnownHosts', yesNo(settings.hostKeys.hashNames)],
     ...hostKeyOptions(options),
+    ...(hasHops(settings) ? [] : dialOptions(settings, options.departures)),
   ];
-  const configFile =
-    settings.proxy.kind === 'jump' && settings.proxy.hops.length > 0
-      ? files.hopConfiguration
-      : given.configFile;
+  const configFile = hasHops(settings) ? files.hopConfiguration : given.configFile;
   return [
     ...(given.command ?? (['ssh'] as const)),
     ...['-N', '-T', '-a', '-x', '-E', files.log, '-D', files.socks],
@@ -138,6 +141,19 @@ export function opensshArguments(options: ArgumentOptions): [string, ...string[]
       checkHost(settings.name),
     ],
   ];
+}
+
+function hasHops({ proxy }: SshSettings): boolean {
+  return proxy.kind === 'jump' && proxy.hops.length > 0;
+}
+
+/** For the ssh that makes the connection. */
+function dialOptions(
+  settings: SshSettings,
+  departures: readonly Departure[] | undefined,
+): readonly (readonly [name: string, value: string])[] {
+  if (departures === undefined) return [];
+  return boundDialOptions(departures, hopsOf(settings)[0].connectTimeout);
 }
 
 function serverAlive({ settings, given, givesUp }: ArgumentOptions): [string, number][] {
@@ -188,15 +204,6 @@ function localCommand({ given, guard, files }: ArgumentOptions): [string, string
     ['PermitLocalCommand', 'yes'],
     ['LocalCommand', ['exec', ...words].join(' ')],
   ];
-}
-
-/**
- * Quotes a path as one word for any shell. csh and fish have their own rules for a backslash or "!"
- * in quotes, so these are refused.
- */
-function shellWord(path: string): string {
-  if (/['\\!\p{Cc}]/u.test(path)) throw unfit('file', path);
-  return `'${path}'`;
 }
 
 /**
@@ -296,7 +303,11 @@ export function pinnedKnownHosts(settings: SshSettings): string {
  * The file for -F when there are hops. ssh uses the first value, so the values here win over those
  * in the included files.
  */
-export function hopConfiguration(settings: SshSettings, given: GivenOptions): string {
+export function hopConfiguration(
+  settings: SshSettings,
+  given: GivenOptions,
+  departures?: readonly Departure[],
+): string {
   const hops = settings.proxy.kind === 'jump' ? settings.proxy.hops : [];
   const included =
     given.configFile === undefined
@@ -304,7 +315,10 @@ export function hopConfiguration(settings: SshSettings, given: GivenOptions): st
       : given.configFile === 'none'
         ? []
         : [resolve(given.configFile)];
+  const dialled = dialOptions(settings, departures);
   const lines = [
+    ...(dialled.length === 0 ? [] : [`Host ${checkHost(hopsOf(settings)[0].name)}`]),
+    ...dialled.map(([name, value]) => `  ${name} ${value}`),
     ...hops.flatMap((hop) => [
       `Host ${checkHost(hop.name)}`,
       `  StrictHostKeyChecking ${hop.hostKeys.strict}`,
@@ -342,11 +356,6 @@ function fileName(path: string): string {
 function includeName(path: string): string {
   if (/[*?[\]]/.test(path)) throw unfit('configuration file', path);
   return fileName(path);
-}
-
-/** For a value in which ssh expands %-tokens. */
-function escapeTokens(path: string): string {
-  return path.replaceAll('%', '%%');
 }
 
 /**
@@ -430,10 +439,4 @@ function checkCommand(command: readonly string[]): void {
       hint: 'use -o StrictHostKeyChecking=accept-new, or --host-key',
     });
   }
-}
-
-function unfit(what: string, text: string): UsageError {
-  return new UsageError(`the ${what} "${printable(text)}" can't be passed to ssh`, {
-    hint: `give a ${what} without quotes, spaces and the shell's special characters, and without "-" at its beginning`,
-  });
 }

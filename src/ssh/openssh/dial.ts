@@ -36,6 +36,8 @@ import { formatDestination } from '../../net/destination.ts';
 import type { Level, Observer } from '../../observe/observer.ts';
 import { bytesRead } from '../../system/process.ts';
 import { type KnownAnswers, noAnswersYet } from '../answers.ts';
+import type { RemoteAddress } from '../dial/addresses.ts';
+import type { DialDevice } from '../dial/device.ts';
 import { slowError, timeoutError } from '../dial/tcp.ts';
 import { hopsOf } from '../hops.ts';
 import type { ReplicaKey, ReplicaKeys } from '../hostkeys/replicas.ts';
@@ -51,6 +53,7 @@ import {
   opensshArguments,
   pinnedKnownHosts,
 } from './arguments.ts';
+import { departuresTo } from './bounddial.ts';
 import { expiredCertificates, namedFiles } from './certificate.ts';
 import { startError } from './errors.ts';
 import { LogFacts } from './facts.ts';
@@ -68,6 +71,12 @@ export interface OpensshOptions {
    */
   readonly settings: SshSettings;
   readonly given: GivenOptions;
+  /**
+   * Of the first hop. They are dialled by sockets that are bound, if `deviceFor` says so for one of
+   * them. Default: ssh resolves the name and dials by itself.
+   */
+  readonly addresses?: readonly RemoteAddress[];
+  readonly deviceFor?: DialDevice | undefined;
   readonly observer: Observer;
   /** For messages about what takes long. Default: `notice`. */
   readonly progress?: Level | undefined;
@@ -82,6 +91,9 @@ export interface OpensshOptions {
 const LISTEN_TIMEOUT_MS = 5_000;
 const LISTEN_POLL_MS = 10;
 const MAX_STDERR_LINES = 40;
+/** native/dial.c */
+const DIALLER = 'tunnel-dial: ';
+const DIALLED = /^tunnel-dial: connected to /;
 /** For a person to answer a question of ssh, before we write to the same terminal. Milliseconds. */
 const ANSWER_MS = 30_000;
 
@@ -107,10 +119,11 @@ export async function dialOpenssh(options: OpensshOptions): Promise<Transport> {
 }
 
 function prepare(
-  { settings: wanted, given, replicas }: OpensshOptions,
+  { settings: wanted, given, replicas, addresses = [], deviceFor }: OpensshOptions,
   version: OpensshVersion,
   directory: PrivateDirectory,
 ): [string, ...string[]] {
+  const departures = departuresTo(addresses, deviceFor);
   const replica = replicas?.first?.fingerprint;
   const settings = pinnedTo(replica, wanted);
   const argv = opensshArguments({
@@ -122,6 +135,7 @@ function prepare(
     version,
     replica,
     givesUp: !seesWhatIsRead(),
+    departures,
   });
   if (settings.hostKeys.pins.length > 0)
     writeFileSync(directory.knownHosts, pinnedKnownHosts(settings) + revokedLines(settings), {
@@ -130,7 +144,9 @@ function prepare(
   if (settings.proxy.kind === 'jump') {
     if (given.configFile !== undefined && given.configFile !== 'none')
       mustBeReadable(given.configFile);
-    writeFileSync(directory.hopConfiguration, hopConfiguration(settings, given), { mode: 0o600 });
+    writeFileSync(directory.hopConfiguration, hopConfiguration(settings, given, departures), {
+      mode: 0o600,
+    });
   }
   return argv;
 }
@@ -310,6 +326,7 @@ class SshStart {
   }
 
   #onStderr(line: string): void {
+    if (DIALLED.test(line) && this.#settings.proxy.kind === 'direct') this.#log.connected();
     this.#stderrLines.push(line);
     if (this.#stderrLines.length > MAX_STDERR_LINES) this.#stderrLines.shift();
     const { observer } = this.#options;
@@ -318,7 +335,8 @@ class SshStart {
       if (line !== '') observer.log('debug', serverText(line));
       return;
     }
-    for (const text of this.#words.lines(line)) observer.log('notice', text);
+    const level = line.startsWith(DIALLER) ? 'debug' : 'notice';
+    for (const text of this.#words.lines(line)) observer.log(level, text);
   }
 
   /**

@@ -103,6 +103,11 @@ export class SshLog {
     }
   }
 
+  /** Something else than ssh has connected for it (native/dial.c). */
+  connected(): void {
+    this.#accepted = true;
+  }
+
   get phase(): Phase {
     return this.#phase;
   }

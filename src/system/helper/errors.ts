@@ -6,6 +6,7 @@ import { HELPER_PATH } from '../../native/addon.ts';
 import { INSTALLED_HELPERS, installCommand, replaceableAt } from '../programs/path.ts';
 import type { Elevation } from '../programs/privileges.ts';
 import { configuredResolvers } from '../resolver/resolvconf.ts';
+import { notPermitted, rulesError } from './permission.ts';
 import {
   type FailedMessage,
   HELPER_EXIT_NOT_ROOT,
@@ -91,6 +92,8 @@ export function refusedStart(
 export function failedError(failed: FailedMessage, resolversOf = configuredResolvers): TunnelError {
   switch (failed.step) {
     case STEP.privileges:
+      if (failed.detail.startsWith('RLIMIT_'))
+        return other('the helper is limited', failed, LIMITS);
       return new TunnelError(
         'capture-privileges',
         `root has too few privileges here (${reason(failed)})`,
@@ -124,9 +127,18 @@ export function failedError(failed: FailedMessage, resolversOf = configuredResol
           hint: 'another program or administrator changes network settings: exclude the device tun* there (systemd-networkd: ManageForeignRoutes=no and ManageForeignRoutingPolicyRules=no, NetworkManager: unmanaged-devices), and start tunnel again',
         },
       );
+    case STEP.permit:
+      return notPermitted(failed);
+    case STEP.rules:
+      return rulesError(failed);
     default:
       return other('the helper refused a request', failed);
   }
+}
+
+/** Whether it may come at any time, and is the last message. */
+export function endsSession({ step, errno }: FailedMessage): boolean {
+  return step === STEP.lost || (step === STEP.permit && errno === ERRNO.ESTALE);
 }
 
 function noTun(failed: FailedMessage): TunnelError {
@@ -200,10 +212,14 @@ function route(failed: FailedMessage, resolversOf: () => readonly string[]): Tun
   return other('a route could not be set', failed);
 }
 
-function other(what: string, failed: FailedMessage): TunnelError {
-  return new TunnelError('capture-failed', `${what} (${reason(failed)})`, {
-    hint: 'run tunnel with -v, and see what the kernel says ("dmesg")',
-  });
+const LIMITS = 'start tunnel where its limits are not set: "ulimit -a" shows them';
+
+function other(
+  what: string,
+  failed: FailedMessage,
+  hint = 'run tunnel with -v, and see what the kernel says ("dmesg")',
+): TunnelError {
+  return new TunnelError('capture-failed', `${what} (${reason(failed)})`, { hint });
 }
 
 function reason(failed: FailedMessage): string {

@@ -2,42 +2,42 @@
  * The program's side of the privileged helper (native/helper/). The helper makes the TUN device and
  * the routes, so this process can keep the user's rights.
  *
- *   startHelper()  listens on a socket in a new private directory (0700), starts the helper as root
+ *   startHelper()  connects to systemd, if it listens for the helper (HELPER_SOCKET). Otherwise
+ *                  listens on a socket in a new private directory (0700), starts the helper as root
  *                  (system/programs/privileges.ts), waits until it has connected and sudo (if it
  *                  was needed) has ended, and removes the directory
  *   create()       makes the device; returns its descriptor, name and addresses (CREATE)
  *   setRoutes()    replaces the whole set of captured prefixes; if that fails, the old set stays
  *                  (ROUTES)
+ *   setUnreachable()  what stays unreachable when the device is gone (UNREACHABLE)
  *   close()        ends the requests: the helper deletes the device and ends, and its socket closes
  *
  * States: starting -> serving -> ended. One request is under way at a time; others wait. `ended`
  * resolves when the helper is gone: with `helper-lost` if that was unexpected or a request wasn't
  * answered in time, with `capture-device-lost` if the helper saw somebody else remove the device,
- * an address or a route. If the helper is killed, the device lives on while its descriptor is open,
+ * an address or a route, with `capture-not-permitted` if the machine has joined a network that is
+ * captured. If the helper is killed, the device lives on while its descriptor is open,
  * so the owner of the descriptor must close it then.
  *
  * errors.ts turns what the helper reports (step, errno, detail) into a TunnelError with a hint.
  */
-import { type ChildProcess, spawn } from 'node:child_process';
-import { once } from 'node:events';
-import { closeSync, lstatSync } from 'node:fs';
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { spawn } from 'node:child_process';
+import { closeSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
+import { constants } from 'node:os';
 import { join } from 'node:path';
-import { setTimeout as delay } from 'node:timers/promises';
 import { within } from '../../base/within.ts';
 import { TunnelError } from '../../errors/errors.ts';
-import { systemCodeOf } from '../../errors/reason.ts';
 import { addon, type LinkHandle } from '../../native/addon.ts';
 import type { RoutedPrefix } from '../../net/prefix.ts';
 import { type Observer, silentObserver } from '../../observe/observer.ts';
 import { helperPath } from '../programs/path.ts';
 import { type Elevation, elevation } from '../programs/privileges.ts';
 import {
+  endsSession,
   failedError,
   lostError,
   protocolError,
-  refusedStart,
   systemErrorName,
   versionError,
 } from './errors.ts';
@@ -46,12 +46,17 @@ import {
   decodeMessage,
   encodeCreate,
   encodeRoutes,
+  encodeUnreachable,
   HELPER_MAX_PREFIXES,
+  HELPER_SOCKET,
   HELPER_VERSION,
   type HelperMessage,
   messageVersion,
-  STEP,
 } from './protocol.ts';
+import { makeDirectory } from './socketdirectory.ts';
+import { untilExit } from './untilexit.ts';
+
+const { errno: ERRNO } = constants;
 
 /**
  * From the exit of the process that was started (it has connected by then) to the first message.
@@ -66,8 +71,6 @@ const REQUEST_TIMEOUT_MS = 10_000;
  * The time that the helper has to delete the device and end. After that we no longer wait for it.
  */
 const CLOSE_TIMEOUT_MS = 2_000;
-/** How much to keep of what sudo or the helper print when there is no terminal to show it. */
-const MAX_STDERR = 4_096;
 
 export interface HelperOptions {
   readonly observer?: Observer;
@@ -75,6 +78,8 @@ export interface HelperOptions {
   readonly signal?: AbortSignal;
   /** A helper to use instead of the one that helperPath() finds. */
   readonly path?: string;
+  /** Where systemd may listen for it (HELPER_SOCKET); by default nowhere with a `path`. */
+  readonly unitSocket?: string;
 }
 
 export interface HelperDevice {
@@ -98,6 +103,12 @@ export interface Helper {
   create(request: CreateRequest): Promise<HelperDevice>;
   setRoutes(prefixes: readonly RoutedPrefix[]): Promise<void>;
   /**
+   * Replaces the whole set of prefixes that stay unreachable when the device is gone, however that
+   * comes: all must be captured. Removes what tunnels that are gone have left. An empty set may
+   * come before create().
+   */
+  setUnreachable(prefixes: readonly RoutedPrefix[]): Promise<void>;
+  /**
    * Resolves with the reason why the helper ended, or with undefined after close(). Never rejects.
    */
   readonly ended: Promise<TunnelError | undefined>;
@@ -110,60 +121,78 @@ export interface Helper {
 
 /**
  * Starts the helper and waits for it. Rejects with a TunnelError: `capture-privileges`,
- * `capture-failed`, `helper-version`, `native-missing`; or with the signal's reason.
+ * `capture-failed`, `helper-version`, `helper-rules`, `native-missing`; or with the signal's
+ * reason.
  */
 export async function startHelper(options: HelperOptions = {}): Promise<Helper> {
-  const { observer = silentObserver, signal, path = helperPath(observer) } = options;
+  const { observer = silentObserver, signal, path } = options;
   signal?.throwIfAborted();
+  const unitSocket = options.unitSocket ?? (path === undefined ? HELPER_SOCKET : undefined);
+  // Root needs nobody's help, and is refused nothing.
+  if (unitSocket !== undefined && process.geteuid?.() !== 0) {
+    const helper = connectedToUnit(unitSocket, observer);
+    if (helper !== undefined) return started(helper, helper.greet('systemd', signal));
+  }
+  return startedByProgram(path ?? helperPath(observer), observer, signal);
+}
+
+/** The helper that systemd starts for a connection; undefined if there is no such unit for us. */
+function connectedToUnit(socket: string, observer: Observer): LinkedHelper | undefined {
+  const connect = (received: Received) => addon().linkConnect(socket, received);
+  try {
+    return new LinkedHelper(connect, `of the unit at ${socket}`, observer);
+  } catch (error) {
+    if (error instanceof TunnelError) throw error;
+    const errno = error instanceof Error && 'errno' in error ? Number(error.errno) : 0;
+    // Not installed; or it doesn't permit this user, whom sudo may permit.
+    const level = errno === ERRNO.ENOENT || errno === ERRNO.ECONNREFUSED ? 'debug' : 'info';
+    observer.log(level, `no helper from ${socket} (${systemErrorName(errno)})`);
+    return undefined;
+  }
+}
+
+async function startedByProgram(
+  path: string,
+  observer: Observer,
+  signal: AbortSignal | undefined,
+): Promise<Helper> {
   const directory = await makeDirectory();
   try {
     const socket = join(directory, 'helper');
     const elevated = elevation(path, [socket]);
-    const helper = new LinkedHelper(socket, path, observer);
-    try {
-      await helper.start(elevated, signal);
-      return helper;
-    } catch (error) {
-      helper.drop();
-      throw error;
-    }
+    const helper = new LinkedHelper(listenAt(socket), path, observer);
+    return await started(helper, helper.start(elevated, signal));
   } finally {
     await rm(directory, { recursive: true, force: true });
   }
 }
 
-/** Makes a private directory for the helper's socket, with mode 0700. */
-async function makeDirectory(): Promise<string> {
-  const parent = socketParent();
+async function started(helper: LinkedHelper, start: Promise<void>): Promise<Helper> {
   try {
-    return await mkdtemp(join(parent, 'tunnel-'));
-  } catch (cause) {
-    throw new TunnelError(
-      'capture-failed',
-      `can't make a directory in ${parent} (${systemCodeOf(cause)})`,
-      {
-        hint: 'set TMPDIR to a directory that can be written to',
-        cause,
-      },
-    );
+    await start;
+    return helper;
+  } catch (error) {
+    helper.drop();
+    throw error;
   }
 }
 
-/** The user's runtime directory if it is safe to use, else the directory for temporary files. */
-function socketParent(): string {
-  const directory = process.env['XDG_RUNTIME_DIR'];
-  if (directory?.startsWith('/')) {
-    const status = lstatSync(directory, { throwIfNoEntry: false });
-    if (
-      status?.isDirectory() &&
-      status.uid === process.geteuid?.() &&
-      (status.mode & 0o022) === 0
-    ) {
-      return directory;
+function listenAt(socket: string): (received: Received) => LinkHandle {
+  return (received) => {
+    try {
+      return addon().linkListen(socket, received);
+    } catch (cause) {
+      if (cause instanceof TunnelError) throw cause;
+      throw new TunnelError('capture-failed', `can't make a socket for the helper at ${socket}`, {
+        hint: 'set TMPDIR to a directory with a short path that can be written to',
+        cause,
+      });
     }
-  }
-  return tmpdir();
+  };
 }
+
+/** What a link calls with each message (src/native/addon.ts). */
+type Received = (message: Uint8Array | null, fd: number, errno: number) => void;
 
 interface Answer {
   readonly message: HelperMessage;
@@ -191,7 +220,7 @@ class LinkedHelper implements Helper {
   #last: Promise<unknown> = Promise.resolve();
   #closed: Promise<void> | undefined;
 
-  constructor(socket: string, path: string, observer: Observer) {
+  constructor(open: (received: Received) => LinkHandle, path: string, observer: Observer) {
     this.#path = path;
     this.#observer = observer;
     let end: (error: TunnelError | undefined) => void = () => {};
@@ -199,19 +228,10 @@ class LinkedHelper implements Helper {
       end = resolve;
     });
     this.#end = end;
-    try {
-      this.#link = addon().linkListen(socket, (message, fd, errno) =>
-        this.#received(message, fd, errno),
-      );
-    } catch (cause) {
-      if (cause instanceof TunnelError) throw cause;
-      throw new TunnelError('capture-failed', `can't make a socket for the helper at ${socket}`, {
-        hint: 'set TMPDIR to a directory with a short path that can be written to',
-        cause,
-      });
-    }
+    this.#link = open((message, fd, errno) => this.#received(message, fd, errno));
   }
 
+  /** Starts it, and awaits its greeting. */
   async start(elevated: Elevation, signal: AbortSignal | undefined): Promise<void> {
     const hello = this.#nextMessage();
     // It is awaited below. Until then its rejection must not count as unhandled.
@@ -225,16 +245,30 @@ class LinkedHelper implements Helper {
       env: elevated.env,
     });
     await untilExit(child, elevated, signal);
+    await this.#greeted(hello, elevated.via, undefined);
+  }
+
+  /** Awaits the greeting of one that systemd starts. */
+  greet(via: string, signal: AbortSignal | undefined): Promise<void> {
+    return this.#greeted(this.#nextMessage(), via, signal);
+  }
+
+  async #greeted(
+    hello: Promise<Answer>,
+    via: string,
+    signal: AbortSignal | undefined,
+  ): Promise<void> {
     const late = () => protocolError('it was started but did not say hello');
     const time = { milliseconds: HELLO_TIMEOUT_MS, late };
-    const { message, fd } = await within({ time }, () => hello);
+    const { message, fd } = await within({ time, ...(signal && { signal }) }, () => hello);
     discard(fd);
     if (message.type === 'failed') throw failedError(message);
     if (message.type !== 'hello') throw protocolError(`${message.type} instead of hello`);
-    this.#observer.log('debug', 'the helper is connected', {
-      pid: message.pid,
-      via: elevated.via,
-    });
+    if (message.removed.length > 0) {
+      this.#observer.count('tunnel_recovered_total', message.removed.length);
+      this.#observer.log('notice', removedSentence(message.removed));
+    }
+    this.#observer.log('debug', 'the helper is connected', { pid: message.pid, via });
   }
 
   async create(request: CreateRequest): Promise<HelperDevice> {
@@ -251,6 +285,18 @@ class LinkedHelper implements Helper {
   }
 
   async setRoutes(prefixes: readonly RoutedPrefix[]): Promise<void> {
+    await this.#setPrefixes(prefixes, encodeRoutes);
+    this.#observer.log('debug', 'the routes are set', { routes: prefixes.length });
+  }
+
+  async setUnreachable(prefixes: readonly RoutedPrefix[]): Promise<void> {
+    await this.#setPrefixes(prefixes, encodeUnreachable);
+  }
+
+  async #setPrefixes(
+    prefixes: readonly RoutedPrefix[],
+    encode: (prefixes: readonly RoutedPrefix[]) => Uint8Array,
+  ): Promise<void> {
     const routes = prefixes.flatMap(withoutDefault);
     if (routes.length > HELPER_MAX_PREFIXES) {
       throw new TunnelError(
@@ -259,12 +305,11 @@ class LinkedHelper implements Helper {
         { hint: 'give fewer or wider targets and exclusions' },
       );
     }
-    await this.#request(encodeRoutes(routes), ({ message, fd }) => {
+    await this.#request(encode(routes), ({ message, fd }) => {
       discard(fd);
       if (message.type === 'failed') throw failedError(message);
       if (message.type !== 'done') throw protocolError(`${message.type} instead of done`);
     });
-    this.#observer.log('debug', 'the routes are set', { routes: routes.length });
   }
 
   close(): Promise<void> {
@@ -333,7 +378,7 @@ class LinkedHelper implements Helper {
       return;
     }
     const message = decodeMessage(bytes);
-    if (message?.type === 'failed' && message.step === STEP.lost) {
+    if (message?.type === 'failed' && endsSession(message)) {
       // Comes instead of an answer, or at any time: the helper deletes the device and ends. While
       // this side is closing, it is ignored.
       discard(fd);
@@ -378,6 +423,11 @@ class LinkedHelper implements Helper {
   }
 }
 
+/** `left by a tunnel that was killed: removed tun0` */
+function removedSentence(devices: readonly string[]): string {
+  return `left by a tunnel that was killed: removed ${devices.join(', ')}`;
+}
+
 function readCreated({ message, fd }: Answer): HelperDevice {
   if (message.type === 'created' && fd !== -1) {
     const { name, ifindex, address4, address6 } = message;
@@ -408,45 +458,4 @@ function withoutDefault(prefix: RoutedPrefix): RoutedPrefix[] {
         { family, address: '::', length: 1 },
         { family, address: '8000::', length: 1 },
       ];
-}
-
-/** A signal of the terminal's reaches all its processes within this. */
-const SAME_SIGNAL_MS = 100;
-
-/** Waits until the started process has exited; throws if it failed. */
-async function untilExit(
-  child: ChildProcess,
-  elevated: Elevation,
-  signal: AbortSignal | undefined,
-): Promise<void> {
-  let stderr = '';
-  child.stderr?.setEncoding('utf8').on('data', (chunk: string) => {
-    stderr = (stderr + chunk).slice(-MAX_STDERR);
-  });
-  try {
-    const exit = once(child, 'close', signal === undefined ? {} : { signal });
-    const [status, by] = (await exit) as [number | null, NodeJS.Signals | null];
-    if (status === 0) return;
-    // Ctrl-C goes to both: sudo's end may be seen before the signal of our own.
-    if (elevated.interactive && signal !== undefined) await delay(SAME_SIGNAL_MS);
-    if (!signal?.aborted) throw refusedStart(elevated, status ?? by ?? 'unknown', stderr);
-    throw signal.reason;
-  } catch (cause) {
-    if (cause instanceof TunnelError) throw cause;
-    if (signal?.aborted) {
-      // Sudo may already run as root, so we may not be able to kill it. Without the socket the
-      // helper can't start anyway.
-      child.on('error', () => {}).kill();
-      child.stderr?.destroy();
-      child.unref();
-      throw signal.reason;
-    }
-    throw new TunnelError('capture-failed', `${elevated.command} can't be run`, {
-      hint:
-        elevated.via === 'root'
-          ? 'build it with "npm run build:native"'
-          : `see whether ${elevated.via} works`,
-      cause,
-    });
-  }
 }

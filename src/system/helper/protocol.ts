@@ -8,15 +8,26 @@ import type { RoutedPrefix } from '../../net/prefix.ts';
 import { fieldText, HEADER_LAYOUT, LITTLE_ENDIAN, MessageFraming } from '../programs/framing.ts';
 
 export const HELPER_MAGIC = 0x4c4e5554;
-export const HELPER_VERSION = 2;
-/** Prefixes in one ROUTES message. */
+export const HELPER_VERSION = 3;
+/** Prefixes in one ROUTES or UNREACHABLE message. */
 export const HELPER_MAX_PREFIXES = 8192;
+
+/** Where systemd listens for it (packaging/systemd). */
+export const HELPER_SOCKET = '/run/tunnel/helper.sock';
 
 /** Exit statuses of the helper before it serves. */
 export const HELPER_EXIT_SETUP = 70;
 export const HELPER_EXIT_NOT_ROOT = 77;
 
-export const MESSAGE = { hello: 1, create: 2, created: 3, routes: 4, done: 5, failed: 6 } as const;
+export const MESSAGE = {
+  hello: 1,
+  create: 2,
+  created: 3,
+  routes: 4,
+  done: 5,
+  failed: 6,
+  unreachable: 16,
+} as const;
 
 /** The step at which a request failed (enum helper_step). */
 export const STEP = {
@@ -29,12 +40,16 @@ export const STEP = {
   request: 7,
   /** Sent at any time: somebody else removed the device, an address or a route. */
   lost: 8,
+  /** The caller may not capture a prefix; once it is captured, at any time. */
+  permit: 9,
+  /** /etc/tunnel/helper.conf can't be trusted. */
+  rules: 10,
 } as const;
 
 /** Sizes and offsets of the structs, in bytes. A ROUTES message's prefixes begin after `routes`. */
 export const LAYOUT = {
   header: HEADER_LAYOUT,
-  hello: { size: 16, pid: 12 },
+  hello: { size: 112, pid: 12, removed: 16 },
   create: { size: 20, families: 12, mtu: 16 },
   created: { size: 52, ifindex: 12, name: 16, address4: 32, address6: 36 },
   prefix: { size: 20, family: 0, length: 1, preferred: 2, address: 4 },
@@ -71,8 +86,15 @@ export interface FailedMessage {
   readonly detail: string;
 }
 
+export interface HelloMessage {
+  readonly type: 'hello';
+  readonly pid: number;
+  /** Names of devices that killed helpers had left behind. */
+  readonly removed: readonly string[];
+}
+
 export type HelperMessage =
-  | { readonly type: 'hello'; readonly pid: number }
+  | HelloMessage
   | { readonly type: 'done' }
   | CreatedMessage
   | FailedMessage;
@@ -87,9 +109,18 @@ export function encodeCreate(request: CreateRequest): Uint8Array {
 
 /** Throws RangeError if there are more than HELPER_MAX_PREFIXES. */
 export function encodeRoutes(prefixes: readonly RoutedPrefix[]): Uint8Array {
+  return encodePrefixes(MESSAGE.routes, prefixes);
+}
+
+/** As encodeRoutes. */
+export function encodeUnreachable(prefixes: readonly RoutedPrefix[]): Uint8Array {
+  return encodePrefixes(MESSAGE.unreachable, prefixes);
+}
+
+function encodePrefixes(type: number, prefixes: readonly RoutedPrefix[]): Uint8Array {
   if (prefixes.length > HELPER_MAX_PREFIXES) throw new RangeError(`${prefixes.length} prefixes`);
   const { bytes, view } = framing.begin(
-    MESSAGE.routes,
+    type,
     LAYOUT.routes.size + prefixes.length * LAYOUT.prefix.size,
   );
   view.setUint32(LAYOUT.routes.count, prefixes.length, LITTLE_ENDIAN);
@@ -118,7 +149,13 @@ export function decodeMessage(bytes: Uint8Array): HelperMessage | undefined {
   switch (type) {
     case MESSAGE.hello:
       if (bytes.length !== LAYOUT.hello.size) return undefined;
-      return { type: 'hello', pid: view.getInt32(LAYOUT.hello.pid, LITTLE_ENDIAN) };
+      return {
+        type: 'hello',
+        pid: view.getInt32(LAYOUT.hello.pid, LITTLE_ENDIAN),
+        removed: fieldText(bytes.subarray(LAYOUT.hello.removed))
+          .split(' ')
+          .filter((name) => name !== ''),
+      };
     case MESSAGE.created:
       if (bytes.length !== LAYOUT.created.size) return undefined;
       return {

@@ -10,7 +10,9 @@
  *   a resolver on the network (resolv.conf has    a route to its address into the TUN: the tunnel
  *   its address)                                  answers in its place
  *   another resolver on this machine (127.0.0.1:  resolv.conf is rewritten (file.ts), the last
- *   dnsmasq, unbound), or a link-local address    resort
+ *   dnsmasq, unbound), a link-local address, or   resort
+ *   one on the network whose answers to the
+ *   tunnel a strict filter would drop
  *
  * The content of resolv.conf counts, not who wrote it. A header that names systemd-resolved doesn't
  * mean that programs ask it, and a file from NetworkManager may name the stub.
@@ -18,7 +20,7 @@
  * Several can apply at once: nss-resolve together with a resolv.conf that names the network's
  * resolvers needs both settings and routes.
  */
-import { canonicalAddress, isAddress } from '../../net/address.ts';
+import { canonicalAddress, family, isAddress } from '../../net/address.ts';
 import { hostPrefix, prefixContains } from '../../net/prefix.ts';
 import { OWN_RANGES, specialRangeOf } from '../../net/special.ts';
 import { DEFAULT_RESOLVER, parseResolvConf } from './resolvconf.ts';
@@ -40,6 +42,8 @@ export interface ResolverFacts {
   readonly resolvedUplinks: string | undefined;
   /** The text of /etc/nsswitch.conf. */
   readonly nsswitch: string | undefined;
+  /** The kernel drops IPv4 answers from a captured address (system/reversepath.ts). */
+  readonly filtersReversePath: boolean;
 }
 
 export type ResolverStep =
@@ -67,13 +71,21 @@ export function planResolver(facts: ResolverFacts): ResolverPlan {
   const steps: ResolverStep[] = [];
   if (asksStub || (facts.resolved && usesNssResolve(facts.nsswitch ?? '')))
     steps.push({ kind: 'resolved' });
-  const addresses = resolvers.filter(canBeRouted);
+  const isFiltered = (address: string): boolean =>
+    facts.filtersReversePath && family(address) === 4 && canBeRouted(address);
+  const addresses = resolvers.filter((address) => canBeRouted(address) && !isFiltered(address));
   if (addresses.length > 0) steps.push({ kind: 'routes', addresses });
   const [local] = resolvers.filter(
     (address) => !canBeRouted(address) && !(asksStub && STUBS.has(address)),
   );
+  const filtered = resolvers.find(isFiltered);
   if (local !== undefined)
     steps.push({ kind: 'file', why: `programs ask ${local}, which no route can lead elsewhere` });
+  else if (filtered !== undefined)
+    steps.push({
+      kind: 'file',
+      why: `programs ask ${filtered}, whose answers the kernel would drop (rp_filter) if it were captured`,
+    });
   else if (zoned !== undefined)
     steps.push({ kind: 'file', why: `programs ask ${zoned}, which belongs to one link` });
   const uplinks = asksStub ? uplinksOf(facts.resolvedUplinks ?? '') : resolvers;

@@ -1,6 +1,7 @@
 /** Reads the facts that detect.ts needs from this machine. */
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { filtersAnywhere } from '../reversepath.ts';
 import type { ResolverFacts } from './detect.ts';
 
 /** Where systemd-resolved lists the servers that it asks. */
@@ -14,6 +15,7 @@ export function readResolverFacts(root = '/'): ResolverFacts {
     resolved: existsSync(join(root, 'run/systemd/resolve/io.systemd.Resolve')),
     resolvedUplinks: read(join(root, RESOLVED_UPLINKS)),
     nsswitch: read(join(root, 'etc/nsswitch.conf')),
+    filtersReversePath: filtersAnywhere(root),
   };
 }
 

@@ -42,6 +42,7 @@ import {
   type Sample,
   TABLE,
 } from './rtnetlink.ts';
+import { isFailClosed } from './unreachable.ts';
 
 /** The priority of the rule for the main table. */
 const MAIN_RULE = 32_766;
@@ -104,6 +105,21 @@ export function findDiversions(routing: KernelRouting, question: CaptureQuestion
   };
 }
 
+/**
+ * Prefixes that are networks which this machine is connected to, of both families. `own`: the
+ * tunnel's device. Throws what `routing` throws.
+ */
+export function connectedNetworks(routing: KernelRouting, own: string | undefined): Prefix[] {
+  return ([4, 6] as const).flatMap((family) => {
+    const networks = routing.networks(family);
+    return routing
+      .routes(family)
+      .filter((route) => route.table === TABLE.main && isConnected(route, networks))
+      .filter(({ device }) => routing.deviceName(device) !== own)
+      .map(({ destination }) => destination);
+  });
+}
+
 class FamilyCheck {
   readonly #routing: KernelRouting;
   readonly #question: CaptureQuestion;
@@ -123,7 +139,10 @@ class FamilyCheck {
     this.#question = question;
     this.#captured = question.captured.filter((prefix) => prefix.family === family);
     this.#map = new PrefixMap(this.#captured.map((prefix) => [prefix, true] as const));
-    this.#routes = routing.routes(family).filter((route) => !isOwnAddress(route));
+    // Behind the routes of tunnels there may be what stays of them (unreachable.ts).
+    this.#routes = routing
+      .routes(family)
+      .filter((route) => !isOwnAddress(route) && !isFailClosed(route));
     this.#rules = routing.rules(family);
     this.#networks = routing.networks(family);
     this.#defaults = this.#routes.filter(
@@ -199,7 +218,7 @@ class FamilyCheck {
     else if (isBlock(answer)) this.#leaveOut(destination, 'is blocked by a route of this machine');
     else if (this.#isGateway(address, answer))
       this.#leaveOut(hostPrefix(address), `is the gateway by ${name}`);
-    else if (!this.#question.captureLocal && this.#isConnected(answer))
+    else if (!this.#question.captureLocal && isConnected(answer, this.#networks))
       this.#leaveOut(destination, `is connected by ${name}`);
     else if (isWithin(this.#map, destination)) {
       const gateway = answer.gateway === undefined ? '' : `via ${answer.gateway} `;
@@ -247,18 +266,6 @@ class FamilyCheck {
     return `${address}${who} goes to ${name} by table ${table}${by}`;
   }
 
-  #isConnected({ destination, device, protocol, byGateway }: KernelRoute): boolean {
-    const local = protocol === PROTOCOL.kernel || protocol === PROTOCOL.routerAdvertisement;
-    const wanted = formatPrefix(destination);
-    return (
-      local &&
-      !byGateway &&
-      this.#networks.some(
-        (network) => network.device === device && formatPrefix(network.prefix) === wanted,
-      )
-    );
-  }
-
   /** Whether it leads to the gateway itself, as routes to everything else need it. */
   #isGateway(address: string, { device, byGateway }: KernelRoute): boolean {
     return (
@@ -278,6 +285,19 @@ class FamilyCheck {
     this.#names.set(device, name);
     return name;
   }
+}
+
+function isConnected(
+  { destination, device, protocol, byGateway }: KernelRoute,
+  networks: readonly ConnectedNetwork[],
+): boolean {
+  const local = protocol === PROTOCOL.kernel || protocol === PROTOCOL.routerAdvertisement;
+  const wanted = formatPrefix(destination);
+  return (
+    local &&
+    !byGateway &&
+    networks.some((network) => network.device === device && formatPrefix(network.prefix) === wanted)
+  );
 }
 
 function isOwnAddress({ type }: Pick<KernelRoute, 'type'>): boolean {

@@ -5,12 +5,15 @@ import type { Family } from '../../net/address.ts';
 import {
   type ConnectedNetwork,
   dumpBody,
+  type KernelDevice,
   type KernelRoute,
   type KernelRule,
   linkBody,
+  linksBody,
   lookUpBody,
   RTM,
   readDeviceName,
+  readDevices,
   readNetworks,
   readRoutes,
   readRules,
@@ -32,6 +35,8 @@ export interface KernelRouting {
   lookUp(sample: Sample): KernelRoute | number;
   /** `eth0` for an index. undefined: there is no such device. */
   deviceName(index: number): string | undefined;
+  /** Those by which packets may leave. */
+  devices(): readonly KernelDevice[];
 }
 
 /** By rtnetlink(7). Needs neither privileges nor other programs. */
@@ -56,6 +61,7 @@ export const linuxRouting: KernelRouting = {
     const answer = askOne(RTM.getLink, linkBody(index));
     return typeof answer === 'number' ? undefined : readDeviceName(answer);
   },
+  devices: () => readDevices(dump(RTM.getLink, linksBody())),
 };
 
 function dump(type: number, body: Uint8Array): Uint8Array {

@@ -48,9 +48,13 @@ const CLONED = 0x200;
 const WHICH_ROUTE = 0x2000 | 0x1000;
 const RULE_INVERTED = 2;
 const TCP = 6;
+/** IFF_UP; RTEXT_FILTER_SKIP_STATS keeps a dump of devices short. */
+const DEVICE_UP = 1;
+const WITHOUT_STATISTICS = 8;
 
 const RTA = {
   destination: 1,
+  source: 2,
   device: 4,
   gateway: 5,
   metric: 6,
@@ -66,12 +70,14 @@ const FRA = {
   source: 2,
   priority: 6,
   mark: 10,
+  suppressedLength: 14,
   table: 15,
   uids: 20,
   destinationPorts: 24,
 } as const;
 const IFA = { address: 1, local: 2 } as const;
-const IFLA_NAME = 3;
+const IFLA = { name: 3, master: 10, filter: 29 } as const;
+const NOT_SUPPRESSED = 0xffff_ffff;
 
 export interface KernelRoute {
   readonly destination: Prefix;
@@ -84,6 +90,7 @@ export interface KernelRoute {
   readonly byGateway: boolean;
   /** The gateway's address, if it is of the destination's family. */
   readonly gateway: string | undefined;
+  readonly metric: number;
 }
 
 export interface KernelRule {
@@ -99,6 +106,8 @@ export interface KernelRule {
   /** The lowest user id and destination port that it applies to. */
   readonly uid: number | undefined;
   readonly port: number | undefined;
+  /** The rule passes over routes to prefixes of this length or shorter. */
+  readonly suppressedLength: number | undefined;
 }
 
 /** The network of an address that a device has. */
@@ -107,16 +116,26 @@ export interface ConnectedNetwork {
   readonly device: number;
 }
 
+/** A device that packets may leave by. */
+export interface KernelDevice {
+  readonly index: number;
+  readonly name: string;
+}
+
 /** A connection for which the kernel is asked. */
 export interface Sample {
   readonly address: string;
   /** Default: this process's user; any port. */
   readonly uid?: number | undefined;
   readonly port?: number | undefined;
+  /** The address of this machine that the socket is bound to. Default: none. */
+  readonly source?: string | undefined;
+  /** The device that the socket is bound to. Default: none. */
+  readonly device?: number | undefined;
 }
 
 /** The body of RTM_GETROUTE for one connection. */
-export function lookUpBody({ address, uid, port }: Sample): Uint8Array {
+export function lookUpBody({ address, uid, port, source, device }: Sample): Uint8Array {
   const octets = addressBytes(address);
   const family: Family = octets.length === ADDRESS_OCTETS[4] ? 4 : 6;
   const parts = [attribute(RTA.destination, octets), attribute(RTA.ipProtocol, Buffer.of(TCP))];
@@ -124,9 +143,15 @@ export function lookUpBody({ address, uid, port }: Sample): Uint8Array {
   // Ports are in network byte order here, unlike in rules.
   if (port !== undefined)
     parts.push(attribute(RTA.destinationPort, Buffer.of(port >> 8, port & 0xff)));
+  if (device !== undefined) parts.push(attribute(RTA.device, word(device)));
   const body = Buffer.alloc(BODY.route);
   body[0] = ADDRESS_FAMILY[family];
   body[1] = octets.length * 8;
+  if (source !== undefined) {
+    const from = addressBytes(source);
+    parts.push(attribute(RTA.source, from));
+    body[2] = from.length * 8;
+  }
   word(WHICH_ROUTE).copy(body, 8);
   return Buffer.concat([body, ...parts]);
 }
@@ -136,6 +161,12 @@ export function dumpBody(kind: 'route' | 'rule' | 'address', family: Family): Ui
   const body = Buffer.alloc(BODY[kind]);
   body[0] = ADDRESS_FAMILY[family];
   return body;
+}
+
+/** The body of a dump of devices. */
+export function linksBody(): Uint8Array {
+  const body = Buffer.alloc(BODY.link);
+  return Buffer.concat([body, attribute(IFLA.filter, word(WITHOUT_STATISTICS))]);
 }
 
 /** The body of RTM_GETLINK for one device. */
@@ -165,7 +196,22 @@ export function readNetworks(answers: Uint8Array): ConnectedNetwork[] {
 /** The name of the first device. undefined: there is none. */
 export function readDeviceName(answers: Uint8Array): string | undefined {
   const [message] = messagesOf(answers, RTM.newLink, BODY.link);
-  return message?.attributes.get(IFLA_NAME)?.toString('latin1').replace(/\0.*$/s, '');
+  return message && nameOf(message);
+}
+
+/** Devices that are up, except those that belong to a bridge, a bond or a VRF. */
+export function readDevices(answers: Uint8Array): KernelDevice[] {
+  return messagesOf(answers, RTM.newLink, BODY.link).flatMap((message) => {
+    const { view, attributes } = message;
+    const name = nameOf(message);
+    const up = (view.getUint32(8, LITTLE) & DEVICE_UP) !== 0;
+    if (name === undefined || !up || attributes.has(IFLA.master)) return [];
+    return [{ index: view.getUint32(4, LITTLE), name }];
+  });
+}
+
+function nameOf({ attributes }: Message): string | undefined {
+  return attributes.get(IFLA.name)?.toString('latin1').replace(/\0.*$/s, '');
 }
 
 interface Message {
@@ -219,6 +265,7 @@ function readRoute({ view, attributes }: Message): KernelRoute[] {
       device: hop?.device ?? numberOf(attributes.get(RTA.device)) ?? 0,
       byGateway: gateway !== undefined || attributes.has(RTA.via) || hop !== undefined,
       gateway: gateway?.length === ADDRESS_OCTETS[family] ? addressFromBytes(gateway) : undefined,
+      metric: numberOf(attributes.get(RTA.metric)) ?? 0,
     },
   ];
 }
@@ -241,6 +288,7 @@ function readRule({ view, attributes }: Message): KernelRule[] {
   const source = attributes.get(FRA.source);
   const destination = attributes.get(FRA.destination);
   const ports = attributes.get(FRA.destinationPorts);
+  const suppressed = numberOf(attributes.get(FRA.suppressedLength));
   return [
     {
       family,
@@ -254,6 +302,7 @@ function readRule({ view, attributes }: Message): KernelRule[] {
       uid: numberOf(attributes.get(FRA.uids)),
       port:
         ports === undefined || ports.length < 2 ? undefined : viewOf(ports).getUint16(0, LITTLE),
+      suppressedLength: suppressed === NOT_SUPPRESSED ? undefined : suppressed,
     },
   ];
 }

@@ -56,7 +56,7 @@ describe('buildConfiguration', () => {
       dns: { throughTunnel: false, servers: [], domains: [] },
       cloud: undefined,
       allow: { rules: undefined, dryRun: false, dryRunTo: undefined },
-      capture: { allowDiverted: false, captureLocal: false },
+      capture: { allowDiverted: false, captureLocal: false, failClosed: false },
       proxies: undefined,
       logLevel: 'notice',
       readyFd: undefined,

@@ -57,7 +57,7 @@ describe('DirectConnector', { timeout: 60_000 }, () => {
 
   it('tries one address after the other where the routes of a tunnel are in the way of some', async () => {
     const connector = new DirectConnector({
-      uplinkFor: (address) => (address === '127.0.0.3' ? null : undefined),
+      uplinkFor: ({ host }) => (host === '127.0.0.3' ? null : undefined),
       socketOnDevice: () => assert.fail('no device'),
     });
     const conduit = await connector.connect(

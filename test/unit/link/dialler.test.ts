@@ -15,7 +15,7 @@ it('patience applies to all hops, including the first, which is the one dialled,
     proxy: { kind: 'jump', hops },
   } as const;
   const { jumpHosts } = withPatience(
-    { jumpHosts: [{ settings, addresses: [] }], own: [], names: [] },
+    { jumpHosts: [{ settings, addresses: [] }], own: [], servers: [], names: [] },
     (limit) => limit / 2,
   );
   const [jumpHost] = jumpHosts;

@@ -25,10 +25,12 @@ function lab(options: Options = {}) {
   const counted = new Map<string, number>();
   let captured: readonly Prefix[] = [parsePrefix('10.0.0.0/8').prefix];
   let fails = false;
+  let applied: string[] = [];
   const capture = {
     deviceName: 'tun0',
     async setPrefixes(prefixes: readonly Prefix[]) {
       if (fails) throw new Error('EEXIST');
+      applied = prefixes.map(formatPrefix);
       for (const prefix of prefixes) {
         if (routing.all.some((route) => route.device === 4 && route.destination === prefix))
           continue;
@@ -44,6 +46,7 @@ function lab(options: Options = {}) {
     routing,
     clock,
     captured: () => captured,
+    requested: () => [parsePrefix('10.0.0.0/8').prefix],
     alsoRouted: [],
     allowDiverted: false,
     captureLocal: false,
@@ -59,6 +62,7 @@ function lab(options: Options = {}) {
     said,
     counted,
     guard,
+    applied: () => applied,
     refuse: () => {
       fails = true;
     },
@@ -70,6 +74,25 @@ function lab(options: Options = {}) {
 }
 
 describe('CaptureGuard', () => {
+  it('leaves what remains of a connected network to the kernel, as long as it is one', async () => {
+    const { routing, guard, said, capture, applied } = lab();
+    routing.address('10.1.0.0/24', 'wlan0');
+    const pieces = ['10.0.0.0/16', '10.1.0.0/25', '10.1.0.128/26', '10.1.1.0/24'];
+    assert.deepEqual(
+      guard.routable(pieces.map((text) => parsePrefix(text).prefix)).map(formatPrefix),
+      pieces,
+      'before they are captured',
+    );
+    await capture(...pieces);
+    assert.deepEqual(applied(), ['10.0.0.0/16', '10.1.1.0/24']);
+    await guard.start();
+    assert.ok(said.includes('notice: left out: 10.1.0.0/24 is connected by wlan0'));
+    routing.remove('10.1.0.0/24').addresses.pop();
+    guard.check();
+    await until(() => applied().length === 4, 'their routes');
+    await guard.close();
+  });
+
   it('overrides what is in the way at the start, and says it once', async () => {
     const { routing, guard, said, counted } = lab();
     routing.add('10.1.0.0/16 via 192.0.2.9 dev eth0').add('10.2.2.2/32 dev wg0');

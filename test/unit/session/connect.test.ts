@@ -7,7 +7,8 @@ import { describe, it } from 'node:test';
 import { TunnelError } from '../../../src/errors/errors.ts';
 import { runConnect } from '../../../src/session/connect.ts';
 import { pseudoRandomBytes } from '../../support/bytes.ts';
-import { MemoryMachine, until } from '../../support/memorymachine.ts';
+import { FakeRouting } from '../../support/fakerouting.ts';
+import { JUMP_HOST, MemoryMachine, until } from '../../support/memorymachine.ts';
 import { udpFrame } from '../../support/tcpframes.ts';
 import { SeededRandom } from '../../support/tcprandom.ts';
 import { type TwinStream, TwinTransport } from '../../support/twin.ts';
@@ -154,6 +155,35 @@ describe('connect', { timeout: 20_000 }, () => {
     const machine = new MemoryMachine();
     const { stop } = await running(machine, ['192.0.2.20/30']);
     assert.deepEqual(machine.routes, ['192.0.2.20/31', '192.0.2.23']);
+    await stop();
+  });
+
+  it('binds the SSH connection instead, where it can, and captures the rest', async () => {
+    const machine = new MemoryMachine();
+    machine.binds = true;
+    machine.routing = new FakeRouting()
+      .add('192.0.2.20/30 dev tun7', { protocol: 116 })
+      .add('192.0.2.0/24 dev eth0');
+    const { stop } = await running(machine, ['192.0.2.20/30']);
+    assert.deepEqual(machine.routes, ['192.0.2.20/30']);
+    const device = (host: string) => machine.deviceFor?.({ host, port: 22 });
+    assert.equal(device(JUMP_HOST), 'eth0');
+    assert.equal(device('192.0.2.99'), undefined, 'not captured');
+    assert.equal(device('fe80::1%eth0'), undefined);
+    // Another program's connection to it goes the same way; to its other ports it is a target's.
+    const nothing = Buffer.alloc(0);
+    await assert.rejects(machine.request(JUMP_HOST, 22, nothing, nothing));
+    assert.deepEqual(machine.twin.requested, []);
+    await assert.rejects(machine.request(JUMP_HOST, 443, nothing, nothing), { message: 'R.' });
+    assert.equal(machine.twin.requested.length, 1);
+    await stop();
+  });
+
+  it('binds it also to what may be captured later', async () => {
+    const machine = new MemoryMachine();
+    machine.binds = true;
+    const { stop } = await running(machine, NAMED);
+    assert.notEqual(machine.deviceFor?.({ host: '192.0.2.99', port: 22 }), undefined);
     await stop();
   });
 

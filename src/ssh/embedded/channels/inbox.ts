@@ -49,23 +49,35 @@ export class Inbox {
   readonly received = (length: number): boolean => {
     this.#end += length;
     if (this.#protocol === undefined) {
-      const bytes = Buffer.from(this.#buffer.subarray(this.#start, this.#end));
-      this.#start = 0;
-      this.#end = 0;
-      this.#earlySocket?.emit('data', bytes);
-    } else {
-      this.#deliver(this.#protocol);
-      this.#makeSpace();
+      const passed = this.#passEarly();
+      if (passed) this.#makeSpace();
+      return passed;
     }
+    this.#deliver(this.#protocol);
+    this.#makeSpace();
     return true;
   };
 
   /**
    * Until `open` is called, makes `socket` emit received bytes as 'data': a socket with `onread`
-   * doesn't do that itself.
+   * doesn't do that itself. While it is paused they are kept: a socket that is made of a descriptor
+   * reads even then.
    */
   openEarly(socket: Duplex): void {
     this.#earlySocket = socket;
+    socket.once('resume', () => this.#passEarly());
+  }
+
+  /** Returns whether to read on: not while the bytes are kept. */
+  #passEarly(): boolean {
+    const socket = this.#earlySocket;
+    if (this.#protocol !== undefined) return true;
+    if (socket === undefined || socket.isPaused()) return false;
+    const bytes = Buffer.from(this.#buffer.subarray(this.#start, this.#end));
+    // The socket may have been given the space behind them already.
+    this.#start = this.#end;
+    if (bytes.length > 0) socket.emit('data', bytes);
+    return true;
   }
 
   /** From now on packets go to `parse`, which must have `protocol` decrypt them. */

@@ -26,6 +26,7 @@ import { formatDestination } from '../../../net/destination.ts';
 import type { Level, Observer } from '../../../observe/observer.ts';
 import type { KnownAnswers } from '../../answers.ts';
 import type { JumpHost, RemoteAddress } from '../../dial/addresses.ts';
+import type { DialDevice } from '../../dial/device.ts';
 import { openProxyCommand } from '../../dial/proxycommand.ts';
 import { type Contender, interleave, type RaceResult, race } from '../../dial/race.ts';
 import { connectTcp, isTimeout } from '../../dial/tcp.ts';
@@ -49,6 +50,8 @@ export interface DialOptions {
   readonly jumpHosts: readonly JumpHost[];
   /** Called once for each hop of each jump host, before anything is dialled. */
   readonly access: (hop: SshSettings) => Promise<Access>;
+  /** The devices to bind connections for a jump host to. Default: the routes decide. */
+  readonly deviceFor?: (settings: SshSettings) => DialDevice | undefined;
   readonly windows?: ReceiveWindowLimits | undefined;
   /** What this run has learned about the servers. Default: nothing. */
   readonly answers?: KnownAnswers | undefined;
@@ -187,6 +190,7 @@ class JumpHostDial {
 
   #routesTo({ settings, addresses }: JumpHost, jumpHost: number): Route[] {
     const { observer } = this.#options;
+    const deviceFor = this.#options.deviceFor?.(settings);
     const [outermost] = hopsOf(settings);
     const { proxy, hostName, port, keepalive, connectTimeout: timeout } = outermost;
     const role = outermost === settings ? 'jump host' : 'hop';
@@ -210,7 +214,8 @@ class JumpHostDial {
       dialled: address,
       open: async (signal) => {
         const inbox = new Inbox();
-        const socket = await connectTcp(address, { timeout, role, signal, reader: inbox });
+        const reader = { reader: inbox, deviceFor };
+        const socket = await connectTcp(address, { timeout, role, signal, ...reader });
         inbox.openEarly(socket);
         if (keepalive.interval > 0)
           setUserTimeout(socket, keepalive.interval * keepalive.count * 1000);

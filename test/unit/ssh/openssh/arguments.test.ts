@@ -116,6 +116,32 @@ describe('arguments of ssh', () => {
     assert.equal(value(argv, 'StrictHostKeyChecking'), 'yes');
   });
 
+  it('gets a connection from a program of ours, whatever the user says', () => {
+    const departures = [{ host: '10.1.2.3', port: 2222, device: 'eth0' }];
+    const given = { options: ['ProxyCommand=nc %h %p', 'ProxyUseFdpass=no'] };
+    assert.equal(value(build({}, given), 'ProxyCommand'), 'nc %h %p');
+    const argv = build({}, given, { departures });
+    const words = /tunnel-dial' .* 'eth0' '-' '10\.1\.2\.3' '2222'$/;
+    assert.match(value(argv, 'ProxyCommand') ?? '', words);
+    assert.equal(value(argv, 'ProxyUseFdpass'), 'yes');
+  });
+
+  it('lets the first hop, and no other, get one', () => {
+    const hops = [
+      { ...SETTINGS, name: 'first' },
+      { ...SETTINGS, name: 'second' },
+    ];
+    const departures = [{ host: '10.1.2.3', port: 22, device: 'eth0' }];
+    const proxy = { kind: 'jump', hops } as const;
+    const argv = build({ proxy }, {}, { departures });
+    assert.equal(value(argv, 'ProxyCommand'), undefined);
+    const lines = hopConfiguration({ ...SETTINGS, proxy }, GIVEN, departures).split('\n');
+    assert.equal(lines[0], 'Host first');
+    assert.match(lines[1] ?? '', /^ {2}ProxyCommand '.*tunnel-dial' /);
+    assert.equal(lines[2], '  ProxyUseFdpass yes');
+    assert.equal(lines.filter((line) => line.includes('Proxy')).length, 2);
+  });
+
   it('offers one key with oneKey, whatever the configuration says, or starts nothing', () => {
     const withKeys = (...paths: string[]) => ({
       authentication: authenticationSettings(paths, { oneKey: true }),

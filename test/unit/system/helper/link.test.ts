@@ -119,11 +119,3 @@ describe('link', () => {
     assert.deepEqual(result, { status: 0, stdout: 'listening\n', stderr: '' });
   });
 });
-
-describe('uplinkFor', () => {
-  it('finds a device for this machine’s addresses, or none, without privileges', () => {
-    const loopback = addon().uplinkFor(Uint8Array.of(192, 0, 2, 1), '');
-    assert.ok(loopback === null || /^[^/\s]{1,15}$/.test(loopback));
-    assert.throws(() => addon().uplinkFor(new Uint8Array(5), ''), TypeError);
-  });
-});

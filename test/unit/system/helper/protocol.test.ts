@@ -6,11 +6,13 @@ import { constants } from 'node:os';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
 import { addressFromNumber } from '../../../../src/net/address.ts';
-import { failedError } from '../../../../src/system/helper/errors.ts';
+import { endsSession, failedError } from '../../../../src/system/helper/errors.ts';
+import { notPermitted } from '../../../../src/system/helper/permission.ts';
 import {
   decodeMessage,
   encodeCreate,
   encodeRoutes,
+  encodeUnreachable,
   HELPER_EXIT_NOT_ROOT,
   HELPER_EXIT_SETUP,
   HELPER_MAGIC,
@@ -26,7 +28,8 @@ const { errno: ERRNO } = constants;
 
 /** Prints the header's constants and layouts as JSON, and messages of the helper's in hex. */
 const BODY = `
-  struct helper_hello hello = {.header = HEADER(HELPER_HELLO, hello), .pid = 123456};
+  struct helper_hello hello = {.header = HEADER(HELPER_HELLO, hello), .pid = 123456,
+                               .removed = "tun0 tun3 "};
   struct helper_created created = {.header = HEADER(HELPER_CREATED, created), .ifindex = 7, .name = "tun0",
                                    .address4 = {198, 18, 3, 1}, .address6 = {0x20, 1, 0, 2, [7] = 3, [15] = 1}};
   struct helper_created created4 = {.header = HEADER(HELPER_CREATED, created4), .ifindex = 8, .name = "fifteen-letters",
@@ -39,11 +42,14 @@ const BODY = `
   struct { struct helper_routes routes; struct helper_prefix prefixes[2]; } routes = {
       .routes = {.header = HEADER(HELPER_ROUTES, routes), .count = 2},
       .prefixes = {{.family = 4, .length = 8, .address = {10}}, {.family = 6, .length = 32, .address = {0x20, 1, 0xd, 0xb8}}}};
+  struct { struct helper_routes routes; struct helper_prefix prefixes[1]; } unreachable = {
+      .routes = {.header = HEADER(HELPER_UNREACHABLE, unreachable), .count = 1},
+      .prefixes = {{.family = 4, .length = 32, .preferred = 1, .address = {10, 0, 0, 1}}}};
   memset(full.detail, 'x', sizeof full.detail);
 
   SIZE(header); AT(header, magic, "magic"); AT(header, version, "version"); AT(header, type, "type");
   AT(header, length, "length");
-  SIZE(hello); AT(hello, pid, "pid");
+  SIZE(hello); AT(hello, pid, "pid"); AT(hello, removed, "removed");
   SIZE(create); AT(create, families, "families"); AT(create, mtu, "mtu");
   SIZE(created); AT(created, ifindex, "ifindex"); AT(created, name, "name"); AT(created, address4, "address4");
   AT(created, address6, "address6");
@@ -55,11 +61,13 @@ const BODY = `
   VALUE(HELPER_MAGIC); VALUE(HELPER_VERSION); VALUE(HELPER_MAX_PREFIXES); VALUE(HELPER_EXIT_SETUP);
   VALUE(HELPER_EXIT_NOT_ROOT);
   VALUE(HELPER_HELLO); VALUE(HELPER_CREATE); VALUE(HELPER_CREATED); VALUE(HELPER_ROUTES); VALUE(HELPER_DONE);
-  VALUE(HELPER_FAILED);
+  VALUE(HELPER_FAILED); VALUE(HELPER_UNREACHABLE);
   VALUE(HELPER_STEP_PRIVILEGES); VALUE(HELPER_STEP_OPEN_TUN); VALUE(HELPER_STEP_CREATE_TUN); VALUE(HELPER_STEP_ADDRESS);
   VALUE(HELPER_STEP_LINK_UP); VALUE(HELPER_STEP_ROUTE); VALUE(HELPER_STEP_REQUEST); VALUE(HELPER_STEP_LOST);
+  VALUE(HELPER_STEP_PERMIT); VALUE(HELPER_STEP_RULES);
   HEX("hello", hello); HEX("created", created); HEX("created4", created4); HEX("done", done); HEX("failed", failed);
   HEX("full", full); HEX("create", create); HEX("routes", routes);
+  HEX("unreachable", unreachable);
 `;
 
 describe('helper protocol', () => {
@@ -97,6 +105,8 @@ describe('helper protocol', () => {
       { family: 6, address: '2001:db8::', length: 32 },
     ]);
     assert.deepEqual(Buffer.from(routes), bytes('routes'));
+    const host = { family: 4, address: '10.0.0.1', length: 32, preferred: true } as const;
+    assert.deepEqual(Buffer.from(encodeUnreachable([host])), bytes('unreachable'));
     assert.throws(
       () =>
         encodeRoutes(
@@ -107,7 +117,11 @@ describe('helper protocol', () => {
   });
 
   it('reads what C writes', () => {
-    assert.deepEqual(decodeMessage(bytes('hello')), { type: 'hello', pid: 123456 });
+    assert.deepEqual(decodeMessage(bytes('hello')), {
+      type: 'hello',
+      pid: 123456,
+      removed: ['tun0', 'tun3'],
+    });
     assert.deepEqual(decodeMessage(bytes('done')), { type: 'done' });
     assert.deepEqual(decodeMessage(bytes('created')), {
       type: 'created',
@@ -139,6 +153,7 @@ describe('helper protocol', () => {
     assert.deepEqual(decodeMessage(larger.subarray(5, 5 + hello.length)), {
       type: 'hello',
       pid: 123456,
+      removed: ['tun0', 'tun3'],
     });
   });
 
@@ -242,6 +257,24 @@ describe('failures of the helper', () => {
       'capture-device-lost',
       /^the capture was taken away: tun0 was set down$/,
     ],
+    [STEP.permit, ERRNO.EPERM, '0.0.0.0/1 wide', 'capture-not-permitted', /shorter than \/8/],
+    [
+      STEP.permit,
+      ERRNO.EPERM,
+      '10.1.0.0/16 connected 10.0.0.0/8 eth0',
+      'capture-not-permitted',
+      /may not capture 10\.1\.0\.0\/16: it is in the network 10\.0\.0\.0\/8, to which eth0 is/,
+    ],
+    [
+      STEP.permit,
+      ERRNO.ESTALE,
+      '10.1.0.0/16 gateway 10.1.0.1/32 ',
+      'capture-not-permitted',
+      /may be captured no longer: 10\.1\.0\.1\/32 is the gateway/,
+    ],
+    [STEP.permit, ERRNO.EOVERFLOW, '', 'capture-not-permitted', /can't be told.*too many/],
+    [STEP.rules, ERRNO.EINVAL, 'line 3: no', 'helper-rules', /helper\.conf .*: line 3: no$/],
+    [STEP.privileges, ERRNO.EPERM, 'RLIMIT_CPU', 'capture-failed', /limited .*RLIMIT_CPU/],
     [99, 12345, '', 'capture-failed', /refused a request/],
   ] as const) {
     it(`step ${step}, errno ${errno}: ${code}`, () => {
@@ -251,6 +284,32 @@ describe('failures of the helper', () => {
       assert.ok(error.hint !== undefined && error.hint !== '');
     });
   }
+
+  it('has the line for helper.conf that would permit it', () => {
+    const hint = (detail: string) =>
+      notPermitted({ errno: ERRNO.EPERM, detail }, 'alice').hint ?? '';
+    const line = (detail: string) => /"(permit [^"]*)"/.exec(hint(detail))?.[1];
+    assert.equal(line('128.0.0.0/1 wide'), 'permit alice default 0.0.0.0/0');
+    assert.equal(line('8000::/1 wide'), 'permit alice default ::/0');
+    assert.equal(line('2600::/16 much'), 'permit alice default ::/0');
+    assert.equal(line('10.0.0.0/8 unlisted'), 'permit alice default 10.0.0.0/8');
+    assert.equal(
+      line('10.0.0.0/24 connected 10.0.0.0/16 eth0'),
+      'permit alice default 10.0.0.0/24 local',
+    );
+    const special = '169.0.0.0/8 special 169.254.0.0/16 link-local';
+    assert.equal(line(special), 'permit alice default 169.254.0.0/16');
+    assert.match(hint(special), /^leave it out with "-x 169\.254\.0\.0\/16"; or /);
+  });
+
+  it('may come at any time, and end the session', () => {
+    const ends = (step: number, errno: number) =>
+      endsSession({ type: 'failed', step, errno, detail: '' });
+    assert.equal(ends(STEP.lost, ERRNO.ENODEV), true);
+    assert.equal(ends(STEP.permit, ERRNO.ESTALE), true);
+    assert.equal(ends(STEP.permit, ERRNO.EPERM), false);
+    assert.equal(ends(STEP.route, ERRNO.ESTALE), false);
+  });
 
   it('is another for the resolver of this machine than for a target', () => {
     const of = (detail: string) =>

@@ -27,6 +27,7 @@ const NOTHING: ResolverFacts = {
   resolved: false,
   resolvedUplinks: undefined,
   nsswitch: 'passwd: files\nhosts: files dns\n',
+  filtersReversePath: false,
 };
 const ROUTED = ['192.168.1.1', '2001:db8::1'];
 
@@ -192,6 +193,19 @@ const TABLE: readonly (readonly [string, Partial<ResolverFacts>, Partial<Resolve
     { uplinks: [], steps: [{ kind: 'resolved' }] },
   ],
   [
+    'the network’s resolvers, and a strict reverse-path filter (RHEL)',
+    { resolvConf: UPLINKS, filtersReversePath: true },
+    {
+      steps: [
+        { kind: 'routes', addresses: ['2001:db8::1'] },
+        {
+          kind: 'file',
+          why: 'programs ask 192.168.1.1, whose answers the kernel would drop (rp_filter) if it were captured',
+        },
+      ],
+    },
+  ],
+  [
     'no file: the library asks this machine',
     {},
     {
@@ -228,12 +242,17 @@ describe('the facts', () => {
     write('run/systemd/resolve/resolv.conf', UPLINKS);
     write('run/systemd/resolve/io.systemd.Resolve', '');
     write('etc/nsswitch.conf', 'hosts: files dns\n');
+    write('proc/sys/net/ipv4/conf/all/rp_filter', '0\n');
+    write('proc/sys/net/ipv4/conf/eth0/rp_filter', '1\n');
     symlinkSync('../run/systemd/resolve/stub-resolv.conf', join(root, 'etc/resolv.conf'));
     assert.deepEqual(readResolverFacts(root), {
       resolvConf: STUB,
       resolved: true,
       resolvedUplinks: UPLINKS,
       nsswitch: 'hosts: files dns\n',
+      filtersReversePath: true,
     });
+    write('sys/class/net/eth0/tun_flags', '0x1001\n');
+    assert.equal(readResolverFacts(root).filtersReversePath, false, 'it may be our own device');
   });
 });

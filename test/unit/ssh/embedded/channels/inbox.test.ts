@@ -3,6 +3,7 @@
  * them.
  */
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { Duplex } from 'node:stream';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
@@ -209,6 +210,30 @@ describe('Inbox', () => {
     read(inbox, Buffer.from('SSH-2.0-'));
     read(inbox, Buffer.from('x\r\n'));
     assert.equal(Buffer.concat(got).toString(), 'SSH-2.0-x\r\n');
+  });
+
+  it('keeps what comes before the socket is read from', async () => {
+    const inbox = new Inbox();
+    const socket = new Duplex({ read() {} });
+    const got: Buffer[] = [];
+    // As a socket does it: the space for the next bytes is taken when some have come.
+    let space = inbox.space();
+    const receive = (text: string, readsOn: boolean) => {
+      const length = Buffer.from(text).copy(space);
+      assert.equal(inbox.received(length), readsOn);
+      space = inbox.space();
+    };
+    receive('SSH-', false);
+    inbox.openEarly(socket);
+    socket.pause();
+    receive('2.0-', false);
+    socket.on('data', (bytes: Buffer) => void got.push(bytes));
+    assert.deepEqual(got, []);
+    socket.resume();
+    await once(socket, 'resume');
+    receive('x\r\n', true);
+    receive('y', true);
+    assert.equal(Buffer.concat(got).toString(), 'SSH-2.0-x\r\ny');
   });
 
   it('gives a cipher that keeps its input nothing that is overwritten later', () => {

@@ -1,0 +1,40 @@
+/*
+ * mark.h - how a device is known as one of a helper's, by everybody, also after the helper's death.
+ *
+ *   alias    of the device: "tunnel-helper" and a random number, which only CAP_NET_ADMIN can set
+ *   socket   abstract, with the same text as its name, so it is known in the network namespace of
+ *            the device only, and ends with the helper. It listens; whoever connects sees whether
+ *            root does (SO_PEERCRED). It carries nothing.
+ *
+ * A marked device of which no helper is alive has been left behind: its helper was killed, which
+ * only root can do, and somebody has kept the device's descriptor, or made the device persistent
+ * (TUNSETPERSIST, which needs no privilege). It captures, and nobody watches it. A device of ours
+ * is never persistent, so a persistent one doesn't stay either, whoever lives.
+ */
+#ifndef TUNNEL_HELPER_MARK_H
+#define TUNNEL_HELPER_MARK_H
+
+#include "netlink.h"
+
+#define MARK_SIZE 32u
+/* Devices that are removed in one go. The next start goes on. */
+#define MARK_MAX_LEFT 64u
+
+struct mark {
+  int socket; /* whoever connects is to be closed: mark_answer() */
+  char text[MARK_SIZE];
+};
+
+/* Chooses a mark. Returns 0 or a negative errno. */
+int mark_open(struct mark *mark);
+
+/* Closes those who have connected. */
+void mark_answer(const struct mark *mark);
+
+/*
+ * Removes devices that were left behind; `removed` gets their names with a space after each, as far
+ * as they fit. Returns how many there were, or a negative errno.
+ */
+int mark_sweep(struct netlink *netlink, char *removed, size_t size);
+
+#endif

@@ -1,0 +1,125 @@
+#include "permit.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "block.h"
+#include "special.h"
+#include "surroundings.h"
+
+/* Static, because it is large. */
+static struct surroundings surroundings;
+
+bool permit_read(struct permit *permit, const struct client *client, struct failure *failure) {
+  char error[RULES_ERROR];
+
+  permit->unlimited = client->uid == 0;
+  if (permit->unlimited || rules_read(&permit->rules, client, error)) return true;
+  return failure_set(failure, HELPER_STEP_RULES, EINVAL, "%s", error);
+}
+
+static bool refused(struct failure *failure, const struct netlink_prefix *prefix, const char *why,
+                    const struct netlink_prefix *whole, const char *name) {
+  char text[PREFIX_TEXT], reason[sizeof failure->detail];
+
+  snprintf(reason, sizeof reason, "%s %s %s", why,
+           whole == NULL ? "" : prefix_format(whole, text), name);
+  return failure_set_prefix(failure, HELPER_STEP_PERMIT, EPERM, prefix, reason);
+}
+
+static bool is_listed(const struct rules *rules, const struct netlink_prefix *prefix) {
+  for (size_t i = 0; i < rules->count; i++)
+    if (netlink_prefix_contains(&rules->prefixes[i], prefix)) return true;
+  return false;
+}
+
+/* Whether the administrator has named the special range, or a part of it with the prefix inside. */
+static bool is_listed_special(const struct rules *rules, const struct special_range *range,
+                              const struct netlink_prefix *prefix) {
+  for (size_t i = 0; i < rules->count; i++)
+    if (netlink_prefix_contains(&range->prefix, &rules->prefixes[i]) &&
+        netlink_prefix_contains(&rules->prefixes[i], prefix))
+      return true;
+  return false;
+}
+
+/* How much of the Internet the default still permits: IPv4 in addresses, IPv6 in /64. */
+struct budget {
+  uint64_t left[2];
+  const struct netlink_prefix *counted; /* the last one; those inside it count with it */
+};
+
+static bool budget_take(struct budget *budget, const struct netlink_prefix *prefix) {
+  const unsigned unit = prefix->family == 4 ? 32 : 64;
+  const uint64_t size = prefix->length >= unit ? 1 : UINT64_C(1) << (unit - prefix->length);
+  uint64_t *left = &budget->left[prefix->family == 4 ? 0 : 1];
+
+  if (special_is_private(prefix)) return true;
+  if (budget->counted != NULL && netlink_prefix_contains(budget->counted, prefix)) return true;
+  budget->counted = prefix;
+  if (size > *left) return false;
+  *left -= size;
+  return true;
+}
+
+static bool special_refused(struct failure *failure, const struct netlink_prefix *prefix,
+                            const struct special_range *range) {
+  return refused(failure, prefix, "special", &range->prefix, range->name);
+}
+
+static bool range_permitted(const struct rules *rules, struct budget *budget,
+                            const struct netlink_prefix *prefix, struct failure *failure) {
+  const struct special_range *range = special_find(prefix, true);
+
+  if (block_in_range(prefix)) return true;
+  if (range != NULL && is_listed_special(rules, range, prefix)) return true;
+  if (is_listed(rules, prefix)) return range == NULL || special_refused(failure, prefix, range);
+  if (!rules->usual) return refused(failure, prefix, "unlisted", NULL, "");
+  if (prefix->length < (prefix->family == 4 ? PERMIT_LENGTH4 : PERMIT_LENGTH6))
+    return refused(failure, prefix, "wide", NULL, "");
+  if ((range = special_find(prefix, false)) != NULL)
+    return special_refused(failure, prefix, range);
+  return budget_take(budget, prefix) || refused(failure, prefix, "much", NULL, "");
+}
+
+/* Whether other devices go on without these addresses. */
+static bool is_free(struct netlink *netlink, const struct netlink_prefix *prefix,
+                    struct failure *failure) {
+  struct netlink_link link;
+
+  for (size_t i = 0; i < surroundings.network_count; i++) {
+    const struct connected *network = &surroundings.networks[i];
+    if (!netlink_prefix_contains(&network->prefix, prefix)) continue;
+    if (netlink_link_get(netlink, network->ifindex, &link) < 0) strcpy(link.name, "?");
+    return refused(failure, prefix, "connected", &network->prefix, link.name);
+  }
+  for (size_t i = 0; i < surroundings.gateway_count; i++) {
+    const struct gateway *gateway = &surroundings.gateways[i];
+    /* A narrower route of its own still leads to it. */
+    if (netlink_prefix_contains(prefix, &gateway->address) && gateway->covered <= prefix->length)
+      return refused(failure, prefix, "gateway", &gateway->address, "");
+  }
+  return true;
+}
+
+bool permit_check(struct permit *permit, struct netlink *netlink, uint32_t ifindex,
+                  const struct route_set *wanted, struct failure *failure) {
+  struct budget budget = {.left = {PERMIT_WIDEST * (UINT64_C(1) << (32 - PERMIT_LENGTH4)),
+                                   PERMIT_WIDEST * (UINT64_C(1) << (64 - PERMIT_LENGTH6))}};
+
+  if (permit->unlimited || wanted->count == 0) return true;
+  for (size_t i = 0; i < wanted->count; i++)
+    if (!range_permitted(&permit->rules, &budget, &wanted->prefixes[i], failure)) return false;
+  if (permit->rules.local) return true;
+
+  const int result = surroundings_read(&surroundings, netlink, ifindex);
+  if (result < 0)
+    return failure_set(failure, HELPER_STEP_PERMIT, result, "%s", netlink->reason);
+  resolvers_read(&permit->resolvers);
+  for (size_t i = 0; i < wanted->count; i++)
+    if (!is_free(netlink, &wanted->prefixes[i], failure) &&
+        !resolvers_have(&permit->resolvers, &wanted->prefixes[i]))
+      return false;
+  return true;
+}

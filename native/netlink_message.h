@@ -1,0 +1,64 @@
+/* netlink_message.h - builds requests and reads answers; for the netlink_*.c files only. */
+#ifndef TUNNEL_NETLINK_MESSAGE_H
+#define TUNNEL_NETLINK_MESSAGE_H
+
+#include <linux/rtnetlink.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+#include "netlink.h"
+
+#define NETLINK_REQUEST_CAPACITY 512u
+
+/* A request under construction: netlink header, the type's own header, attributes. */
+struct netlink_request {
+  _Alignas(struct nlmsghdr) uint8_t data[NETLINK_REQUEST_CAPACITY];
+};
+
+typedef void (*netlink_message_function)(void *context, const struct nlmsghdr *message);
+
+/* AF_INET or AF_INET6, and the size of its addresses. */
+int netlink_family(const struct netlink_prefix *prefix);
+size_t netlink_address_size(int family);
+
+int netlink_open_socket(struct netlink *netlink, int flags);
+
+struct nlmsghdr *netlink_request_begin(struct netlink_request *request, uint16_t type,
+                                       uint16_t flags, const void *body, size_t size);
+
+/*
+ * Appends an attribute. `value` may be NULL if it contains the attributes that are appended next
+ * (see netlink_attribute_end).
+ */
+struct rtattr *netlink_attribute(struct nlmsghdr *header, uint16_t type, const void *value,
+                                 size_t size);
+void netlink_attribute_end(struct nlmsghdr *header, struct rtattr *item);
+
+/* Puts attributes into `table` by type; it has `types` entries. */
+void netlink_attributes_parse(const struct rtattr **table, size_t types,
+                              const struct rtattr *item, size_t size);
+uint32_t netlink_attribute_u32(const struct rtattr *item, uint32_t absent);
+/* Copies a text that fits into `size` with its NUL; false if there is none, or it doesn't fit. */
+bool netlink_attribute_text(const struct rtattr *item, char *text, size_t size);
+
+/* Reads one datagram from the kernel into the buffer. Returns its length or a negative errno. */
+ssize_t netlink_receive(struct netlink *netlink);
+
+/*
+ * Sends a request and passes every answer to `each` until the acknowledgement or the dump's end.
+ * -EINTR: changes interrupted the dump.
+ */
+int netlink_converse(struct netlink *netlink, struct nlmsghdr *request,
+                     netlink_message_function each, void *context);
+int netlink_change(struct netlink *netlink, struct nlmsghdr *request);
+int netlink_dump(struct netlink *netlink, struct nlmsghdr *request, netlink_message_function each,
+                 void *context);
+
+/* Fills `prefix` from an address attribute; without one the address is all zeros. */
+bool netlink_prefix_read(struct netlink_prefix *prefix, int family, uint8_t length,
+                         const struct rtattr *address);
+
+/* Reads RTM_NEWROUTE or RTM_DELROUTE. False if it isn't a route in a table, or is malformed. */
+bool netlink_route_parse(const struct nlmsghdr *message, struct netlink_route *route);
+
+#endif

@@ -1,0 +1,46 @@
+/** `tunnel clean`: what tunnels that are gone have left on this machine is undone. */
+import { reasonOf } from '../errors/reason.ts';
+import { formatPrefix } from '../net/prefix.ts';
+import type { Observer } from '../observe/observer.ts';
+import { removeLeftDevices } from '../system/helper/leftovers.ts';
+import type { RecoveryReport } from '../system/resolver/recover.ts';
+import { leftUnreachable } from '../system/routing/unreachable.ts';
+import { linux, type Machine } from './machine.ts';
+
+/** Devices that killed helpers have left (system/helper/leftovers.ts). */
+type RemoveDevices = (observer: Observer) => Promise<RecoveryReport>;
+type Cleaned = Pick<Machine, 'recover' | 'routing' | 'startHelper'>;
+
+/** Starts the privileged helper if there are routes to remove. Never rejects. */
+export async function cleanMachine(
+  observer: Observer,
+  machine: Cleaned = linux,
+  removeDevices: RemoveDevices = removeLeftDevices,
+): Promise<RecoveryReport> {
+  const files = machine.recover(observer);
+  // Their routes go with them; only then it shows what else is left.
+  const devices = await removeDevices(observer);
+  const done = [...files.done, ...devices.done];
+  const failed = [...files.failed, ...devices.failed];
+  try {
+    const reachable = await removeLeftRoutes(observer, machine);
+    return { done: [...done, ...reachable], failed };
+  } catch (error) {
+    const why = `unreachable routes of a killed tunnel can't be removed: ${reasonOf(error)}`;
+    return { done, failed: [...failed, why] };
+  }
+}
+
+/** Returns a sentence for each prefix. Rejects as startHelper and the helper do. */
+async function removeLeftRoutes(observer: Observer, machine: Cleaned): Promise<readonly string[]> {
+  const left = leftUnreachable(machine.routing);
+  if (left.length === 0) return [];
+  const helper = await machine.startHelper({ observer, signal: new AbortController().signal });
+  try {
+    await helper.setUnreachable([]);
+  } finally {
+    await helper.close();
+  }
+  for (const _ of left) observer.count('tunnel_recovered_total');
+  return left.map((prefix) => `${formatPrefix(prefix)} is no longer unreachable`);
+}

@@ -1,0 +1,103 @@
+/** What the helper says about who may capture what (native/helper/permit.h), as errors. */
+import { constants, userInfo } from 'node:os';
+import { getSystemErrorName } from 'node:util';
+import { TunnelError } from '../../errors/errors.ts';
+import type { FailedMessage } from './protocol.ts';
+
+/** native/helper/rules.h */
+const RULES_FILE = '/etc/tunnel/helper.conf';
+
+const { errno: ERRNO } = constants;
+
+interface Refusal {
+  /** Completes "this user may not capture 10.0.0.0/8: ...". */
+  readonly why: string;
+  /** What `-x` would have to leave out. */
+  readonly exclude?: string;
+  /** What a line of the rules would have to permit. */
+  readonly permit: string;
+}
+
+/**
+ * A FAILED message at step PERMIT: the detail is a prefix and the reason. `user` is how the rules
+ * name this user.
+ */
+export function notPermitted(
+  { detail, errno }: Pick<FailedMessage, 'detail' | 'errno'>,
+  user = ownName(),
+): TunnelError {
+  const [prefix = '', kind = '', ...rest] = detail.split(' ');
+  if (errno !== ERRNO.EPERM && errno !== ERRNO.ESTALE) {
+    const reason = errno === ERRNO.EOVERFLOW ? 'there are too many' : getSystemErrorName(-errno);
+    return new TunnelError(
+      'capture-not-permitted',
+      `the networks that this machine is connected to can't be told (${reason})`,
+      { hint: `run tunnel as root, or permit this user to capture them in ${RULES_FILE}: "local"` },
+    );
+  }
+  const { why, exclude, permit } = refusal(prefix, kind, rest);
+  const leaveOut = exclude === undefined ? '' : `leave it out with "-x ${exclude}"; or `;
+  return new TunnelError(
+    'capture-not-permitted',
+    errno === ERRNO.ESTALE
+      ? `${prefix} may be captured no longer: ${why}`
+      : `this user may not capture ${prefix}: ${why}`,
+    {
+      hint: `${leaveOut}an administrator permits it with a line in ${RULES_FILE}: "permit ${user} default ${permit}"; root itself may capture everything`,
+    },
+  );
+}
+
+function refusal(prefix: string, kind: string, rest: readonly string[]): Refusal {
+  const [whole = '', ...names] = rest.filter((word) => word !== '');
+  const everything = prefix.includes(':') ? '::/0' : '0.0.0.0/0';
+  const shortest = prefix.includes(':') ? '/16' : '/8';
+  switch (kind) {
+    case 'special':
+      return {
+        why: `${whole} is a special range (${names.join(' ')})`,
+        exclude: whole,
+        permit: whole,
+      };
+    case 'connected':
+      return {
+        why: `it is in the network ${whole}, to which ${names.join(' ')} is connected`,
+        exclude: prefix,
+        permit: `${prefix} local`,
+      };
+    case 'gateway':
+      return {
+        why: `${whole} is the gateway of a default route`,
+        exclude: whole,
+        permit: `${prefix} local`,
+      };
+    case 'wide':
+      return {
+        why: `a prefix shorter than ${shortest} is a decision for everybody on this machine`,
+        permit: everything,
+      };
+    case 'much':
+      return {
+        why: `with it, more than four ${shortest} of the Internet would be captured for everybody on this machine`,
+        permit: everything,
+      };
+    default:
+      return { why: `${RULES_FILE} does not permit it`, permit: prefix };
+  }
+}
+
+/** A FAILED message at step RULES: the detail says why, with the line. */
+export function rulesError({ detail }: Pick<FailedMessage, 'detail'>): TunnelError {
+  return new TunnelError('helper-rules', `${RULES_FILE} is not used: ${detail}`, {
+    hint: 'nobody but root may capture until it is mended: docs/security.md has its format',
+  });
+}
+
+/** The name, or the number of a user without one. */
+function ownName(): string {
+  try {
+    return userInfo().username;
+  } catch {
+    return String(process.getuid?.() ?? '');
+  }
+}

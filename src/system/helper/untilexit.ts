@@ -1,0 +1,50 @@
+/** Waits for what starts the helper: sudo, doas, or the helper's first process. */
+import type { ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { setTimeout as delay } from 'node:timers/promises';
+import { TunnelError } from '../../errors/errors.ts';
+import type { Elevation } from '../programs/privileges.ts';
+import { refusedStart } from './errors.ts';
+
+/** How much to keep of what sudo or the helper print when there is no terminal to show it. */
+const MAX_STDERR = 4_096;
+/** A signal of the terminal's reaches all its processes within this. */
+const SAME_SIGNAL_MS = 100;
+
+/** Waits until the started process has exited; throws if it failed. */
+export async function untilExit(
+  child: ChildProcess,
+  elevated: Elevation,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  let stderr = '';
+  child.stderr?.setEncoding('utf8').on('data', (chunk: string) => {
+    stderr = (stderr + chunk).slice(-MAX_STDERR);
+  });
+  try {
+    const exit = once(child, 'close', signal === undefined ? {} : { signal });
+    const [status, by] = (await exit) as [number | null, NodeJS.Signals | null];
+    if (status === 0) return;
+    // Ctrl-C goes to both: sudo's end may be seen before the signal of our own.
+    if (elevated.interactive && signal !== undefined) await delay(SAME_SIGNAL_MS);
+    if (!signal?.aborted) throw refusedStart(elevated, status ?? by ?? 'unknown', stderr);
+    throw signal.reason;
+  } catch (cause) {
+    if (cause instanceof TunnelError) throw cause;
+    if (signal?.aborted) {
+      // Sudo may already run as root, so we may not be able to kill it. Without the socket the
+      // helper can't start anyway.
+      child.on('error', () => {}).kill();
+      child.stderr?.destroy();
+      child.unref();
+      throw signal.reason;
+    }
+    throw new TunnelError('capture-failed', `${elevated.command} can't be run`, {
+      hint:
+        elevated.via === 'root'
+          ? 'build it with "npm run build:native"'
+          : `see whether ${elevated.via} works`,
+      cause,
+    });
+  }
+}
