@@ -3,7 +3,7 @@
  * default, with the administrator's rules, and when the machine joins a network.
  */
 import assert from 'node:assert/strict';
-import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
+import { chmodSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
@@ -283,6 +283,19 @@ describe('helper: the administrator’s rules', { skip }, () => {
         rules(`permit ${who} 128.0.0.0/1`),
       ));
   }
+
+  it('are as docs/security.md shows them', () => {
+    const manual = readFileSync(new URL('../../../docs/security.md', import.meta.url), 'utf8');
+    const [, example = ''] = /```\n(# WHO: [^`]*)```/.exec(manual) ?? [];
+    assert.equal(example.match(/^permit /gm)?.length, 4);
+    const here = example.replaceAll(/^permit %\w+/gm, `permit %${USER}`);
+    return served(
+      async (client) => {
+        await client.must('routes', '128.0.0.0/3', '169.254.169.254/32', '192.168.1.0/25');
+      },
+      rules(here.replaceAll(/^permit (alice|backup)/gm, `permit ${USER}`)),
+    );
+  });
 
   it('leave nothing to a user without a line', () =>
     served(async (client) => {
