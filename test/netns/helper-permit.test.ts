@@ -168,6 +168,17 @@ describe('helper: what an ordinary user may capture', { skip }, () => {
       { 'resolv.conf': 'search example\nnameserver 192.168.1.1\n' },
     ));
 
+  it('all of the Internet, if the user is one of the administrators; nothing else besides', () =>
+    served(
+      async (client) => {
+        await client.must('routes', '0.0.0.0/0', '::/0', '128.0.0.0/1');
+        await refused(client, /to which eth0/, '0.0.0.0/0', '192.168.1.0/25');
+        await refused(client, /is a special range/, '0.0.0.0/0', '169.254.169.254/32');
+        await refused(client, /172\.31\.1\.1\/32 is the gateway/, '172.31.1.1/32');
+      },
+      { group: `root:x:0:\nsudo:x:27:${USER}\n` },
+    ));
+
   it('everything, if the caller is root itself', () =>
     inNamespace(NETWORK, async (namespace) => {
       const { client } = await namespace.tunnel();
