@@ -22,6 +22,23 @@ void client_find(struct client *client, uid_t uid) {
     client->group_count = CLIENT_MAX_GROUPS;
 }
 
+bool client_in_group(const struct client *client, gid_t gid) {
+  if (client->gid == gid && client->name[0] != '\0') return true;
+  for (int i = 0; i < client->group_count; i++)
+    if (client->groups[i] == gid) return true;
+  return false;
+}
+
+bool client_is_administrator(const struct client *client) {
+  static const char *const names[] = {"sudo", "wheel", "admin"};
+
+  for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+    const struct group *group = getgrnam(names[i]);
+    if (group != NULL && client_in_group(client, group->gr_gid)) return true;
+  }
+  return false;
+}
+
 /* The two calls don't report errors; a second one tells what holds. */
 static int become(uid_t uid, gid_t gid) {
   (void)setfsgid(gid);

@@ -19,6 +19,14 @@ struct client {
   gid_t groups[CLIENT_MAX_GROUPS];
 };
 
+/*
+ * Whether the user is one of the machine's administrators: in the group sudo, wheel or admin, as
+ * the distributions' sudoers and polkit have it.
+ */
+bool client_is_administrator(const struct client *client);
+
+bool client_in_group(const struct client *client, gid_t gid);
+
 /* Looks the user up in the user database. A user who isn't there is in no group. */
 void client_find(struct client *client, uid_t uid);
 

@@ -15,6 +15,7 @@ bool permit_read(struct permit *permit, const struct client *client, struct fail
   char error[RULES_ERROR];
 
   permit->unlimited = client->uid == 0;
+  permit->administrator = client_is_administrator(client);
   if (permit->unlimited || rules_read(&permit->rules, client, error)) return true;
   return failure_set(failure, HELPER_STEP_RULES, EINVAL, "%s", error);
 }
@@ -68,18 +69,21 @@ static bool special_refused(struct failure *failure, const struct netlink_prefix
   return refused(failure, prefix, "special", &range->prefix, range->name);
 }
 
-static bool range_permitted(const struct rules *rules, struct budget *budget,
+static bool range_permitted(const struct permit *permit, struct budget *budget,
                             const struct netlink_prefix *prefix, struct failure *failure) {
+  const struct rules *rules = &permit->rules;
   const struct special_range *range = special_find(prefix, true);
+  const unsigned least = prefix->family == 4 ? PERMIT_LENGTH4 : PERMIT_LENGTH6;
 
   if (block_in_range(prefix)) return true;
   if (range != NULL && is_listed_special(rules, range, prefix)) return true;
   if (is_listed(rules, prefix)) return range == NULL || special_refused(failure, prefix, range);
   if (!rules->usual) return refused(failure, prefix, "unlisted", NULL, "");
-  if (prefix->length < (prefix->family == 4 ? PERMIT_LENGTH4 : PERMIT_LENGTH6))
-    return refused(failure, prefix, "wide", NULL, "");
+  if (prefix->length < least)
+    return permit->administrator || refused(failure, prefix, "wide", NULL, "");
   if ((range = special_find(prefix, false)) != NULL)
     return special_refused(failure, prefix, range);
+  if (permit->administrator) return true;
   return budget_take(budget, prefix) || refused(failure, prefix, "much", NULL, "");
 }
 
@@ -110,7 +114,7 @@ bool permit_check(struct permit *permit, struct netlink *netlink, uint32_t ifind
 
   if (permit->unlimited || wanted->count == 0) return true;
   for (size_t i = 0; i < wanted->count; i++)
-    if (!range_permitted(&permit->rules, &budget, &wanted->prefixes[i], failure)) return false;
+    if (!range_permitted(permit, &budget, &wanted->prefixes[i], failure)) return false;
   if (permit->rules.local) return true;
 
   const int result = surroundings_read(&surroundings, netlink, ifindex);

@@ -33,13 +33,6 @@ static bool number_parse(const char *text, unsigned long most, unsigned long *nu
   return true;
 }
 
-static bool in_group(const struct client *client, gid_t gid) {
-  if (client->gid == gid && client->name[0] != '\0') return true;
-  for (int i = 0; i < client->group_count; i++)
-    if (client->groups[i] == gid) return true;
-  return false;
-}
-
 /* Whether a rule for `who` is for this user. */
 static bool who_matches(const struct client *client, const char *who, bool *matches, char *error) {
   unsigned long number;
@@ -50,12 +43,12 @@ static bool who_matches(const struct client *client, const char *who, bool *matc
   }
   if (who[0] == '%') {
     if (number_parse(who + 1, UINT32_MAX - 1, &number)) {
-      *matches = in_group(client, (gid_t)number);
+      *matches = client_in_group(client, (gid_t)number);
       return true;
     }
     const struct group *group = getgrnam(who + 1);
     if (group == NULL) return refuse(error, "there is no group \"%s\"", who + 1);
-    *matches = in_group(client, group->gr_gid);
+    *matches = client_in_group(client, group->gr_gid);
     return true;
   }
   if (number_parse(who, UINT32_MAX - 1, &number)) {

@@ -3,7 +3,7 @@
  * default, with the administrator's rules, and when the machine joins a network.
  */
 import assert from 'node:assert/strict';
-import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
+import { chmodSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
@@ -168,6 +168,17 @@ describe('helper: what an ordinary user may capture', { skip }, () => {
       { 'resolv.conf': 'search example\nnameserver 192.168.1.1\n' },
     ));
 
+  it('all of the Internet, if the user is one of the administrators; nothing else besides', () =>
+    served(
+      async (client) => {
+        await client.must('routes', '0.0.0.0/0', '::/0', '128.0.0.0/1');
+        await refused(client, /to which eth0/, '0.0.0.0/0', '192.168.1.0/25');
+        await refused(client, /is a special range/, '0.0.0.0/0', '169.254.169.254/32');
+        await refused(client, /172\.31\.1\.1\/32 is the gateway/, '172.31.1.1/32');
+      },
+      { group: `root:x:0:\nsudo:x:27:${USER}\n` },
+    ));
+
   it('everything, if the caller is root itself', () =>
     inNamespace(NETWORK, async (namespace) => {
       const { client } = await namespace.tunnel();
@@ -283,6 +294,19 @@ describe('helper: the administrator’s rules', { skip }, () => {
         rules(`permit ${who} 128.0.0.0/1`),
       ));
   }
+
+  it('are as docs/security.md shows them', () => {
+    const manual = readFileSync(new URL('../../../docs/security.md', import.meta.url), 'utf8');
+    const [, example = ''] = /```\n(# WHO: [^`]*)```/.exec(manual) ?? [];
+    assert.equal(example.match(/^permit /gm)?.length, 4);
+    const here = example.replaceAll(/^permit %\w+/gm, `permit %${USER}`);
+    return served(
+      async (client) => {
+        await client.must('routes', '128.0.0.0/3', '169.254.169.254/32', '192.168.1.0/25');
+      },
+      rules(here.replaceAll(/^permit (alice|backup)/gm, `permit ${USER}`)),
+    );
+  });
 
   it('leave nothing to a user without a line', () =>
     served(async (client) => {
