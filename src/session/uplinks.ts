@@ -9,6 +9,7 @@
  */
 import type { Configuration } from '../config/configuration.ts';
 import { type DeviceFinder, Uplink } from '../connect/uplink.ts';
+import { reasonOf } from '../errors/reason.ts';
 import { family } from '../net/address.ts';
 import type { Destination } from '../net/destination.ts';
 import type { Observer } from '../observe/observer.ts';
@@ -39,8 +40,15 @@ export interface UplinksParts {
 
 export function openUplinks({ machine, captured, configuration, observer }: UplinksParts): Uplinks {
   const { routing } = machine;
-  const deviceOf: DeviceFinder = ({ host, port, source }) =>
-    uplinkDevice(routing, { address: host, port, source }, captured.deviceName);
+  const deviceOf: DeviceFinder = ({ host, port, source }) => {
+    try {
+      return uplinkDevice(routing, { address: host, port, source }, captured.deviceName);
+    } catch (error) {
+      // Out of descriptors, for example: as without a route, which is tried again.
+      observer.log('info', `${host}: the kernel does not say what leads there: ${reasonOf(error)}`);
+      return null;
+    }
+  };
   // Resolvers change with the network, and a cloud's targets are known only when the link is up.
   const mayGrow = answersQueries(configuration);
   const deviceFor: DialDevice = ({ host, port, localAddress: source }) => {

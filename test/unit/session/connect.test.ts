@@ -179,6 +179,17 @@ describe('connect', { timeout: 20_000 }, () => {
     await stop();
   });
 
+  it('takes no way where the kernel does not say which', async () => {
+    const machine = new MemoryMachine();
+    machine.binds = true;
+    machine.routing.lookUp = () => {
+      throw new Error('EMFILE');
+    };
+    const run = runConnect(MemoryMachine.configuration(['192.0.2.20/30']), machine.options());
+    await assert.rejects(run, { code: 'capture-diverted' });
+    assert.equal(machine.deviceFor?.({ host: JUMP_HOST, port: 22 }), null);
+  });
+
   it('binds it also to what may be captured later', async () => {
     const machine = new MemoryMachine();
     machine.binds = true;
