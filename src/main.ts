@@ -7,6 +7,10 @@
  *   an error from run() or from anything before it -> two lines on stderr -> exit code
  *   USR1 -> the counters, on stderr; USR2 -> nothing
  *
+ * Under sudo and doas all this happens in a second process, which is the caller's. The first one
+ * starts it, stays root, and does what it is asked for (session/ascaller.ts); `exec` becomes its
+ * caller by itself.
+ *
  * All messages go through one LineWriter. Nothing waits for the terminal until the program ends,
  * and then no longer than FLUSH_MS.
  *
@@ -21,7 +25,7 @@ import { learnedList } from './cli/allow.ts';
 import { reportRecovery } from './cli/clean.ts';
 import { formatJson, formatLine, formatTable, verdictOf } from './cli/doctor.ts';
 import { EXIT_SIGNAL_BASE, execExitCodeOf, exitCodeOf } from './cli/exit.ts';
-import { closeInspector, refuseNodeOptions, takeStart } from './cli/node.ts';
+import { closeInspector, giveBack, nodeStartOf, refuseNodeOptions } from './cli/node.ts';
 import { print } from './cli/output.ts';
 import { isExec, runCommandLine } from './cli/program.ts';
 import { createPrompter } from './cli/prompt.ts';
@@ -32,14 +36,24 @@ import type { ExecConfiguration } from './config/execoptions.ts';
 import type { JumpHostConfiguration } from './config/jumphostoptions.ts';
 import type { OpenStackConfiguration } from './config/openstackreport.ts';
 import { EXIT } from './errors/codes.ts';
+import { TunnelError } from './errors/errors.ts';
 import { addon } from './native/addon.ts';
 import { LineWriter } from './observe/linewriter.ts';
 import { Log } from './observe/log.ts';
-import type { Level } from './observe/observer.ts';
+import type { Level, Observer } from './observe/observer.ts';
 import { printable } from './observe/printable.ts';
 import { type NativeWrite, standardErrorWriter } from './observe/standarderror.ts';
+import type { Machine } from './session/machine.ts';
 import type { RunOptions } from './session/tunnel.ts';
+import { PrivilegedLink } from './system/privileged/client.ts';
+import { completeIdentity, describeUser } from './system/privileged/identity.ts';
 
+/** Errors that an agent may have prevented. */
+const ASKS_FOR_AGENT: ReadonlySet<string> = new Set([
+  'auth-failed',
+  'auth-cancelled',
+  'no-terminal',
+]);
 /** How long the end of the program waits for a terminal that takes nothing. */
 const FLUSH_MS = 1000;
 const DEFAULT_COLUMNS = 80;
@@ -53,13 +67,16 @@ const args = process.argv.slice(2);
 /** The log of the current run. */
 let log: Log | undefined;
 
+/** To the part of this program that is root: under sudo and doas. */
+let privileged: PrivilegedLink | undefined;
+
 // This comes first: until the program handles USR1, it makes Node start its debugger, and USR2 ends
 // the program. Under `exec` both belong to the command; before the command runs they are ignored.
 process.on('SIGUSR1', () => {
   if (!isExec(args)) log?.showCounters();
 });
 process.on('SIGUSR2', () => {});
-const nodeStart = takeStart(process.execArgv, process.env);
+const nodeStart = nodeStartOf(process.execArgv, process.env);
 closeInspector(nodeStart);
 
 const stderr = new LineWriter(standardErrorWriter(nativeWrite));
@@ -115,6 +132,58 @@ function stopOnSignals(first: (name: StopSignal) => void = () => {}): AbortSigna
   return stop.signal;
 }
 
+/**
+ * Starts the program again as the caller of sudo or doas, and ends with its status. Returns if the
+ * caller is root.
+ */
+async function startAsCaller(): Promise<void> {
+  const stop = stopOnSignals();
+  const { runAsCaller } = await import('./session/ascaller.ts');
+  const [, script = ''] = process.argv;
+  const program = [process.execPath, ...process.execArgv, script];
+  let status: number | undefined;
+  try {
+    const observer = createLog('notice');
+    status = await runAsCaller({ program, args, env: process.env }, { observer, stop });
+  } catch (error) {
+    if (!(stop.aborted && error === stop.reason)) throw error;
+    status = EXIT.ok;
+  }
+  log = undefined;
+  if (status === undefined) return;
+  stderr.flush(FLUSH_MS);
+  addon().leave(status);
+}
+
+/** What needs root goes to the part of the program that is. Undefined: the default. */
+async function machineBeside(): Promise<{ readonly machine?: Machine }> {
+  if (privileged === undefined) return {};
+  const { linuxBeside } = await import('./session/beside.ts');
+  return { machine: linuxBeside(privileged) };
+}
+
+/** Says as whom SSH is spoken where that may surprise. */
+function sayWho(observer: Observer): void {
+  if (privileged !== undefined) {
+    observer.log('notice', `the SSH connection runs as ${describeUser(process.env)}`);
+  } else if (process.geteuid?.() === 0) {
+    observer.log(
+      'notice',
+      'the SSH connection runs as root: start tunnel as an ordinary user, also with sudo, and it does not',
+    );
+  }
+}
+
+/** sudo keeps the agent away from the programs that it starts. */
+function adviseAboutAgent(error: unknown, observer: Observer): void {
+  if (privileged === undefined || process.env['SSH_AUTH_SOCK'] !== undefined) return;
+  if (!(error instanceof TunnelError) || !ASKS_FOR_AGENT.has(error.code)) return;
+  observer.log(
+    'notice',
+    'no agent was asked, because sudo and doas drop SSH_AUTH_SOCK: "sudo --preserve-env=SSH_AUTH_SOCK tunnel ..." keeps it',
+  );
+}
+
 /** Loads the SSH client and its dependencies, only when there is something to run. */
 async function load(command: 'connect' | 'proxy') {
   if (command === 'connect') return (await import('./session/connect.ts')).runConnect;
@@ -126,6 +195,7 @@ async function start(configuration: Configuration, command: 'connect' | 'proxy')
   const stop = stopOnSignals();
   const observer = createLog(configuration.logLevel);
   for (const notice of configuration.notices) observer.log('notice', notice);
+  sayWho(observer);
   const run = await load(command);
   try {
     await run(configuration, {
@@ -133,8 +203,10 @@ async function start(configuration: Configuration, command: 'connect' | 'proxy')
       prompter: createPrompter(),
       stop,
       learned: learnedList(configuration.allow, print, observer),
+      ...(await machineBeside()),
     });
   } catch (error) {
+    adviseAboutAgent(error, observer);
     // An operation that was waiting when the signal came rejects with the signal's reason: that is
     // an orderly stop.
     if (!(stop.aborted && error === stop.reason)) throw error;
@@ -208,8 +280,10 @@ async function printResult<C extends { readonly logLevel: Level }>(
   });
   const observer = createLog(logLevel);
   try {
-    print(await run(configuration, { observer, prompter: createPrompter(), stop }));
+    const machine = await machineBeside();
+    print(await run(configuration, { observer, prompter: createPrompter(), stop, ...machine }));
   } catch (error) {
+    adviseAboutAgent(error, observer);
     if (stoppedBy === undefined || error !== stop.reason) throw error;
     // Unlike a tunnel that is stopped, it has not done what it was asked for.
     process.exitCode = EXIT_SIGNAL_BASE + constants.signals[stoppedBy];
@@ -219,7 +293,7 @@ async function printResult<C extends { readonly logLevel: Level }>(
 async function clean(): Promise<void> {
   const { recover } = await import('./system/resolver/recover.ts');
   const observer = createLog('notice');
-  reportRecovery(recover(observer), print);
+  reportRecovery((await privileged?.recover(observer)) ?? recover(observer), print);
 }
 
 // Node's own streams stay unused: for a pipe they would set O_NONBLOCK for everybody who shares it.
@@ -239,6 +313,10 @@ for (const event of ['uncaughtException', 'unhandledRejection'] as const) {
 try {
   process.exitCode = EXIT.ok;
   refuseNodeOptions(nodeStart);
+  if (nodeStart.asRoot && !isExec(args)) await startAsCaller();
+  giveBack(process.env);
+  privileged = PrivilegedLink.take(process.env);
+  if (privileged !== undefined) completeIdentity(process.env);
   await runCommandLine(
     args,
     {

@@ -18,19 +18,23 @@ export interface NodeStart {
   readonly asRoot: boolean;
 }
 
-/**
- * How Node was started. The variables that `./tunnel` has set aside are given back, to the programs
- * that are started from now on: so call it once, before anything else reads `env`.
- */
-export function takeStart(execArgv: readonly string[], env: NodeJS.ProcessEnv): NodeStart {
+/** How Node was started. Call it before giveBack(). */
+export function nodeStartOf(execArgv: readonly string[], env: NodeJS.ProcessEnv): NodeStart {
   const nodeOptions = env['NODE_OPTIONS'] ?? '';
+  const called = env['SUDO_UID'] !== undefined || env['DOAS_USER'] !== undefined;
+  return { execArgv, nodeOptions, asRoot: called && process.geteuid?.() === 0 };
+}
+
+/**
+ * Gives the variables that `./tunnel` has set aside back, to the programs that are started from now
+ * on. Not to this program itself, when it starts itself as the caller of sudo.
+ */
+export function giveBack(env: NodeJS.ProcessEnv): void {
   for (const [name, value] of Object.entries(env)) {
     if (!name.startsWith(ASIDE)) continue;
     delete env[name];
     env[name.slice(ASIDE.length)] = value;
   }
-  const called = env['SUDO_UID'] !== undefined || env['DOAS_USER'] !== undefined;
-  return { execArgv, nodeOptions, asRoot: called && process.geteuid?.() === 0 };
 }
 
 /**

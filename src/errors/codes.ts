@@ -250,6 +250,12 @@ export const ERRORS = [
     meaning: 'the helper, the device or its routes were taken away while it ran',
   },
   {
+    codes: ['privileged-lost', 'privileged-refused'],
+    exit: EXIT.unexpected,
+    meaning:
+      'under sudo or doas: the part of the program that stays root was ended, or refused a request',
+  },
+  {
     codes: ['unclean', 'dns-undo'],
     exit: EXIT.unexpected,
     meaning:

@@ -46,7 +46,7 @@ export function runConnect(wanted: Configuration, options: RunOptions): Promise<
   const { observer, machine = linux } = options;
   return inSession(options, async (session) => {
     const { signal } = session;
-    reportRecovery(machine.recover(observer), observer);
+    reportRecovery(await session.within(machine.recover(observer)), observer);
     const resolvers = new HostResolvers(machine, observer);
     // Throws if --dns can't work here: before anybody is asked for a password.
     tunnelResolvers(wanted.dns, resolvers.plan.uplinks);

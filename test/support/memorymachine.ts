@@ -134,7 +134,7 @@ export class MemoryMachine implements Machine {
     }, what);
   }
 
-  recover(): { done: readonly string[]; failed: readonly string[] } {
+  async recover(): Promise<{ done: readonly string[]; failed: readonly string[] }> {
     return { done: [], failed: [] };
   }
 

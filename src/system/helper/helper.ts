@@ -75,6 +75,16 @@ export interface HelperOptions {
   readonly signal?: AbortSignal;
   /** A helper to use instead of the one that helperPath() finds. */
   readonly path?: string;
+  /** Who starts the helper, where this process is the program's own part without privileges. */
+  readonly starter?: HelperStarter | undefined;
+}
+
+/** Starts the helper as root for this process's user: the privileged part, under sudo and doas. */
+export interface HelperStarter {
+  /** Makes a private directory of this user's for the socket `helper`, and later removes it. */
+  directory(): Promise<string>;
+  /** Resolves with the status, and what was printed, when what was started has ended. */
+  start(): Promise<{ readonly status: number | string; readonly complaint: string }>;
 }
 
 export interface HelperDevice {
@@ -113,15 +123,16 @@ export interface Helper {
  * `capture-failed`, `helper-version`, `native-missing`; or with the signal's reason.
  */
 export async function startHelper(options: HelperOptions = {}): Promise<Helper> {
-  const { observer = silentObserver, signal, path = helperPath(observer) } = options;
+  const { observer = silentObserver, signal, path = helperPath(observer), starter } = options;
   signal?.throwIfAborted();
+  if (starter !== undefined) return startThrough(starter, { observer, signal, path });
   const directory = await makeDirectory();
   try {
     const socket = join(directory, 'helper');
     const elevated = elevation(path, [socket]);
     const helper = new LinkedHelper(socket, path, observer);
     try {
-      await helper.start(elevated, signal);
+      await helper.start(elevated.via, () => runElevated(elevated, observer, signal));
       return helper;
     } catch (error) {
       helper.drop();
@@ -130,6 +141,49 @@ export async function startHelper(options: HelperOptions = {}): Promise<Helper> 
   } finally {
     await rm(directory, { recursive: true, force: true });
   }
+}
+
+interface Starting {
+  readonly observer: Observer;
+  readonly signal: AbortSignal | undefined;
+  readonly path: string;
+}
+
+/** The same, by somebody who is root already, and who removes the directory. */
+async function startThrough(
+  starter: HelperStarter,
+  { observer, signal, path }: Starting,
+): Promise<Helper> {
+  const socket = join(await within({ signal }, () => starter.directory()), 'helper');
+  const helper = new LinkedHelper(socket, path, observer);
+  try {
+    await helper.start('root', async () => {
+      const { status, complaint } = await within({ signal }, () => starter.start());
+      const elevated = { via: 'root', command: path, args: [socket] } as const;
+      if (status !== 0) throw refusedStart(elevated, status, complaint);
+    });
+    return helper;
+  } catch (error) {
+    helper.drop();
+    throw error;
+  }
+}
+
+/** Runs the helper by sudo or doas, or directly; resolves when what was started has ended well. */
+async function runElevated(
+  elevated: Elevation,
+  observer: Observer,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  if (elevated.interactive) {
+    observer.log('info', `${elevated.via} starts the helper that makes the TUN device`);
+  }
+  // Sudo's own messages belong on the terminal. Without one they become part of the error.
+  const child = spawn(elevated.command, elevated.args, {
+    stdio: ['ignore', 'ignore', elevated.interactive ? 'inherit' : 'pipe'],
+    env: elevated.env,
+  });
+  await untilExit(child, elevated, signal);
 }
 
 /** Makes a private directory for the helper's socket, with mode 0700. */
@@ -212,19 +266,12 @@ class LinkedHelper implements Helper {
     }
   }
 
-  async start(elevated: Elevation, signal: AbortSignal | undefined): Promise<void> {
+  /** `run` starts the helper, and resolves when what was started has ended well. */
+  async start(via: Elevation['via'], run: () => Promise<void>): Promise<void> {
     const hello = this.#nextMessage();
     // It is awaited below. Until then its rejection must not count as unhandled.
     hello.catch(() => {});
-    if (elevated.interactive) {
-      this.#observer.log('info', `${elevated.via} starts the helper that makes the TUN device`);
-    }
-    // Sudo's own messages belong on the terminal. Without one they become part of the error.
-    const child = spawn(elevated.command, elevated.args, {
-      stdio: ['ignore', 'ignore', elevated.interactive ? 'inherit' : 'pipe'],
-      env: elevated.env,
-    });
-    await untilExit(child, elevated, signal);
+    await run();
     const late = () => protocolError('it was started but did not say hello');
     const time = { milliseconds: HELLO_TIMEOUT_MS, late };
     const { message, fd } = await within({ time }, () => hello);
@@ -233,7 +280,7 @@ class LinkedHelper implements Helper {
     if (message.type !== 'hello') throw protocolError(`${message.type} instead of hello`);
     this.#observer.log('debug', 'the helper is connected', {
       pid: message.pid,
-      via: elevated.via,
+      via,
     });
   }
 

@@ -143,8 +143,9 @@ describe("Node's own variables", () => {
       const node = new URL('../../../src/cli/node.js', import.meta.url).href;
       writeFileSync(
         join(directory, 'dist/src/main.js'),
-        `import('${node}').then(({ takeStart }) => {
-          const { nodeOptions } = takeStart(process.execArgv, process.env);
+        `import('${node}').then(({ giveBack, nodeStartOf }) => {
+          const { nodeOptions } = nodeStartOf(process.execArgv, process.env);
+          giveBack(process.env);
           console.log(JSON.stringify([nodeOptions, process.env.NODE_OPTIONS, process.env.NODE_PATH]));
         });`,
       );
