@@ -46,7 +46,14 @@ export const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   'system/watch': ['native'],
   'system/routing': ['native'],
   'system/doctor': ['system/launcher', 'system/programs', 'system/resolver'],
-  'system/privileged': ['native', 'system/helper', 'system/launcher', 'system/resolver'],
+  'system/privileged': [
+    'native',
+    'system',
+    'system/helper',
+    'system/launcher',
+    'system/programs',
+    'system/resolver',
+  ],
   ssh: ['flow', 'ssh/keys', 'system'],
   'ssh/keys': [],
   'ssh/identities': ['ssh', 'ssh/keys', 'system'],
@@ -119,7 +126,15 @@ export const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     'system/resolver',
     'system/routing',
   ],
-  main: ['cli', 'config', 'native', 'session', 'system/privileged', 'system/resolver'],
+  main: [
+    'cli',
+    'config',
+    'native',
+    'session',
+    'system/launcher',
+    'system/privileged',
+    'system/resolver',
+  ],
 };
 
 export interface Module {

@@ -40,7 +40,7 @@ import { TunnelError } from './errors/errors.ts';
 import { addon } from './native/addon.ts';
 import { LineWriter } from './observe/linewriter.ts';
 import { Log } from './observe/log.ts';
-import type { Level, Observer } from './observe/observer.ts';
+import { type Level, type Observer, silentObserver } from './observe/observer.ts';
 import { printable } from './observe/printable.ts';
 import { type NativeWrite, standardErrorWriter } from './observe/standarderror.ts';
 import type { Machine } from './session/machine.ts';
@@ -63,6 +63,7 @@ const MAX_COLUMNS = 100;
 let detailed = false;
 
 const args = process.argv.slice(2);
+const nodeStart = nodeStartOf(process.execArgv, process.env);
 
 /** The log of the current run. */
 let log: Log | undefined;
@@ -76,10 +77,9 @@ process.on('SIGUSR1', () => {
   if (!isExec(args)) log?.showCounters();
 });
 process.on('SIGUSR2', () => {});
-const nodeStart = nodeStartOf(process.execArgv, process.env);
 closeInspector(nodeStart);
 
-const stderr = new LineWriter(standardErrorWriter(nativeWrite));
+const stderr = new LineWriter(standardErrorWriter(nativeWrite, { reopens: !nodeStart.asRoot }));
 
 function nativeWrite(): NativeWrite | undefined {
   try {
@@ -133,10 +133,26 @@ function stopOnSignals(first: (name: StopSignal) => void = () => {}): AbortSigna
 }
 
 /**
+ * Takes Node's own streams away until the function that is returned is called: when Node first
+ * looks at one, which it does whenever a pipe closes, it opens the terminal again, as root.
+ */
+function withoutStreams(): () => void {
+  const names = ['stdin', 'stdout', 'stderr'] as const;
+  const before = names.map((name) => Object.getOwnPropertyDescriptor(process, name));
+  for (const name of names)
+    Object.defineProperty(process, name, { value: undefined, configurable: true });
+  return () => {
+    for (const [i, name] of names.entries())
+      Object.defineProperty(process, name, before[i] ?? { value: undefined });
+  };
+}
+
+/**
  * Starts the program again as the caller of sudo or doas, and ends with its status. Returns if the
  * caller is root.
  */
 async function startAsCaller(): Promise<void> {
+  const giveStreamsBack = withoutStreams();
   const stop = stopOnSignals();
   const { runAsCaller } = await import('./session/ascaller.ts');
   const [, script = ''] = process.argv;
@@ -150,9 +166,24 @@ async function startAsCaller(): Promise<void> {
     status = EXIT.ok;
   }
   log = undefined;
-  if (status === undefined) return;
+  if (status === undefined) return giveStreamsBack();
   stderr.flush(FLUSH_MS);
   addon().leave(status);
+}
+
+/** Ends it: see readAsCaller(). */
+let readAgainAsRoot: () => void = () => {};
+
+/**
+ * For `exec`, which is root until the command's network is made: the files that its options name
+ * are opened as the caller of sudo or doas.
+ */
+async function readAsCaller(): Promise<void> {
+  const [{ actAs }, { findCaller }] = await Promise.all([
+    import('./system/launcher/caller.ts'),
+    import('./system/launcher/launcher.ts'),
+  ]);
+  readAgainAsRoot = actAs(await findCaller(silentObserver));
 }
 
 /** What needs root goes to the part of the program that is. Undefined: the default. */
@@ -217,6 +248,7 @@ async function start(configuration: Configuration, command: 'connect' | 'proxy')
 
 /** While the command runs, it gets the signals (system/launcher/job.ts). */
 async function exec(configuration: ExecConfiguration): Promise<void> {
+  readAgainAsRoot();
   const { logLevel, notices, allow } = configuration.tunnel;
   detailed = logLevel === 'debug';
   let stoppedBy: StopSignal | undefined;
@@ -313,7 +345,7 @@ for (const event of ['uncaughtException', 'unhandledRejection'] as const) {
 try {
   process.exitCode = EXIT.ok;
   refuseNodeOptions(nodeStart);
-  if (nodeStart.asRoot && !isExec(args)) await startAsCaller();
+  if (nodeStart.asRoot) await (isExec(args) ? readAsCaller() : startAsCaller());
   giveBack(process.env);
   privileged = PrivilegedLink.take(process.env);
   if (privileged !== undefined) completeIdentity(process.env);

@@ -188,6 +188,20 @@ async function start(
 }
 
 /**
+ * The caller of sudo or doas, for a process that is root; a root that nobody has called is its own.
+ * Rejects like startInPlace.
+ */
+export async function findCaller(observer: Observer): Promise<CommandUser> {
+  const launcher = await startAsCaller({
+    command: [],
+    setup: { descriptors: undefined },
+    observer,
+  });
+  launcher.close();
+  return launcher.user;
+}
+
+/**
  * Checks that a launcher can make all that `tunnel exec` needs. Rejects like startLauncher if not.
  */
 export async function probeNamespaces(setup: LauncherSetup): Promise<{ readonly ipv6: boolean }> {
