@@ -56,6 +56,11 @@ const ASKS_FOR_AGENT: ReadonlySet<string> = new Set([
 ]);
 /** How long the end of the program waits for a terminal that takes nothing. */
 const FLUSH_MS = 1000;
+/**
+ * A signal to the whole process group may arrive twice under sudo: directly, and passed on by the
+ * part that is root.
+ */
+const SAME_SIGNAL_MS = 100;
 const DEFAULT_COLUMNS = 80;
 const MAX_COLUMNS = 100;
 
@@ -122,10 +127,15 @@ function end(status: number): never {
 /** The first signal starts an orderly stop. A later INT (Ctrl-C again) ends the program at once. */
 function stopOnSignals(first: (name: StopSignal) => void = () => {}): AbortSignal {
   const stop = new AbortController();
+  let began = 0;
   for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
     process.on(name, () => {
-      if (stop.signal.aborted && name === 'SIGINT') end(EXIT_SIGNAL_BASE + constants.signals[name]);
-      if (!stop.signal.aborted) first(name);
+      const isLater = stop.signal.aborted && performance.now() - began > SAME_SIGNAL_MS;
+      if (isLater && name === 'SIGINT') end(EXIT_SIGNAL_BASE + constants.signals[name]);
+      if (!stop.signal.aborted) {
+        began = performance.now();
+        first(name);
+      }
       stop.abort();
     });
   }

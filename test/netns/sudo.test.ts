@@ -224,6 +224,14 @@ describe('sudo tunnel', {
     assert.equal((await sudo.run([...SUDO, 'connect', '--no-such-option'])).status, 2);
   });
 
+  it('takes a signal to the whole group as one', async () => {
+    const tunnel = await sudo.ready([...SUDO, '-r', REMOTE, 'api1.lab.example']);
+    const { part, program } = sudo.parts(tunnel);
+    for (const pid of [part, program]) process.kill(pid, 'SIGINT');
+    assert.equal((await tunnel.wait(10_000)).status, 0);
+    await nothingIsLeft();
+  });
+
   it('passes on the descriptor of --ready-fd, and none of root’s own', async () => {
     const file = join(sudo.exec.home, 'ready');
     const under = (fd: number) => [

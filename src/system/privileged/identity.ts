@@ -49,9 +49,9 @@ export function completeIdentity(
   env: NodeJS.ProcessEnv,
   own: Readonly<Record<string, string>> = identity(),
   uid = process.geteuid?.() ?? 0,
+  runtime = `/run/user/${uid}`,
 ): void {
   for (const [name, value] of Object.entries(own)) env[name] ??= value;
-  const runtime = `/run/user/${uid}`;
   if (env[RUNTIME] === undefined && isOwn(runtime, uid)) env[RUNTIME] = runtime;
 }
 

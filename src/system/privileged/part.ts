@@ -69,7 +69,7 @@ function refused(what: string): TunnelError {
 export class PrivilegedPart {
   readonly #options: PartOptions;
   #busy = false;
-  #closed = false;
+  #closing: Promise<void> | undefined;
   #directory: string | undefined;
   #hasStartedHelper = false;
   #change: HostChange | undefined;
@@ -83,7 +83,7 @@ export class PrivilegedPart {
 
   /** A message from the program. */
   received(bytes: Uint8Array): void {
-    if (this.#closed) return;
+    if (this.#closing !== undefined) return;
     const request = decodeRequest(bytes);
     if (request === undefined || this.#busy) {
       void this.close().catch(() => {}); // the second call, at the program's end, reports it
@@ -93,7 +93,7 @@ export class PrivilegedPart {
     this.#busy = true;
     this.#work = this.#answer(request).then((answer) => {
       this.#busy = false;
-      if (!this.#closed) this.#options.send(encode(answer));
+      if (this.#closing === undefined) this.#options.send(encode(answer));
     });
   }
 
@@ -101,12 +101,15 @@ export class PrivilegedPart {
    * Takes back what was changed. May be called more than once. Rejects with the file system's error
    * if resolv.conf can't be restored; the journal then still has it.
    */
-  async close(): Promise<void> {
-    this.#closed = true;
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  async #close(): Promise<void> {
     await this.#work;
     this.#removeDirectory();
     await this.#change?.undo();
-    this.#change = undefined;
   }
 
   async #answer(request: PrivilegedRequest): Promise<PrivilegedAnswer> {
