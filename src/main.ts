@@ -46,7 +46,7 @@ import { type NativeWrite, standardErrorWriter } from './observe/standarderror.t
 import type { Machine } from './session/machine.ts';
 import type { RunOptions } from './session/tunnel.ts';
 import { PrivilegedLink } from './system/privileged/client.ts';
-import { completeIdentity, describeUser } from './system/privileged/identity.ts';
+import { completeIdentity } from './system/privileged/identity.ts';
 
 /** Errors that an agent may have prevented. */
 const ASKS_FOR_AGENT: ReadonlySet<string> = new Set([
@@ -130,7 +130,8 @@ function stopOnSignals(first: (name: StopSignal) => void = () => {}): AbortSigna
   let began = 0;
   for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
     process.on(name, () => {
-      const isLater = stop.signal.aborted && performance.now() - began > SAME_SIGNAL_MS;
+      const within = privileged === undefined ? 0 : SAME_SIGNAL_MS;
+      const isLater = stop.signal.aborted && performance.now() - began >= within;
       if (isLater && name === 'SIGINT') end(EXIT_SIGNAL_BASE + constants.signals[name]);
       if (!stop.signal.aborted) {
         began = performance.now();
@@ -203,18 +204,6 @@ async function machineBeside(): Promise<{ readonly machine?: Machine }> {
   return { machine: linuxBeside(privileged) };
 }
 
-/** Says as whom SSH is spoken where that may surprise. */
-function sayWho(observer: Observer): void {
-  if (privileged !== undefined) {
-    observer.log('notice', `the SSH connection runs as ${describeUser(process.env)}`);
-  } else if (process.geteuid?.() === 0) {
-    observer.log(
-      'notice',
-      'the SSH connection runs as root: start tunnel as an ordinary user, also with sudo, and it does not',
-    );
-  }
-}
-
 /** sudo keeps the agent away from the programs that it starts. */
 function adviseAboutAgent(error: unknown, observer: Observer): void {
   if (privileged === undefined || process.env['SSH_AUTH_SOCK'] !== undefined) return;
@@ -236,7 +225,6 @@ async function start(configuration: Configuration, command: 'connect' | 'proxy')
   const stop = stopOnSignals();
   const observer = createLog(configuration.logLevel);
   for (const notice of configuration.notices) observer.log('notice', notice);
-  sayWho(observer);
   const run = await load(command);
   try {
     await run(configuration, {

@@ -7,6 +7,7 @@ import { linuxTunHost } from '../capture/tun/linuxtun.ts';
 import { lookAtNetwork } from '../doctor/network.ts';
 import { startHelper } from '../system/helper/helper.ts';
 import type { PrivilegedLink } from '../system/privileged/client.ts';
+import { describeUser } from '../system/privileged/identity.ts';
 import { linux, type Machine, watchedLink } from './machine.ts';
 
 export function linuxBeside(privileged: PrivilegedLink): Machine {
@@ -16,6 +17,8 @@ export function linuxBeside(privileged: PrivilegedLink): Machine {
       return linux.sockets;
     },
     privileged,
+    sayWho: (observer) =>
+      observer.log('notice', `the SSH connection runs as ${describeUser(process.env)}`),
     recover: (observer) => privileged.recover(observer),
     lookAtNetwork: (targets, context) =>
       lookAtNetwork(targets, { ...context, listRuleset: privileged.listRuleset }),

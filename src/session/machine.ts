@@ -46,6 +46,8 @@ export interface Starting {
 
 export interface Machine {
   readonly clock: Clock;
+  /** Says as whom SSH is spoken, where that may surprise. */
+  sayWho(observer: Observer): void;
   /** Keeps this process's memory from other processes of its user. */
   hideMemory(): void;
   /** Puts right what a tunnel that was killed has left. */
@@ -110,6 +112,13 @@ export function watchedLink(options: ResolvedLinkOptions): HostChange {
 
 export const linux: Machine = {
   clock: systemClock,
+  sayWho(observer) {
+    if (process.geteuid?.() !== 0) return;
+    observer.log(
+      'notice',
+      'the SSH connection runs as root: not so if an ordinary user starts tunnel, with or without sudo',
+    );
+  },
   hideMemory() {
     try {
       addon().hideMemory();

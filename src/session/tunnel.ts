@@ -68,6 +68,7 @@ export async function openTunnel(
 ): Promise<Tunnel> {
   // The launcher of exec has read the command's words from this process by now.
   machine.hideMemory();
+  machine.sayWho(observer);
   if (machine.privileged !== undefined) session.endsWith(machine.privileged.ended);
   const { ssh, allow } = wanted;
   const complete = await session.within(prepareTargets(wanted, observer));

@@ -134,6 +134,8 @@ export class MemoryMachine implements Machine {
     }, what);
   }
 
+  sayWho(): void {}
+
   async recover(): Promise<{ done: readonly string[]; failed: readonly string[] }> {
     return { done: [], failed: [] };
   }
