@@ -25,7 +25,13 @@ import { learnedList } from './cli/allow.ts';
 import { reportRecovery } from './cli/clean.ts';
 import { formatJson, formatLine, formatTable, verdictOf } from './cli/doctor.ts';
 import { EXIT_SIGNAL_BASE, execExitCodeOf, exitCodeOf } from './cli/exit.ts';
-import { closeInspector, giveBack, nodeStartOf, refuseNodeOptions } from './cli/node.ts';
+import {
+  closeInspector,
+  filesForCaller,
+  giveBack,
+  nodeStartOf,
+  refuseNodeOptions,
+} from './cli/node.ts';
 import { print } from './cli/output.ts';
 import { isExec, runCommandLine } from './cli/program.ts';
 import { createPrompter } from './cli/prompt.ts';
@@ -171,7 +177,9 @@ async function startAsCaller(): Promise<void> {
   let status: number | undefined;
   try {
     const observer = createLog('notice');
-    status = await runAsCaller({ program, args, env: process.env }, { observer, stop });
+    const variables = filesForCaller(process.env);
+    const start = { program, args, env: process.env, variables };
+    status = await runAsCaller(start, { observer, stop });
   } catch (error) {
     if (!(stop.aborted && error === stop.reason)) throw error;
     status = EXIT.ok;

@@ -9,11 +9,22 @@ import { UsageError } from '../errors/errors.ts';
 /** Names of variables that `./tunnel` has set aside begin with this. */
 const ASIDE = 'TUNNEL_ASIDE_';
 
+/** What ./tunnel sets aside only where root runs Node for a caller. */
+const FILES = [
+  'NODE_EXTRA_CA_CERTS',
+  'NODE_ICU_DATA',
+  'OPENSSL_CONF',
+  'OPENSSL_ENGINES',
+  'OPENSSL_MODULES',
+] as const;
+
 export interface NodeStart {
   /** Node's own options, in front of the script. */
   readonly execArgv: readonly string[];
   /** The NODE_OPTIONS that Node has obeyed. */
   readonly nodeOptions: string;
+  /** Variables that have had Node read files. */
+  readonly files: readonly string[];
   /** For the caller of sudo or doas. */
   readonly asRoot: boolean;
 }
@@ -22,7 +33,22 @@ export interface NodeStart {
 export function nodeStartOf(execArgv: readonly string[], env: NodeJS.ProcessEnv): NodeStart {
   const nodeOptions = env['NODE_OPTIONS'] ?? '';
   const called = env['SUDO_UID'] !== undefined || env['DOAS_USER'] !== undefined;
-  return { execArgv, nodeOptions, asRoot: called && process.geteuid?.() === 0 };
+  const files = FILES.filter((name) => (env[name] ?? '') !== '');
+  return { execArgv, nodeOptions, files, asRoot: called && process.geteuid?.() === 0 };
+}
+
+/**
+ * The variables with which the program is started again as the caller: there Node may read the
+ * files that it has not read as root. Undefined removes one.
+ */
+export function filesForCaller(env: NodeJS.ProcessEnv): Record<string, string | undefined> {
+  const set = FILES.filter((name) => env[`${ASIDE}${name}`] !== undefined);
+  return Object.fromEntries(
+    set.flatMap((name) => [
+      [name, env[`${ASIDE}${name}`]],
+      [`${ASIDE}${name}`, undefined],
+    ]),
+  );
 }
 
 /**
@@ -53,20 +79,22 @@ export function closeInspector(start: NodeStart): void {
 
 /**
  * Throws UsageError if the program runs as root for the caller of sudo or doas, and Node has obeyed
- * NODE_OPTIONS, or a debugger may connect.
+ * NODE_OPTIONS or read a file that a variable names, or a debugger may connect.
  */
 export function refuseNodeOptions(start: NodeStart): void {
-  if (!start.asRoot || (start.nodeOptions === '' && !isDebugged(start))) return;
-  throw new UsageError(
-    'NODE_OPTIONS and --inspect are not for a program that runs as root for you',
-    {
-      hint: 'leave them out, or run it without sudo and doas',
-    },
-  );
+  if (!start.asRoot) return;
+  if (start.nodeOptions === '' && !isDebugged(start) && start.files.length === 0) return;
+  const what = ['NODE_OPTIONS and --inspect', ...start.files].join(', ');
+  throw new UsageError(`${what} are not for a program that runs as root for you`, {
+    hint: 'leave them out, or run it without sudo and doas',
+  });
 }
 
 /** --inspect-port alone opens nothing. Node takes `_` for `-` in its options. */
-function isDebugged({ execArgv, nodeOptions }: NodeStart): boolean {
+function isDebugged({
+  execArgv,
+  nodeOptions,
+}: Pick<NodeStart, 'execArgv' | 'nodeOptions'>): boolean {
   return [...execArgv, ...nodeOptions.split(/[\s"]+/)].some((option) =>
     /^--(inspect|debug)(-brk|-wait)?(=|$)/.test(option.replaceAll('_', '-')),
   );

@@ -315,7 +315,7 @@ export const ERRORS = [
     codes: ['launcher-privileges'],
     exit: EXIT.unexpected,
     meaning:
-      "`tunnel exec` can't give up the privileges that it was started with, or `SUDO_UID` and `DOAS_USER` name no user, or different users",
+      "the program, or the command of `tunnel exec`, can't give up root's privileges, or `SUDO_UID` and `DOAS_USER` name no user, or different users",
   },
   {
     codes: ['launcher-failed'],

@@ -21,6 +21,7 @@ import { hostPrefix, prefixContains } from '../net/prefix.ts';
 import { OWN_RANGES } from '../net/special.ts';
 import type { Observer } from '../observe/observer.ts';
 import { type PreparedCommand, startAsCaller } from '../system/launcher/launcher.ts';
+import type { Variables } from '../system/launcher/protocol.ts';
 import { descriptorLimitAtStart } from '../system/limits.ts';
 import { LINK_VARIABLE } from '../system/privileged/client.ts';
 import { rootsVariables } from '../system/privileged/identity.ts';
@@ -35,6 +36,8 @@ export interface OwnStart {
   readonly program: readonly string[];
   readonly args: readonly string[];
   readonly env: NodeJS.ProcessEnv;
+  /** Further changes of the environment for the program. */
+  readonly variables: Variables;
 }
 
 export interface AsCallerOptions {
@@ -48,13 +51,14 @@ export interface AsCallerOptions {
  * program runs.
  */
 export async function runAsCaller(
-  { program, args, env }: OwnStart,
+  { program, args, env, variables: more }: OwnStart,
   { observer, stop }: AsCallerOptions,
 ): Promise<number | undefined> {
   const inherited = inheritedDescriptors(args);
   let part: PrivilegedPart | undefined;
   const pair = addon().linkPair((message) => {
     if (message !== null) part?.received(message);
+    else part?.linkEnded();
   });
   let prepared: PreparedCommand;
   try {
@@ -85,13 +89,17 @@ export async function runAsCaller(
     root: linuxRoot(user, serversOf),
     foreign: new Set(Object.keys(networkInterfaces())),
     send: (message) => send(pair.link, message),
-    refuse() {
-      observer.log('error', 'the program sent a request that is none: nothing more is done for it');
+    end(isRefused) {
+      if (isRefused)
+        observer.log(
+          'error',
+          'the program has sent what is no request: it gets no answers any more',
+        );
       addon().linkClose(pair.link);
     },
   });
   try {
-    const variables = { ...rootsVariables(env), [LINK_VARIABLE]: String(pair.fd) };
+    const variables = { ...rootsVariables(env), ...more, [LINK_VARIABLE]: String(pair.fd) };
     return await runToEnd(prepared, stop, variables);
   } finally {
     await part.close();

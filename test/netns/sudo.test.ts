@@ -7,6 +7,7 @@ import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from '
 import { join } from 'node:path';
 import { after, afterEach, before, describe, it } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
 import { API1, JUMPHOST_PRIVATE4, PRIVATE4 } from '../support/addresses.ts';
 import { UID, USER } from '../support/etc.ts';
 import { labUnavailable } from '../support/lab.ts';
@@ -15,6 +16,7 @@ import { closedToOthers } from '../support/requirements.ts';
 import { descriptorsOf, SUDO, SudoLab, statusOf } from '../support/sudolab.ts';
 import { MAIN, REMOTE } from '../support/tunnel.ts';
 
+const LAUNCHER = fileURLToPath(new URL('../../../tunnel', import.meta.url));
 const SETS = ['CapInh', 'CapPrm', 'CapEff', 'CapBnd', 'CapAmb'];
 const EMPTY = '0000000000000000';
 const NAMES_LOCAL = 'nameserver 127.0.0.1\n';
@@ -268,6 +270,37 @@ describe('sudo tunnel', {
       assert.match(stderr, /permission denied|EACCES/i, args.join(' '));
       assert.notEqual(status, 0, args.join(' '));
     }
+  });
+
+  it('Node reads no file as root that a variable names, and does as the caller', async () => {
+    const tunnel = await sudo.spawn(
+      [
+        ...['sudo', '-n', '--preserve-env=NODE_EXTRA_CA_CERTS,OPENSSL_CONF', LAUNCHER],
+        ...['-r', REMOTE, PRIVATE4],
+      ],
+      { env: { NODE_EXTRA_CA_CERTS: '/etc/passwd', OPENSSL_CONF: '/dev/null' } },
+    );
+    await tunnel.waitForLine(/tunnel: ready\n/, 20_000);
+    const { part, program } = sudo.parts(tunnel);
+    const startOf = (pid: number) =>
+      readFileSync(`/proc/${pid}/environ`, 'latin1')
+        .split('\0')
+        .filter((it) => /CERTS|OPENSSL/.test(it))
+        .sort();
+    assert.deepEqual(startOf(program), [
+      'NODE_EXTRA_CA_CERTS=/etc/passwd',
+      'OPENSSL_CONF=/dev/null',
+    ]);
+    assert.deepEqual(
+      startOf(part),
+      startOf(program).map((it) => `TUNNEL_ASIDE_${it}`),
+    );
+    await tunnel.stop('SIGTERM');
+    const direct = await sudo.run(['sudo', '-n', '--preserve-env=OPENSSL_CONF', ...SUDO.slice(2)], {
+      env: { OPENSSL_CONF: '/dev/null' },
+    });
+    assert.match(direct.stderr, /OPENSSL_CONF are not for a program that runs as root for you/);
+    assert.equal(direct.status, 2);
   });
 
   it('doctor sees the firewall’s rules, and that connect would work', {

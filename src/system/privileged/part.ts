@@ -5,7 +5,7 @@
  *
  *   serving ── a request ──► its work ──► its answer ──► serving
  *      │ a malformed request, or one before the answer to the last: refused
- *      └── close(), when the program has ended, or refused ──► resolv.conf as before ──► closed
+ *      └── close(): program or link have ended, or refused ──► resolv.conf as before ──► closed
  *
  * What it changes is undone when the program has ended, however that was. If this part is killed,
  * root's journal has what was changed, and the program ends (client.ts).
@@ -54,7 +54,7 @@ export interface PartOptions {
   readonly root: Root;
   readonly send: (message: Uint8Array) => void;
   /** Ends the conversation: the program then finds its link closed. */
-  readonly refuse: () => void;
+  readonly end: (isRefused: boolean) => void;
   /** Devices that were there before the program. */
   readonly foreign: ReadonlySet<string>;
 }
@@ -86,8 +86,7 @@ export class PrivilegedPart {
     if (this.#closing !== undefined) return;
     const request = decodeRequest(bytes);
     if (request === undefined || this.#busy) {
-      void this.close().catch(() => {}); // the second call, at the program's end, reports it
-      this.#options.refuse();
+      this.#end(true);
       return;
     }
     this.#busy = true;
@@ -95,6 +94,16 @@ export class PrivilegedPart {
       this.#busy = false;
       if (this.#closing === undefined) this.#options.send(encode(answer));
     });
+  }
+
+  /** The program has closed its end, or has sent a message that is too long. */
+  linkEnded(): void {
+    if (this.#closing === undefined) this.#end(false);
+  }
+
+  #end(isRefused: boolean): void {
+    void this.close().catch(() => {}); // the call at the program's end reports it
+    this.#options.end(isRefused);
   }
 
   /**

@@ -23,7 +23,7 @@ const TUN = 'tun4';
 class Twin {
   readonly done: string[] = [];
   readonly answers: PrivilegedAnswer[] = [];
-  refusals = 0;
+  readonly ends: string[] = [];
   ruleset = '{}';
   /** Ends what the helper's start waits for. */
   helperStarted: (started: HelperStart) => void = () => {};
@@ -38,8 +38,8 @@ class Twin {
         assert.ok(answer !== undefined);
         this.answers.push(answer);
       },
-      refuse: () => {
-        this.refusals += 1;
+      end: (isRefused) => {
+        this.ends.push(isRefused ? 'refused' : 'ended');
       },
       foreign: new Set(foreign),
     });
@@ -208,7 +208,7 @@ describe('the part that is root', () => {
       const answers = twin.answers.length;
       send(twin);
       await twin.part.close();
-      assert.equal(twin.refusals, 1);
+      assert.deepEqual(twin.ends, ['refused']);
       assert.equal(twin.done.filter((it) => it === 'restore').length, 1);
       twin.part.received(encode({ type: 'directory' }));
       await turn();
@@ -216,6 +216,16 @@ describe('the part that is root', () => {
       assert.ok(!twin.done.includes('directory'));
     });
   }
+
+  it('undoes what it did when the link has ended', async () => {
+    const twin = new Twin();
+    await twin.ask({ type: 'resolv-conf', device: TUN });
+    twin.part.linkEnded();
+    twin.part.linkEnded();
+    await twin.part.close();
+    assert.deepEqual(twin.ends, ['ended']);
+    assert.equal(twin.done.filter((it) => it === 'restore').length, 1);
+  });
 
   it('waits at the end for what it is doing, and removes the directory', async () => {
     const twin = new Twin();
