@@ -3,7 +3,12 @@ import { TunnelError } from '../errors/errors.ts';
 import { silentObserver } from '../observe/observer.ts';
 import { listRuleset } from '../system/doctor/firewall.ts';
 import type { CommandUser } from '../system/launcher/protocol.ts';
-import { makeDirectory, removeDirectory, runHelper } from '../system/privileged/helperstart.ts';
+import {
+  makeDirectory,
+  removeAbandoned,
+  removeDirectory,
+  runHelper,
+} from '../system/privileged/helperstart.ts';
 import type { Root } from '../system/privileged/part.ts';
 import { runPlainly } from '../system/programs/command.ts';
 import { ResolvConfFile } from '../system/resolver/file.ts';
@@ -13,7 +18,10 @@ import { recover } from '../system/resolver/recover.ts';
 /** `serversOf`: as Root has it. */
 export function linuxRoot(caller: CommandUser, serversOf: Root['serversOf']): Root {
   return {
-    recover: () => recover(silentObserver),
+    recover() {
+      removeAbandoned();
+      return recover(silentObserver);
+    },
     makeDirectory: () => makeDirectory(caller),
     removeDirectory,
     startHelper: (directory) => runHelper(caller, directory),

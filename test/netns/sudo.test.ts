@@ -41,9 +41,13 @@ describe('sudo tunnel', {
 }, () => {
   let sudo: SudoLab;
   let untouched: string;
+  /** Others may be tested on this machine. */
+  let inRunBefore: readonly string[];
+  const inRun = () => readdirSync('/run').filter((name) => name.startsWith('tunnel-'));
   before(async () => {
     sudo = await SudoLab.create(NAMES_LOCAL);
     untouched = await sudo.exec.lab.client.hostState();
+    inRunBefore = inRun();
   });
   afterEach(() => sudo.end());
   after(async () => {
@@ -58,10 +62,7 @@ describe('sudo tunnel', {
       'devices and routes are left',
     );
     assert.equal(await resolvConf(), NAMES_LOCAL);
-    assert.deepEqual(
-      readdirSync('/run').filter((name) => name.startsWith('tunnel-')),
-      [],
-    );
+    assert.deepEqual(inRun(), inRunBefore);
     const journal = join(sudo.exec.lab.directory, 'state/tunnel/journal');
     assert.deepEqual(existsSync(journal) ? readdirSync(journal) : [], []);
   }

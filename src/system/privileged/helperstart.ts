@@ -5,11 +5,12 @@
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { chownSync, lstatSync, mkdtempSync, rmdirSync, unlinkSync } from 'node:fs';
+import { chownSync, lstatSync, mkdtempSync, readdirSync, rmdirSync, unlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { TunnelError } from '../../errors/errors.ts';
 import { silentObserver } from '../../observe/observer.ts';
 import type { CommandUser } from '../launcher/protocol.ts';
+import { processStat } from '../process.ts';
 import { helperPath } from '../programs/path.ts';
 import { HELPER_SOCKET } from './client.ts';
 import type { HelperStart } from './part.ts';
@@ -27,9 +28,19 @@ export function makeDirectory({ uid, gid }: CommandUser): string {
       hint: 'start tunnel without sudo: it asks for root itself where it needs it',
     });
   }
-  const path = mkdtempSync(join(RUN, 'tunnel-'));
+  removeAbandoned();
+  const path = mkdtempSync(join(RUN, `tunnel-${process.pid}-`));
   chownSync(path, uid, gid);
   return path;
+}
+
+/** Removes the directories of parts that were killed. Never throws. */
+export function removeAbandoned(): void {
+  for (const name of readdirSync(RUN)) {
+    const [, pid] = /^tunnel-(\d+)-\w{6}$/.exec(name) ?? [];
+    if (pid !== undefined && processStat(Number(pid)) === undefined)
+      removeDirectory(join(RUN, name));
+  }
 }
 
 /** Removes it, with the socket. Never throws. */

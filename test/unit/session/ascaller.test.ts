@@ -118,7 +118,7 @@ describe('a program beside the part that is root', {
       const { stdout, stderr } = run(sending('{"type":"directory"}', message));
       assert.match(
         stdout,
-        /^\{"ok":true,"value":"\/run\/tunnel-\w{6}"\}\nended\nstatus 3\n$/,
+        /^\{"ok":true,"value":"\/run\/tunnel-\d+-\w{6}"\}\nended\nstatus 3\n$/,
         stderr,
       );
       assert.deepEqual(mine(), before);

@@ -14,6 +14,7 @@ import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import {
   makeDirectory,
+  removeAbandoned,
   removeDirectory,
   runHelper,
 } from '../../../../src/system/privileged/helperstart.ts';
@@ -50,6 +51,16 @@ describe('how root starts the helper', { skip: process.getuid?.() !== 0 && 'need
     assert.ok(existsSync(join(full, 'helper')) && existsSync(join(full, 'other')));
     rmSync(full, { recursive: true });
     rmSync(elsewhere, { recursive: true });
+  });
+
+  it('and removes what a part that was killed has left, when the next one starts', () => {
+    const left = '/run/tunnel-4194304-abcdef'; // no process has this number (proc(5), pid_max)
+    mkdirSync(left);
+    const path = makeDirectory(CALLER);
+    assert.equal(existsSync(left), false);
+    removeAbandoned();
+    assert.ok(existsSync(path), 'not that of one that runs');
+    removeDirectory(path);
   });
 
   it('says what the helper says', async () => {
