@@ -12,16 +12,19 @@
  * descriptors to pass on. Both are in one process group, as with `exec`: what the terminal sends
  * reaches the program from the kernel, what is sent to this process alone is passed on.
  */
-import { closeSync } from 'node:fs';
+import { closeSync, openSync } from 'node:fs';
 import { networkInterfaces } from 'node:os';
 import { ownDnsAddresses } from '../dns/server/nameservice.ts';
+import { TunnelError } from '../errors/errors.ts';
+import { reasonOf } from '../errors/reason.ts';
 import { addon, type LinkHandle } from '../native/addon.ts';
 import { canonicalAddress } from '../net/address.ts';
 import { hostPrefix, prefixContains } from '../net/prefix.ts';
 import { OWN_RANGES } from '../net/special.ts';
 import type { Observer } from '../observe/observer.ts';
+import { actAs } from '../system/launcher/caller.ts';
 import { type PreparedCommand, startAsCaller } from '../system/launcher/launcher.ts';
-import type { Variables } from '../system/launcher/protocol.ts';
+import type { CommandUser, Variables } from '../system/launcher/protocol.ts';
 import { descriptorLimitAtStart } from '../system/limits.ts';
 import { LINK_VARIABLE } from '../system/privileged/client.ts';
 import { rootsVariables } from '../system/privileged/identity.ts';
@@ -84,6 +87,13 @@ export async function runAsCaller(
     addon().linkClose(pair.link);
     return undefined;
   }
+  try {
+    requireReadable([program[0], program.at(-1)], user);
+  } catch (error) {
+    prepared.close();
+    addon().linkClose(pair.link);
+    throw error;
+  }
   for (const fd of inherited) closeSync(fd); // whoever reads it waits for its end
   part = new PrivilegedPart({
     root: linuxRoot(user, serversOf),
@@ -103,6 +113,25 @@ export async function runAsCaller(
     return await runToEnd(prepared, stop, variables);
   } finally {
     await part.close();
+  }
+}
+
+/** Throws TunnelError `launcher-privileges` if the user may not read Node or the program. */
+function requireReadable(files: readonly (string | undefined)[], user: CommandUser): void {
+  const actAgainAsRoot = actAs(user);
+  try {
+    for (const file of files) if (file !== undefined) closeSync(openSync(file, 'r'));
+  } catch (cause) {
+    throw new TunnelError(
+      'launcher-privileges',
+      `the program can't run as uid ${user.uid}: ${reasonOf(cause)}`,
+      {
+        hint: 'install Node and tunnel where that user can read them, or run it as root without SUDO_UID and DOAS_USER',
+        cause,
+      },
+    );
+  } finally {
+    actAgainAsRoot();
   }
 }
 

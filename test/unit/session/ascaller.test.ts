@@ -4,8 +4,10 @@
  */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { readdirSync, readFileSync } from 'node:fs';
-import { describe, it } from 'node:test';
+import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
 
 const UID = 47_110;
 const SRC = new URL('../../../src/', import.meta.url).href;
@@ -15,7 +17,7 @@ const TIMEOUT_MS = 20_000;
 const PART = `
   import { runAsCaller } from '${SRC}session/ascaller.js';
   const observer = { log: (level, message) => console.error(level, message), count() {} };
-  const program = [process.execPath, '--input-type=module', '-e', process.env.PROGRAM];
+  const program = [process.execPath, process.env.PROGRAM];
   const start = { program, args: [], env: process.env, variables: {} };
   const stop = new AbortController().signal;
   const status = await runAsCaller(start, { observer, stop });
@@ -41,9 +43,13 @@ function sending(...messages: readonly string[]): string {
 }
 
 function run(
-  program: string,
+  text: string,
   env: NodeJS.ProcessEnv = { SUDO_UID: String(UID) },
+  mode = 0o644,
 ): { stdout: string; stderr: string } {
+  const program = join(directory, `program-${count++}.mjs`);
+  writeFileSync(program, text);
+  chmodSync(program, mode);
   const { stdout, stderr } = spawnSync(process.execPath, ['--input-type=module', '-e', PART], {
     encoding: 'utf8',
     timeout: TIMEOUT_MS,
@@ -51,6 +57,14 @@ function run(
   });
   return { stdout, stderr };
 }
+
+let directory = '';
+let count = 0;
+before(() => {
+  directory = mkdtempSync(join(tmpdir(), 'tunnel-ascaller-'));
+  chmodSync(directory, 0o755);
+});
+after(() => rmSync(directory, { recursive: true }));
 
 const mine = () => readdirSync('/run').filter((name) => name.startsWith('tunnel-'));
 
@@ -78,6 +92,13 @@ describe('a program beside the part that is root', {
 
   it('is not started when the caller is root', () => {
     assert.equal(run(`console.log('started')`, { SUDO_UID: '0' }).stdout, 'status undefined\n');
+  });
+
+  it('is not started where the caller may not read it', () => {
+    const { stdout, stderr } = run(`console.log('started')`, undefined, 0o600);
+    assert.equal(stdout, '');
+    assert.match(stderr, /the program can't run as uid 47110: EACCES/);
+    assert.match(stderr, /launcher-privileges/);
   });
 
   for (const [end, status] of [
