@@ -88,6 +88,7 @@ export async function runAsCaller(
     return undefined;
   }
   try {
+    stop.throwIfAborted();
     requireReadable([program[0], program.at(-1)], user);
   } catch (error) {
     prepared.close();

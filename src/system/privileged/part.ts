@@ -107,8 +107,8 @@ export class PrivilegedPart {
   }
 
   /**
-   * Takes back what was changed. May be called more than once. Rejects with the file system's error
-   * if resolv.conf can't be restored; the journal then still has it.
+   * Takes back what was changed. May be called more than once. Rejects with TunnelError
+   * `dns-undo` if resolv.conf can't be restored; the journal then still has it.
    */
   close(): Promise<void> {
     this.#closing ??= this.#close();
@@ -118,7 +118,15 @@ export class PrivilegedPart {
   async #close(): Promise<void> {
     await this.#work;
     this.#removeDirectory();
-    await this.#change?.undo();
+    try {
+      await this.#change?.undo();
+    } catch (cause) {
+      throw new TunnelError(
+        'dns-undo',
+        `${this.#change?.describe()} could not be put back: ${reasonOf(cause)}`,
+        { hint: 'run "sudo tunnel clean"', cause },
+      );
+    }
   }
 
   async #answer(request: PrivilegedRequest): Promise<PrivilegedAnswer> {

@@ -28,6 +28,7 @@ class Twin {
   /** Ends what the helper's start waits for. */
   helperStarted: (started: HelperStart) => void = () => {};
   failToApply: Error | undefined;
+  failToUndo: Error | undefined;
   readonly part: PrivilegedPart;
 
   constructor(foreign: readonly string[] = ['tun0']) {
@@ -75,7 +76,10 @@ class Twin {
           if (this.failToApply !== undefined) throw this.failToApply;
           note(`write ${servers.join(' ')}`);
         },
-        undo: async () => note('restore'),
+        undo: async () => {
+          if (this.failToUndo !== undefined) throw this.failToUndo;
+          note('restore');
+        },
       }),
       resolvectl: async (args) => note(args.join(' ')),
       serversOf: (device) => (device === 'tun9' ? [] : ['198.18.4.53', '2001:2:0:4::35']),
@@ -216,6 +220,16 @@ describe('the part that is root', () => {
       assert.ok(!twin.done.includes('directory'));
     });
   }
+
+  it('says what could not be put back', async () => {
+    const twin = new Twin();
+    await twin.ask({ type: 'resolv-conf', device: TUN });
+    twin.failToUndo = new Error('ENOSPC');
+    await assert.rejects(twin.part.close(), {
+      code: 'dns-undo',
+      message: 'resolv.conf could not be put back: ENOSPC',
+    });
+  });
 
   it('undoes what it did when the link has ended', async () => {
     const twin = new Twin();
