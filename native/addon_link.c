@@ -128,6 +128,10 @@ static struct helper_link *open_pair(struct addon_link *holder, void *other, int
   return helper_link_pair(other, link_message_received, holder, error);
 }
 
+static struct helper_link *open_adopted(struct addon_link *holder, void *socket, int *error) {
+  return helper_link_adopt(*(int32_t *)socket, link_message_received, holder, error);
+}
+
 /* Makes the JavaScript object of a link that `opener` opens; NULL after throwing. */
 static napi_value link_create(napi_env env, napi_value on_message, link_opener opener,
                               void *argument) {
@@ -209,6 +213,21 @@ static napi_value link_pair_js(napi_env env, napi_callback_info info) {
   return NULL;
 }
 
+static napi_value link_adopt_js(napi_env env, napi_callback_info info) {
+  napi_valuetype type;
+  napi_value argv[2];
+  size_t argc = 2;
+  int32_t socket;
+
+  if (napi_get_cb_info(env, info, &argc, argv, NULL, NULL) != napi_ok || argc < 2 ||
+      napi_get_value_int32(env, argv[0], &socket) != napi_ok || socket < 0 ||
+      napi_typeof(env, argv[1], &type) != napi_ok || type != napi_function) {
+    napi_throw_type_error(env, NULL, "linkAdopt(socket, onMessage)");
+    return NULL;
+  }
+  return link_create(env, argv[1], open_adopted, &socket);
+}
+
 /* The link in the first argument; NULL after throwing if it isn't one. */
 static struct addon_link *link_argument(napi_env env, napi_callback_info info, napi_value *argv,
                                         size_t wanted) {
@@ -263,8 +282,9 @@ napi_status addon_link_register(napi_env env, napi_value exports) {
     const char *name;
     napi_callback callback;
   } functions[] = {{"linkListen", link_listen_js}, {"linkConnect", link_connect_js},
-                   {"linkPair", link_pair_js},     {"linkSend", link_send_js},
-                   {"linkShutdown", link_shutdown_js}, {"linkClose", link_close_js}};
+                   {"linkPair", link_pair_js},     {"linkAdopt", link_adopt_js},
+                   {"linkSend", link_send_js},     {"linkShutdown", link_shutdown_js},
+                   {"linkClose", link_close_js}};
   for (size_t i = 0; i < sizeof functions / sizeof functions[0]; i++) {
     napi_status status = addon_function(env, exports, functions[i].name, functions[i].callback);
     if (status != napi_ok) return status;

@@ -213,6 +213,34 @@ struct helper_link *helper_link_pair(int *other, helper_link_callback callback, 
   return NULL;
 }
 
+/* Returns 0 or an errno. */
+static int link_check_adopted(int fd) {
+  struct ucred credentials;
+  int type = 0;
+  socklen_t size = sizeof type;
+
+  if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) < 0) return errno;
+  if (type != SOCK_SEQPACKET) return EPROTOTYPE;
+  const int result = fd_peer(fd, &credentials);
+  if (result < 0) return -result;
+  if (credentials.uid != 0) return EPERM;
+  return fcntl(fd, F_SETFD, FD_CLOEXEC) < 0 ? errno : 0;
+}
+
+struct helper_link *helper_link_adopt(int socket, helper_link_callback callback, void *context,
+                                      int *error) {
+  *error = link_check_adopted(socket);
+  if (*error != 0) return NULL;
+  struct helper_link *link = link_new(callback, context, error);
+  if (link == NULL) return NULL;
+  link->peer = socket;
+  *error = thread_start(link);
+  if (*error == 0) return link;
+  link->peer = -1;
+  link_free(link);
+  return NULL;
+}
+
 /* The peer's socket, which stays open as long as the link. -1: no peer yet. */
 static int link_peer(struct helper_link *link) {
   pthread_mutex_lock(&link->mutex);

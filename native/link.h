@@ -13,8 +13,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Longer messages end the link with EMSGSIZE; all messages to the program are shorter. */
-#define LINK_MESSAGE_CAPACITY 4096u
+/*
+ * Longer messages end the link with EMSGSIZE; all messages to the program are shorter, and so are
+ * those of system/privileged/protocol.ts.
+ */
+#define LINK_MESSAGE_CAPACITY 65536u
 
 struct helper_link;
 
@@ -46,6 +49,14 @@ struct helper_link *helper_link_connect(const char *path, helper_link_callback c
  */
 struct helper_link *helper_link_pair(int *other, helper_link_callback callback, void *context,
                                      int *error);
+
+/*
+ * Makes a link of a connected SOCK_SEQPACKET socket whose other end was made by root; it becomes
+ * close-on-exec. Returns NULL and sets `*error` if it isn't one (EPERM: not root's); the caller
+ * then keeps it.
+ */
+struct helper_link *helper_link_adopt(int socket, helper_link_callback callback, void *context,
+                                      int *error);
 
 /*
  * Sends a message without waiting. Returns 0 or an errno: ENOTCONN before a peer has connected,

@@ -46,6 +46,14 @@ export const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   'system/watch': ['native'],
   'system/routing': ['native'],
   'system/doctor': ['system/launcher', 'system/programs', 'system/resolver'],
+  'system/privileged': [
+    'native',
+    'system',
+    'system/helper',
+    'system/launcher',
+    'system/programs',
+    'system/resolver',
+  ],
   ssh: ['flow', 'ssh/keys', 'system'],
   'ssh/keys': [],
   'ssh/identities': ['ssh', 'ssh/keys', 'system'],
@@ -113,11 +121,12 @@ export const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     'system/doctor',
     'system/helper',
     'system/launcher',
+    'system/privileged',
     'system/programs',
     'system/resolver',
     'system/routing',
   ],
-  main: ['cli', 'config', 'native', 'session'],
+  main: ['cli', 'config', 'native', 'session', 'system/launcher', 'system/privileged'],
 };
 
 export interface Module {

@@ -7,6 +7,10 @@
  *   an error from run() or from anything before it -> two lines on stderr -> exit code
  *   USR1 -> the counters, on stderr; USR2 -> nothing
  *
+ * Under sudo and doas all this happens in a second process, which is the caller's. The first one
+ * starts it, stays root, and does what it is asked for (session/ascaller.ts); `exec` becomes its
+ * caller by itself.
+ *
  * All messages go through one LineWriter. Nothing waits for the terminal until the program ends,
  * and then no longer than FLUSH_MS.
  *
@@ -21,7 +25,13 @@ import { learnedList } from './cli/allow.ts';
 import { reportRecovery } from './cli/clean.ts';
 import { formatJson, formatLine, formatTable, verdictOf } from './cli/doctor.ts';
 import { EXIT_SIGNAL_BASE, execExitCodeOf, exitCodeOf } from './cli/exit.ts';
-import { closeInspector, refuseNodeOptions, takeStart } from './cli/node.ts';
+import {
+  closeInspector,
+  filesForCaller,
+  giveBack,
+  nodeStartOf,
+  refuseNodeOptions,
+} from './cli/node.ts';
 import { print } from './cli/output.ts';
 import { isExec, runCommandLine } from './cli/program.ts';
 import { createPrompter } from './cli/prompt.ts';
@@ -32,16 +42,31 @@ import type { ExecConfiguration } from './config/execoptions.ts';
 import type { JumpHostConfiguration } from './config/jumphostoptions.ts';
 import type { OpenStackConfiguration } from './config/openstackreport.ts';
 import { EXIT } from './errors/codes.ts';
+import { TunnelError } from './errors/errors.ts';
 import { addon } from './native/addon.ts';
 import { LineWriter } from './observe/linewriter.ts';
 import { Log } from './observe/log.ts';
-import type { Level } from './observe/observer.ts';
+import { type Level, type Observer, silentObserver } from './observe/observer.ts';
 import { printable } from './observe/printable.ts';
 import { type NativeWrite, standardErrorWriter } from './observe/standarderror.ts';
+import type { Machine } from './session/machine.ts';
 import type { RunOptions } from './session/tunnel.ts';
+import { PrivilegedLink } from './system/privileged/client.ts';
+import { completeIdentity } from './system/privileged/identity.ts';
 
+/** Errors that an agent may have prevented. */
+const ASKS_FOR_AGENT: ReadonlySet<string> = new Set([
+  'auth-failed',
+  'auth-cancelled',
+  'no-terminal',
+]);
 /** How long the end of the program waits for a terminal that takes nothing. */
 const FLUSH_MS = 1000;
+/**
+ * A signal to the whole process group may arrive twice under sudo: directly, and passed on by the
+ * part that is root.
+ */
+const SAME_SIGNAL_MS = 100;
 const DEFAULT_COLUMNS = 80;
 const MAX_COLUMNS = 100;
 
@@ -49,9 +74,13 @@ const MAX_COLUMNS = 100;
 let detailed = false;
 
 const args = process.argv.slice(2);
+const nodeStart = nodeStartOf(process.execArgv, process.env);
 
 /** The log of the current run. */
 let log: Log | undefined;
+
+/** To the part of this program that is root: under sudo and doas. */
+let privileged: PrivilegedLink | undefined;
 
 // This comes first: until the program handles USR1, it makes Node start its debugger, and USR2 ends
 // the program. Under `exec` both belong to the command; before the command runs they are ignored.
@@ -59,10 +88,9 @@ process.on('SIGUSR1', () => {
   if (!isExec(args)) log?.showCounters();
 });
 process.on('SIGUSR2', () => {});
-const nodeStart = takeStart(process.execArgv, process.env);
 closeInspector(nodeStart);
 
-const stderr = new LineWriter(standardErrorWriter(nativeWrite));
+const stderr = new LineWriter(standardErrorWriter(nativeWrite, { reopens: !nodeStart.asRoot }));
 
 function nativeWrite(): NativeWrite | undefined {
   try {
@@ -105,14 +133,93 @@ function end(status: number): never {
 /** The first signal starts an orderly stop. A later INT (Ctrl-C again) ends the program at once. */
 function stopOnSignals(first: (name: StopSignal) => void = () => {}): AbortSignal {
   const stop = new AbortController();
+  let began = 0;
   for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
     process.on(name, () => {
-      if (stop.signal.aborted && name === 'SIGINT') end(EXIT_SIGNAL_BASE + constants.signals[name]);
-      if (!stop.signal.aborted) first(name);
+      const within = privileged === undefined ? 0 : SAME_SIGNAL_MS;
+      const isLater = stop.signal.aborted && performance.now() - began >= within;
+      if (isLater && name === 'SIGINT') end(EXIT_SIGNAL_BASE + constants.signals[name]);
+      if (!stop.signal.aborted) {
+        began = performance.now();
+        first(name);
+      }
       stop.abort();
     });
   }
   return stop.signal;
+}
+
+/**
+ * Takes Node's own streams away until the function that is returned is called: when Node first
+ * looks at one, which it does whenever a pipe closes, it opens the terminal again, as root.
+ */
+function withoutStreams(): () => void {
+  const names = ['stdin', 'stdout', 'stderr'] as const;
+  const before = names.map((name) => Object.getOwnPropertyDescriptor(process, name));
+  for (const name of names)
+    Object.defineProperty(process, name, { value: undefined, configurable: true });
+  return () => {
+    for (const [i, name] of names.entries())
+      Object.defineProperty(process, name, before[i] ?? { value: undefined });
+  };
+}
+
+/**
+ * Starts the program again as the caller of sudo or doas, and ends with its status. Returns if the
+ * caller is root.
+ */
+async function startAsCaller(): Promise<void> {
+  const giveStreamsBack = withoutStreams();
+  const stop = stopOnSignals();
+  const { runAsCaller } = await import('./session/ascaller.ts');
+  const [, script = ''] = process.argv;
+  const program = [process.execPath, ...process.execArgv, script];
+  let status: number | undefined;
+  try {
+    const observer = createLog('notice');
+    const variables = filesForCaller(process.env);
+    const start = { program, args, env: process.env, variables };
+    status = await runAsCaller(start, { observer, stop });
+  } catch (error) {
+    if (!(stop.aborted && error === stop.reason)) throw error;
+    status = EXIT.ok;
+  }
+  log = undefined;
+  if (status === undefined) return giveStreamsBack();
+  stderr.flush(FLUSH_MS);
+  addon().leave(status);
+}
+
+/** Ends it: see readAsCaller(). */
+let readAgainAsRoot: () => void = () => {};
+
+/**
+ * For `exec`, which is root until the command's network is made: the files that its options name
+ * are opened as the caller of sudo or doas.
+ */
+async function readAsCaller(): Promise<void> {
+  const [{ actAs }, { findCaller }] = await Promise.all([
+    import('./system/launcher/caller.ts'),
+    import('./system/launcher/launcher.ts'),
+  ]);
+  readAgainAsRoot = actAs(await findCaller(silentObserver));
+}
+
+/** What needs root goes to the part of the program that is. Undefined: the default. */
+async function machineBeside(): Promise<{ readonly machine?: Machine }> {
+  if (privileged === undefined) return {};
+  const { linuxBeside } = await import('./session/beside.ts');
+  return { machine: linuxBeside(privileged) };
+}
+
+/** sudo keeps the agent away from the programs that it starts. */
+function adviseAboutAgent(error: unknown, observer: Observer): void {
+  if (privileged === undefined || process.env['SSH_AUTH_SOCK'] !== undefined) return;
+  if (!(error instanceof TunnelError) || !ASKS_FOR_AGENT.has(error.code)) return;
+  observer.log(
+    'notice',
+    'no agent was asked, because sudo and doas drop SSH_AUTH_SOCK: "sudo --preserve-env=SSH_AUTH_SOCK tunnel ..." keeps it',
+  );
 }
 
 /** Loads the SSH client and its dependencies, only when there is something to run. */
@@ -133,8 +240,10 @@ async function start(configuration: Configuration, command: 'connect' | 'proxy')
       prompter: createPrompter(),
       stop,
       learned: learnedList(configuration.allow, print, observer),
+      ...(await machineBeside()),
     });
   } catch (error) {
+    adviseAboutAgent(error, observer);
     // An operation that was waiting when the signal came rejects with the signal's reason: that is
     // an orderly stop.
     if (!(stop.aborted && error === stop.reason)) throw error;
@@ -145,6 +254,7 @@ async function start(configuration: Configuration, command: 'connect' | 'proxy')
 
 /** While the command runs, it gets the signals (system/launcher/job.ts). */
 async function exec(configuration: ExecConfiguration): Promise<void> {
+  readAgainAsRoot();
   const { logLevel, notices, allow } = configuration.tunnel;
   detailed = logLevel === 'debug';
   let stoppedBy: StopSignal | undefined;
@@ -208,8 +318,10 @@ async function printResult<C extends { readonly logLevel: Level }>(
   });
   const observer = createLog(logLevel);
   try {
-    print(await run(configuration, { observer, prompter: createPrompter(), stop }));
+    const machine = await machineBeside();
+    print(await run(configuration, { observer, prompter: createPrompter(), stop, ...machine }));
   } catch (error) {
+    adviseAboutAgent(error, observer);
     if (stoppedBy === undefined || error !== stop.reason) throw error;
     // Unlike a tunnel that is stopped, it has not done what it was asked for.
     process.exitCode = EXIT_SIGNAL_BASE + constants.signals[stoppedBy];
@@ -218,7 +330,8 @@ async function printResult<C extends { readonly logLevel: Level }>(
 
 async function clean(): Promise<void> {
   const { cleanMachine } = await import('./session/clean.ts');
-  reportRecovery(await cleanMachine(createLog('notice')), print);
+  const { machine } = await machineBeside();
+  reportRecovery(await cleanMachine(createLog('notice'), machine), print);
 }
 
 // Node's own streams stay unused: for a pipe they would set O_NONBLOCK for everybody who shares it.
@@ -238,6 +351,10 @@ for (const event of ['uncaughtException', 'unhandledRejection'] as const) {
 try {
   process.exitCode = EXIT.ok;
   refuseNodeOptions(nodeStart);
+  if (nodeStart.asRoot) await (isExec(args) ? readAsCaller() : startAsCaller());
+  giveBack(process.env);
+  privileged = PrivilegedLink.take(process.env);
+  if (privileged !== undefined) completeIdentity(process.env);
   await runCommandLine(
     args,
     {

@@ -16,6 +16,9 @@
  * If the program has to do without namespaces (LAUNCHER_IN_PLACE), namespaces, network and mounts
  * are left out, and the command has the same privileges as without `tunnel exec`.
  *
+ * It also starts the program itself for the caller of sudo or doas (LAUNCHER_AS_CALLER): in place,
+ * without a privilege, and with no_new_privs, which Node can't set for all of its threads.
+ *
  * The command is thus a child of `tunnel exec`, in its process group, with the caller's working
  * directory, environment, terminal and standard descriptors, and with default signal dispositions
  * (libuv starts children so). Until this process becomes the command, signals from the terminal
@@ -86,12 +89,14 @@ static bool is_flagged(uint32_t flag) { return (request.setup.flags & flag) != 0
 
 static bool setup_read(int socket, struct fault *fault) {
   const struct launcher_setup *setup = &request.setup;
-  const uint32_t flags = LAUNCHER_ISOLATE | LAUNCHER_VERBATIM | LAUNCHER_IN_PLACE;
+  const uint32_t flags =
+      LAUNCHER_ISOLATE | LAUNCHER_VERBATIM | LAUNCHER_IN_PLACE | LAUNCHER_AS_CALLER;
   ssize_t length = message_read(socket, &request, sizeof request);
 
   if (length < (ssize_t)sizeof *setup || !header_is(&setup->header, LAUNCHER_SETUP, length))
     return fault_set(fault, LAUNCHER_STEP_REQUEST, length < 0 ? (int)length : EPROTO, "SETUP");
   if (setup->resolv_conf_length != (size_t)length - sizeof *setup || (setup->flags & ~flags) != 0 ||
+      (is_flagged(LAUNCHER_AS_CALLER) && !is_flagged(LAUNCHER_IN_PLACE)) ||
       (!is_flagged(LAUNCHER_IN_PLACE) && (setup->mtu < MTU_MIN || setup->mtu > MTU_MAX)))
     return fault_set(fault, LAUNCHER_STEP_REQUEST, EPROTO, "SETUP");
   return true;
@@ -131,14 +136,29 @@ static bool own_network_make(int socket, const struct user *user, struct launche
   return true;
 }
 
+/* Becomes the caller for good; with LAUNCHER_AS_CALLER without anything that is root's. */
+static bool in_place(const struct user *user, struct fault *fault) {
+  if (!is_flagged(LAUNCHER_AS_CALLER)) return user_become(user, fault);
+  if (user->uid == getuid()) return true;
+  return user_drop_bounding_set(fault) && user_become(user, fault) && command_unprivilege(fault);
+}
+
+static bool verbatim(int count, char **command, struct fault *fault) {
+  if (!is_flagged(LAUNCHER_VERBATIM)) return true;
+  /* The program's own first word may be a name to look for in PATH. */
+  if (is_flagged(LAUNCHER_AS_CALLER) && count > 0)
+    return words_take_verbatim(count - 1, command + 1, false, fault);
+  return words_take_verbatim(count, command, true, fault);
+}
+
 /* Does everything up to READY. */
 static bool prepare(int socket, int count, char **command, struct fault *fault) {
   struct launcher_ready ready = {.header = header_of(LAUNCHER_READY, sizeof ready)};
   static struct user user;
 
   if (!setup_read(socket, fault) || !user_find(&user, fault)) return false;
-  if (is_flagged(LAUNCHER_VERBATIM) && !words_take_verbatim(count, command, fault)) return false;
-  if (!(is_flagged(LAUNCHER_IN_PLACE) ? user_become(&user, fault)
+  if (!verbatim(count, command, fault)) return false;
+  if (!(is_flagged(LAUNCHER_IN_PLACE) ? in_place(&user, fault)
                                       : own_network_make(socket, &user, &ready, fault)))
     return false;
   ready.uid = user.uid;

@@ -28,7 +28,7 @@
 #define LAUNCHER_EXIT_NOT_FOUND 127
 
 #define LAUNCHER_MAGIC 0x434e4c54u /* "TLNC" */
-#define LAUNCHER_VERSION 4u
+#define LAUNCHER_VERSION 5u
 
 enum launcher_type {
   LAUNCHER_SETUP = 1,
@@ -56,6 +56,13 @@ struct launcher_header {
  * DESCRIPTOR.
  */
 #define LAUNCHER_IN_PLACE 4u
+/*
+ * In place, and for the caller of sudo or doas: the command is the program itself, once more,
+ * without any privilege and without the means to gain one. It is executed by the path that is
+ * given, and what ./tunnel has set aside from Node stays aside. If there is no such caller, root
+ * keeps everything.
+ */
+#define LAUNCHER_AS_CALLER 8u
 #define LAUNCHER_MAX_RESOLV_CONF 8192u /* bytes */
 #define LAUNCHER_MAX_VARIABLES 65536u  /* bytes */
 

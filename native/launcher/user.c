@@ -26,6 +26,14 @@ bool user_find(struct user *user, struct fault *fault) {
   return true;
 }
 
+bool user_drop_bounding_set(struct fault *fault) {
+  for (unsigned long capability = 0; prctl(PR_CAPBSET_READ, capability, 0, 0, 0) >= 0;
+       capability++)
+    if (prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) < 0)
+      return errno == EPERM || fault_set(fault, LAUNCHER_STEP_PRIVILEGES, errno, "bounding set");
+  return true;
+}
+
 bool user_drop_capabilities(struct fault *fault) {
   struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
   const struct __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3] = {{.effective = 0}};

@@ -31,7 +31,13 @@ bool user_find(struct user *user, struct fault *fault);
  */
 bool user_become(const struct user *user, struct fault *fault);
 
-/* Drops all capabilities. */
+/*
+ * Empties the bounding set, so that no program can have a capability again. Does what it can:
+ * without CAP_SETPCAP the set stays, and no_new_privs makes it ineffective.
+ */
+bool user_drop_bounding_set(struct fault *fault);
+
+/* Drops all capabilities: permitted, effective, inheritable and ambient. */
 bool user_drop_capabilities(struct fault *fault);
 
 #endif

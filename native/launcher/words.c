@@ -69,7 +69,7 @@ static void point_at(const struct text *text, size_t first, char **words) {
   }
 }
 
-bool words_take_verbatim(int count, char **words, struct fault *fault) {
+bool words_take_verbatim(int count, char **words, bool give_back, struct fault *fault) {
   extern char **environ;
   struct text line = {.bytes = NULL}, variables = {.bytes = NULL};
 
@@ -82,8 +82,7 @@ bool words_take_verbatim(int count, char **words, struct fault *fault) {
   if (pointers == NULL) return fault_set(fault, LAUNCHER_STEP_REQUEST, ENOMEM, "environment");
   point_at(&line, all - (size_t)count, words);
   point_at(&variables, 0, pointers);
-  /* ./tunnel has set these aside from Node. */
-  for (char **variable = pointers; *variable != NULL; variable++)
+  for (char **variable = pointers; give_back && *variable != NULL; variable++)
     if (strncmp(*variable, ASIDE, sizeof ASIDE - 1) == 0) *variable += sizeof ASIDE - 1;
   environ = pointers;
   return true;

@@ -4,6 +4,7 @@ import { UsageError } from '../errors/errors.ts';
 import { quoted } from '../net/notation.ts';
 import { filePrefix, formatPlace, type Place } from '../net/place.ts';
 import type { Level } from '../observe/observer.ts';
+import { descriptorsOfNode } from '../system/descriptors.ts';
 import { counted, type GivenOptions, once, readOptions, toggle } from './option.ts';
 
 const HEADING = 'Running:';
@@ -56,7 +57,7 @@ function readDescriptor(text: string, place: Place): number {
       hint: 'open another one for it, as in: --ready-fd 3 3>ready',
     });
   }
-  if (!isWritable(fd)) {
+  if (!isWritable(fd) || descriptorsOfNode().has(fd)) {
     throw new UsageError(`${at}: descriptor ${fd} isn't open for writing`, {
       hint: `open it for the program, as in: --ready-fd ${fd} ${fd}>ready`,
     });

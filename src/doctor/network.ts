@@ -7,7 +7,7 @@ import type { Prefix } from '../net/prefix.ts';
 import { subtractPrefixes } from '../net/prefixset.ts';
 import { lookAtClock } from '../system/doctor/clock.ts';
 import type { Finding } from '../system/doctor/diagnosis.ts';
-import { lookAtFirewall } from '../system/doctor/firewall.ts';
+import { type ListRuleset, lookAtFirewall } from '../system/doctor/firewall.ts';
 import { lookAtIPv6, lookAtMtu, lookAtResolver, lookAtRoutes } from '../system/doctor/routing.ts';
 import { lookAtRules } from '../system/doctor/rules.ts';
 
@@ -28,12 +28,14 @@ export interface NetworkContext {
   readonly device?: string | undefined;
   /** The tunnel answers queries, so its targets may contain resolvers. */
   readonly answersQueries?: boolean | undefined;
+  /** Who reads the firewall's rules, where this process may not. */
+  readonly listRuleset?: ListRuleset | undefined;
 }
 
 /** Changes nothing, and sends nothing. */
 export function lookAtNetwork(
   { targets, exclusions }: NetworkTargets,
-  { jumpHost, device, answersQueries = false }: NetworkContext = {},
+  { jumpHost, device, answersQueries = false, listRuleset }: NetworkContext = {},
 ): Promise<Finding[]> {
   const prefixes = targets.map(({ prefix }) => prefix);
   const left = exclusions.filter(({ ports }) => ports.length === 0).map(({ prefix }) => prefix);
@@ -42,7 +44,7 @@ export function lookAtNetwork(
     ...(device === undefined
       ? [lookAtRoutes(prefixes, { exclusions: left }), lookAtRules(prefixes)]
       : []),
-    lookAtFirewall(targets),
+    lookAtFirewall(targets, listRuleset),
     lookAtResolver(answersQueries ? [] : subtractPrefixes(prefixes, left)),
     lookAtIPv6(prefixes, left),
     ...(jumpHost === undefined ? [] : [lookAtMtu(jumpHost)]),

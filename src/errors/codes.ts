@@ -273,6 +273,12 @@ export const ERRORS = [
     meaning: 'the helper, the device or its routes were taken away while it ran',
   },
   {
+    codes: ['privileged-lost', 'privileged-refused'],
+    exit: EXIT.unexpected,
+    meaning:
+      'under sudo or doas: the part of the program that stays root was ended, or refused a request',
+  },
+  {
     codes: ['unclean', 'dns-undo'],
     exit: EXIT.unexpected,
     meaning:
@@ -332,7 +338,7 @@ export const ERRORS = [
     codes: ['launcher-privileges'],
     exit: EXIT.unexpected,
     meaning:
-      "`tunnel exec` can't give up the privileges that it was started with, or `SUDO_UID` and `DOAS_USER` name no user, or different users",
+      "the program, or the command of `tunnel exec`, can't give up root's privileges, or `SUDO_UID` and `DOAS_USER` name no user, or different users",
   },
   {
     codes: ['launcher-failed'],

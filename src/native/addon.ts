@@ -117,6 +117,14 @@ export interface Addon {
     link: LinkHandle;
     fd: number;
   };
+  /**
+   * A link with a socket that this process has inherited, whose other end is root's. Takes it over.
+   * Throws an Error with `errno` (positive) if it isn't one.
+   */
+  linkAdopt(
+    socket: number,
+    onMessage: (message: Uint8Array | null, fd: number, errno: number) => void,
+  ): LinkHandle;
   /** Throws an Error with `errno` (positive) if it can't be sent. */
   linkSend(link: LinkHandle, message: Uint8Array): void;
   /**

@@ -18,12 +18,16 @@ export type NativeWrite = (fd: number, octets: Uint8Array) => number;
 
 /**
  * The writer for a LineWriter. `native` is called at the first write, so that a silent program
- * doesn't load the addon; undefined: the addon isn't built. `fd`: for tests.
+ * doesn't load the addon; undefined: the addon isn't built. `reopens`: false for a root that must
+ * open nothing of its caller's. `fd`: for tests.
  */
-export function standardErrorWriter(native: () => NativeWrite | undefined, fd = 2): WriteNow {
+export function standardErrorWriter(
+  native: () => NativeWrite | undefined,
+  { fd = 2, reopens = true }: { readonly fd?: number; readonly reopens?: boolean } = {},
+): WriteNow {
   let write: WriteNow | undefined;
   return (bytes) => {
-    write ??= writerFor(ownDescriptor(fd), native());
+    write ??= writerFor(reopens ? ownDescriptor(fd) : fd, native());
     return write(bytes);
   };
 }

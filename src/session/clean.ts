@@ -9,7 +9,9 @@ import { linux, type Machine } from './machine.ts';
 
 /** Devices that killed helpers have left (system/helper/leftovers.ts). */
 type RemoveDevices = (observer: Observer) => Promise<RecoveryReport>;
-type Cleaned = Pick<Machine, 'recover' | 'routing' | 'startHelper'>;
+type Cleaned = Pick<Machine, 'recover' | 'routing' | 'startHelper' | 'privileged'>;
+
+const NOTHING: RecoveryReport = { done: [], failed: [] };
 
 /** Starts the privileged helper if there are routes to remove. Never rejects. */
 export async function cleanMachine(
@@ -17,9 +19,10 @@ export async function cleanMachine(
   machine: Cleaned = linux,
   removeDevices: RemoveDevices = removeLeftDevices,
 ): Promise<RecoveryReport> {
-  const files = machine.recover(observer);
+  const files = await machine.recover(observer);
   // Their routes go with them; only then it shows what else is left.
-  const devices = await removeDevices(observer);
+  // The privileged part has removed them already: it recovers as root.
+  const devices = machine.privileged === undefined ? await removeDevices(observer) : NOTHING;
   const done = [...files.done, ...devices.done];
   const failed = [...files.failed, ...devices.failed];
   try {

@@ -50,7 +50,7 @@ export function runConnect(given: Configuration, options: RunOptions): Promise<n
   return inSession(options, async (session) => {
     const { signal } = session;
     const { incoming, routing } = machine;
-    reportRecovery(machine.recover(observer), observer);
+    reportRecovery(await session.within(machine.recover(observer)), observer);
     reportLeftUnreachable(routing, observer);
     const wanted = leaveOutLogin(given, incoming.loginPeers(), routing);
     const resolvers = new HostResolvers(machine, observer);

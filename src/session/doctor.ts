@@ -17,7 +17,6 @@ import type { DoctorConfiguration } from '../config/doctoroptions.ts';
 import { createGuard, guardedConnector } from '../connect/guarded.ts';
 import { samplesOf, tryForwarding } from '../doctor/forwarding.ts';
 import { describeLogin, loginFailure } from '../doctor/login.ts';
-import { lookAtNetwork } from '../doctor/network.ts';
 import { describePath, measureRoundTrip, tcpBuffers, tryFullPackets } from '../doctor/path.ts';
 import { tryResolvers } from '../doctor/resolvers.ts';
 import type { TunnelError } from '../errors/errors.ts';
@@ -44,7 +43,7 @@ import {
   lookAtTunDevice,
 } from '../system/doctor/machine.ts';
 import { lookAtProxies } from '../system/doctor/proxies.ts';
-import { linux } from './machine.ts';
+import { linux, type Machine } from './machine.ts';
 import { answersQueries } from './names.ts';
 import { inSession, type Session } from './session.ts';
 import { prepareTargets } from './targets.ts';
@@ -61,10 +60,11 @@ export function diagnose(
   options: DoctorOptions,
 ): Promise<Diagnosis> {
   const { tunnel } = configuration;
+  const { machine: system = linux } = options;
   return inSession(options, async (session) => {
     const [machine, jumpHost] = await session.within(
       Promise.all([
-        lookAtCaptures(),
+        lookAtCaptures(system),
         tunnel === undefined ? undefined : lookAtJumpHost(session, tunnel, configuration, options),
       ]),
     );
@@ -77,7 +77,7 @@ export function diagnose(
         ...(tunnel === undefined ? [] : lookAtCaptured(tunnel, rules, jumpHost?.address)),
         ...(jumpHost?.findings ?? []),
         ...findings,
-        ...(await lookAtNetwork(rules, {
+        ...(await system.lookAtNetwork(rules, {
           jumpHost: jumpHost?.address,
           answersQueries: tunnel !== undefined && answersQueries(tunnel),
         })),
@@ -104,9 +104,9 @@ function lookAtCaptured(
   }
 }
 
-async function lookAtCaptures(): Promise<Diagnosis> {
+async function lookAtCaptures(system: Machine): Promise<Diagnosis> {
   const tun = lookAtTunDevice();
-  const helper = lookAtHelper();
+  const helper = lookAtHelper(system.privileged !== undefined);
   const namespaces = await lookAtNamespaces({
     ...namespaceAddresses(0),
     isolate: false,

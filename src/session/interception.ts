@@ -97,7 +97,7 @@ export class Interception {
     const servers = [...names.addresses];
     if (step.kind === 'file') {
       observer.log('notice', `resolv.conf is rewritten: ${step.why}`);
-      const change = machine.resolvConf(servers);
+      const change = machine.resolvConf(servers, device);
       await change.apply();
       this.#changes.unshift(change);
       return;

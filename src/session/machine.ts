@@ -49,10 +49,12 @@ export interface Starting {
 
 export interface Machine {
   readonly clock: Clock;
+  /** Says as whom SSH is spoken, where that may surprise. */
+  sayWho(observer: Observer): void;
   /** Keeps this process's memory from other processes of its user. */
   hideMemory(): void;
   /** Puts right what a tunnel that was killed has left. */
-  recover(observer: Observer): RecoveryReport;
+  recover(observer: Observer): Promise<RecoveryReport>;
   /** Whether new devices have IPv6 addresses. */
   hasIPv6(): boolean;
   dialler(options: DiallerOptions): LinkDialler;
@@ -61,6 +63,12 @@ export interface Machine {
 
   /** What may keep the tunnel from carrying what it captures (doctor/network.ts). */
   lookAtNetwork(targets: NetworkTargets, context: NetworkContext): Promise<readonly Finding[]>;
+
+  /**
+   * The part of the program that stays root, under sudo and doas: resolves when it is lost.
+   * Undefined: there is none.
+   */
+  readonly privileged?: { readonly ended: Promise<TunnelError> };
 
   /** What the kernel says about routes and rules. */
   readonly routing: KernelRouting;
@@ -89,7 +97,7 @@ export interface Machine {
   resolverPlan(): ResolverPlan;
   /** What resolv.conf says. */
   resolverConfiguration(): ResolverConfiguration;
-  resolvConf(servers: readonly string[]): HostChange;
+  resolvConf(servers: readonly string[], device: string): HostChange;
   /** Made again whenever systemd-resolved has lost it, until it is undone. */
   resolved(options: ResolvedLinkOptions): HostChange;
   /** Calls `changed` when resolverPlan() may give another one. Returns what ends that. */
@@ -101,8 +109,28 @@ export interface DeviceAddresses {
   readonly address6: string;
 }
 
+/** Made again whenever systemd-resolved has lost it, until it is undone. */
+export function watchedLink(options: ResolvedLinkOptions): HostChange {
+  const link = new ResolvedLink(options);
+  return {
+    describe: () => link.describe(),
+    async apply() {
+      await link.apply();
+      link.watch();
+    },
+    undo: () => link.undo(),
+  };
+}
+
 export const linux: Machine = {
   clock: systemClock,
+  sayWho(observer) {
+    if (process.geteuid?.() !== 0) return;
+    observer.log(
+      'notice',
+      'the SSH connection runs as root: not so if an ordinary user starts tunnel, with or without sudo',
+    );
+  },
   hideMemory() {
     try {
       addon().hideMemory();
@@ -111,7 +139,7 @@ export const linux: Machine = {
       if (!(error instanceof TunnelError)) throw error;
     }
   },
-  recover: (observer) => recover(observer),
+  recover: async (observer) => recover(observer),
   hasIPv6: () => hasIPv6(),
   dialler: (options) => new Dialler(options),
   watch: watchDisturbances,
@@ -147,17 +175,7 @@ export const linux: Machine = {
   resolverPlan: () => planResolver(readResolverFacts()),
   resolverConfiguration: () => resolverConfiguration(),
   resolvConf: (servers) => new ResolvConfFile({ servers, journal: new Journal() }),
-  resolved(options) {
-    const link = new ResolvedLink(options);
-    return {
-      describe: () => link.describe(),
-      async apply() {
-        await link.apply();
-        link.watch();
-      },
-      undo: () => link.undo(),
-    };
-  },
+  resolved: watchedLink,
   watchResolvers: (changed, observer, asksResolved) =>
     watchResolvers(
       changed,

@@ -79,6 +79,8 @@ export async function openTunnel(
   const { deviceFor, servers, filtered } = options;
   // The launcher of exec has read the command's words from this process by now.
   machine.hideMemory();
+  machine.sayWho(observer);
+  if (machine.privileged !== undefined) session.endsWith(machine.privileged.ended);
   const { ssh, allow } = wanted;
   const complete = await session.within(prepareTargets(wanted, observer));
   const learning = session.own('the allow-list', new LearningGuard(allow, observer), (it) =>

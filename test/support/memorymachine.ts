@@ -144,7 +144,9 @@ export class MemoryMachine implements Machine {
     }, what);
   }
 
-  recover(): { done: readonly string[]; failed: readonly string[] } {
+  sayWho(): void {}
+
+  async recover(): Promise<{ done: readonly string[]; failed: readonly string[] }> {
     return { done: [], failed: [] };
   }
 

@@ -287,7 +287,10 @@ const LISTEN_PROBLEMS: Readonly<Record<string, { text: string; hint: string }>> 
     text: 'this machine does not speak that protocol',
     hint: 'choose an address of the other family',
   },
-  EACCES: { text: 'permission denied', hint: 'choose a port above 1023' },
+  EACCES: {
+    text: 'permission denied',
+    hint: 'choose a port above 1023, or let users have lower ones: "sysctl net.ipv4.ip_unprivileged_port_start=80"',
+  },
 };
 
 function listenError(host: string, port: number, cause: unknown): TunnelError {

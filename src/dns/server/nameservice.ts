@@ -201,7 +201,7 @@ async function lookupBy(name: string, resolver: Resolver | undefined): Promise<r
 }
 
 /** The addresses of a tunnel's DNS server, from those of its device. */
-function ownDnsAddresses({ address4, address6 }: DeviceAddresses): Set<string> {
+export function ownDnsAddresses({ address4, address6 }: DeviceAddresses): Set<string> {
   const addresses = [address4, address6].filter((address) => address !== undefined);
   return new Set(
     addresses.map((address) => {

@@ -31,7 +31,8 @@ export interface FirewallTarget {
 
 export type ListRuleset = () => Promise<{ readonly json: string } | { readonly why: string }>;
 
-const listRuleset: ListRuleset = () => {
+/** As root. */
+export const listRuleset: ListRuleset = () => {
   if (process.geteuid?.() !== 0)
     return Promise.resolve({ why: "only root may read the firewall's rules" });
   const options = {

@@ -41,8 +41,11 @@ export function lookAtTunDevice(): Finding {
   return { name, state: 'ok', detail: `${TUN_NODE} can be opened` };
 }
 
-/** Whether the helper can be started as root. Asks sudo for its rules, but runs nothing. */
-export function lookAtHelper(): Finding {
+/**
+ * Whether the helper can be started as root. Asks sudo for its rules, but runs nothing. `isRooted`:
+ * a part of this program is root, and would start it.
+ */
+export function lookAtHelper(isRooted = false): Finding {
   const name = 'helper';
   const path = helperPath(silentObserver);
   if (statSync(path, { throwIfNoEntry: false })?.isFile() !== true) {
@@ -53,6 +56,8 @@ export function lookAtHelper(): Finding {
       hint: 'build it with "npm run build:native"',
     };
   }
+  if (isRooted)
+    return { name, state: 'ok', detail: 'the part of this program that stays root can start it' };
   let via: string;
   try {
     via = elevation(path, []).via;

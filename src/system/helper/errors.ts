@@ -57,7 +57,7 @@ export function versionError(path: string, version: number): TunnelError {
  * terminal.
  */
 export function refusedStart(
-  elevated: Elevation,
+  elevated: Pick<Elevation, 'via' | 'command' | 'args'>,
   status: number | string,
   stderr: string,
 ): TunnelError {

@@ -21,7 +21,6 @@
  *
  * errors.ts turns what the helper reports (step, errno, detail) into a TunnelError with a hint.
  */
-import { spawn } from 'node:child_process';
 import { closeSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { constants } from 'node:os';
@@ -33,11 +32,13 @@ import type { RoutedPrefix } from '../../net/prefix.ts';
 import { type Observer, silentObserver } from '../../observe/observer.ts';
 import { helperPath } from '../programs/path.ts';
 import { type Elevation, elevation } from '../programs/privileges.ts';
+import { runElevated } from './elevated.ts';
 import {
   endsSession,
   failedError,
   lostError,
   protocolError,
+  refusedStart,
   systemErrorName,
   versionError,
 } from './errors.ts';
@@ -54,7 +55,6 @@ import {
   messageVersion,
 } from './protocol.ts';
 import { makeDirectory } from './socketdirectory.ts';
-import { untilExit } from './untilexit.ts';
 
 const { errno: ERRNO } = constants;
 
@@ -80,6 +80,16 @@ export interface HelperOptions {
   readonly path?: string;
   /** Where systemd may listen for it (HELPER_SOCKET); by default nowhere with a `path`. */
   readonly unitSocket?: string;
+  /** Who starts the helper, where this process is the program's own part without privileges. */
+  readonly starter?: HelperStarter | undefined;
+}
+
+/** Starts the helper as root for this process's user: the privileged part, under sudo and doas. */
+export interface HelperStarter {
+  /** Makes a private directory of this user's for the socket `helper`, and later removes it. */
+  directory(): Promise<string>;
+  /** Resolves with the status, and what was printed, when what was started has ended. */
+  start(): Promise<{ readonly status: number | string; readonly complaint: string }>;
 }
 
 export interface HelperDevice {
@@ -125,15 +135,23 @@ export interface Helper {
  * reason.
  */
 export async function startHelper(options: HelperOptions = {}): Promise<Helper> {
-  const { observer = silentObserver, signal, path } = options;
+  const { observer = silentObserver, signal, path, starter } = options;
   signal?.throwIfAborted();
+  if (starter !== undefined)
+    return startThrough(starter, { path: path ?? helperPath(observer), observer, signal });
   const unitSocket = options.unitSocket ?? (path === undefined ? HELPER_SOCKET : undefined);
   // Root needs nobody's help, and is refused nothing.
   if (unitSocket !== undefined && process.geteuid?.() !== 0) {
     const helper = connectedToUnit(unitSocket, observer);
     if (helper !== undefined) return started(helper, helper.greet('systemd', signal));
   }
-  return startedByProgram(path ?? helperPath(observer), observer, signal);
+  return startedByProgram({ path: path ?? helperPath(observer), observer, signal });
+}
+
+interface Starting {
+  readonly path: string;
+  readonly observer: Observer;
+  readonly signal: AbortSignal | undefined;
 }
 
 /** The helper that systemd starts for a connection; undefined if there is no such unit for us. */
@@ -151,20 +169,32 @@ function connectedToUnit(socket: string, observer: Observer): LinkedHelper | und
   }
 }
 
-async function startedByProgram(
-  path: string,
-  observer: Observer,
-  signal: AbortSignal | undefined,
-): Promise<Helper> {
+async function startedByProgram({ path, observer, signal }: Starting): Promise<Helper> {
   const directory = await makeDirectory();
   try {
     const socket = join(directory, 'helper');
     const elevated = elevation(path, [socket]);
     const helper = new LinkedHelper(listenAt(socket), path, observer);
-    return await started(helper, helper.start(elevated, signal));
+    const run = () => runElevated(elevated, observer, signal);
+    return await started(helper, helper.start(elevated.via, run));
   } finally {
     await rm(directory, { recursive: true, force: true });
   }
+}
+
+/** The same, by somebody who is root already, and who removes the directory. */
+async function startThrough(
+  starter: HelperStarter,
+  { path, observer, signal }: Starting,
+): Promise<Helper> {
+  const socket = join(await within({ signal }, () => starter.directory()), 'helper');
+  const helper = new LinkedHelper(listenAt(socket), path, observer);
+  const start = helper.start('root', async () => {
+    const { status, complaint } = await within({ signal }, () => starter.start());
+    const elevated = { via: 'root', command: path, args: [socket] } as const;
+    if (status !== 0) throw refusedStart(elevated, status, complaint);
+  });
+  return started(helper, start);
 }
 
 async function started(helper: LinkedHelper, start: Promise<void>): Promise<Helper> {
@@ -231,21 +261,16 @@ class LinkedHelper implements Helper {
     this.#link = open((message, fd, errno) => this.#received(message, fd, errno));
   }
 
-  /** Starts it, and awaits its greeting. */
-  async start(elevated: Elevation, signal: AbortSignal | undefined): Promise<void> {
+  /**
+   * `run` starts the helper, and resolves when what was started has ended well. Then its greeting
+   * is awaited.
+   */
+  async start(via: Elevation['via'], run: () => Promise<void>): Promise<void> {
     const hello = this.#nextMessage();
     // It is awaited below. Until then its rejection must not count as unhandled.
     hello.catch(() => {});
-    if (elevated.interactive) {
-      this.#observer.log('info', `${elevated.via} starts the helper that makes the TUN device`);
-    }
-    // Sudo's own messages belong on the terminal. Without one they become part of the error.
-    const child = spawn(elevated.command, elevated.args, {
-      stdio: ['ignore', 'ignore', elevated.interactive ? 'inherit' : 'pipe'],
-      env: elevated.env,
-    });
-    await untilExit(child, elevated, signal);
-    await this.#greeted(hello, elevated.via, undefined);
+    await run();
+    await this.#greeted(hello, via, undefined);
   }
 
   /** Awaits the greeting of one that systemd starts. */

@@ -11,13 +11,26 @@ import type { CommandUser, Variables } from './protocol.ts';
 type WithInitgroups = NodeJS.Process & { initgroups(user: number, extraGroup: number): void };
 
 /**
- * Switches this process to the command's user for good, if it runs as another one. Variables that
- * sudo has set for root are set for the user instead: in this process, and in the result, for the
- * command.
+ * Has this process open files as that user, until the function that is returned is called. It is
+ * still root for everything that then needs it. Throws if it may not change users.
  */
-export function becomeUser({ uid, gid }: CommandUser, observer: Observer): Variables {
-  if (process.getuid?.() === uid) return {};
-  const before = identity();
+export function actAs({ uid, gid }: CommandUser): () => void {
+  const { setgroups, setegid, seteuid, getgroups } = process;
+  if (process.geteuid?.() === uid || !setgroups || !setegid || !seteuid || !getgroups)
+    return () => {};
+  const groups = getgroups();
+  takeGroups(uid, gid);
+  setegid(gid);
+  seteuid(uid);
+  return () => {
+    seteuid(0);
+    setegid(0);
+    setgroups(groups);
+  };
+}
+
+/** The user's supplementary groups. */
+function takeGroups(uid: number, gid: number): void {
   process.setgroups?.([]);
   try {
     (process as WithInitgroups).initgroups(uid, gid);
@@ -26,6 +39,17 @@ export function becomeUser({ uid, gid }: CommandUser, observer: Observer): Varia
     if (!(error instanceof Error && 'code' in error && error.code === 'ERR_UNKNOWN_CREDENTIAL'))
       throw error;
   }
+}
+
+/**
+ * Switches this process to the command's user for good, if it runs as another one. Variables that
+ * sudo has set for root are set for the user instead: in this process, and in the result, for the
+ * command.
+ */
+export function becomeUser({ uid, gid }: CommandUser, observer: Observer): Variables {
+  if (process.getuid?.() === uid) return {};
+  const before = identity();
+  takeGroups(uid, gid);
   process.setgid?.(gid);
   process.setuid?.(uid);
   const after = identity();

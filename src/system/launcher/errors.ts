@@ -100,9 +100,9 @@ export function launcherError(failed: LauncherFailed): TunnelError {
     case LAUNCHER_STEP.privileges:
       return new TunnelError(
         'launcher-privileges',
-        `the command may not have this process's privileges, and they can't be given up (${reason})`,
+        `this process's privileges can't be given up, and what it starts may not have them (${reason})`,
         {
-          hint: 'run "tunnel exec" as an ordinary user, or with the SUDO_UID or DOAS_USER that sudo or doas has set, and not with both',
+          hint: 'run tunnel as an ordinary user, or with the SUDO_UID or DOAS_USER that sudo or doas has set, and not with both',
         },
       );
     case LAUNCHER_STEP.execute:

@@ -119,6 +119,11 @@ export interface LaunchOptions<Setup = LauncherSetup> {
   readonly signal?: AbortSignal;
   /** A launcher to use instead of the one that launcherPath() finds. */
   readonly path?: string;
+  /**
+   * Open descriptors that the command inherits, with their numbers. Default: those that the command
+   * names.
+   */
+  readonly descriptors?: readonly number[];
 }
 
 /**
@@ -149,18 +154,28 @@ export function startInPlace(options: LaunchOptions<CommandSetup>): Promise<Prep
   return start(options, encodeSetupInPlace(options.setup), true);
 }
 
+/**
+ * Prepares this program's own command line, once more, for the caller of sudo or doas: with that
+ * user's rights, without capabilities and with no_new_privs. Where there is no such caller the
+ * command would run as root: `user` says so. Rejects like startInPlace.
+ */
+export function startAsCaller(options: LaunchOptions<CommandSetup>): Promise<PreparedCommand> {
+  return start(options, encodeSetupInPlace(options.setup, true), true);
+}
+
 async function start(
   {
     command,
     observer = silentObserver,
     signal,
     path = launcherPath(observer),
+    descriptors = namedDescriptors(command),
   }: LaunchOptions<unknown>,
   setup: Uint8Array,
   inPlace: boolean,
 ): Promise<Launcher> {
   signal?.throwIfAborted();
-  const launcher = new LinkedLauncher(path, command, inPlace);
+  const launcher = new LinkedLauncher(path, command, descriptors, inPlace);
   const late = () => launcherLost(`it has not answered for ${READY_TIMEOUT_MS / 1000} s`);
   try {
     return await within({ signal, time: { milliseconds: READY_TIMEOUT_MS, late } }, () =>
@@ -170,6 +185,20 @@ async function start(
     launcher.close();
     throw error;
   }
+}
+
+/**
+ * The caller of sudo or doas, for a process that is root; a root that nobody has called is its own.
+ * Rejects like startInPlace.
+ */
+export async function findCaller(observer: Observer): Promise<CommandUser> {
+  const launcher = await startAsCaller({
+    command: [],
+    setup: { descriptors: undefined },
+    observer,
+  });
+  launcher.close();
+  return launcher.user;
 }
 
 /**
@@ -215,16 +244,20 @@ class LinkedLauncher implements Launcher {
   #user: CommandUser | undefined;
   #state: 'starting' | 'ready' | 'executing' | 'running' | 'ended' = 'starting';
 
-  constructor(path: string, command: readonly string[], inPlace: boolean) {
+  constructor(
+    path: string,
+    command: readonly string[],
+    descriptors: readonly number[],
+    inPlace: boolean,
+  ) {
     this.#path = path;
     this.#inPlace = inPlace;
     const pair = addon().linkPair((message, fd, errno) => this.#received(message, fd, errno));
     this.#link = pair.link;
-    const named = namedDescriptors(command);
     let control = FIRST_FREE_FD;
-    while (named.includes(control)) control += 1;
+    while (descriptors.includes(control)) control += 1;
     const stdio: ('ignore' | number)[] = [0, 1, 2];
-    for (const fd of named) stdio[fd] = fd;
+    for (const fd of descriptors) stdio[fd] = fd;
     stdio[control] = pair.fd;
     try {
       // A gap in the list is a descriptor that the child doesn't get.

@@ -7,7 +7,7 @@ import { addressBytes } from '../../net/address.ts';
 import { fieldText, HEADER_LAYOUT, LITTLE_ENDIAN, MessageFraming } from '../programs/framing.ts';
 
 export const LAUNCHER_MAGIC = 0x434e4c54;
-export const LAUNCHER_VERSION = 4;
+export const LAUNCHER_VERSION = 5;
 /** In bytes. */
 export const LAUNCHER_MAX_RESOLV_CONF = 8192;
 /** Of the variables in GO, in bytes. */
@@ -49,6 +49,7 @@ export const LAUNCHER_LAYOUT = {
 const FLAG_ISOLATE = 1;
 const FLAG_VERBATIM = 2;
 const FLAG_IN_PLACE = 4;
+const FLAG_AS_CALLER = 8;
 const NOTE_NO_RESOLV_CONF = 1;
 const NOTE_HAS_IPV6 = 2;
 const framing = new MessageFraming(LAUNCHER_MAGIC, LAUNCHER_VERSION);
@@ -124,11 +125,15 @@ export function encodeSetup(setup: LauncherSetup): Uint8Array {
   return bytes;
 }
 
-/** For a command in the host's network. */
-export function encodeSetupInPlace(setup: CommandSetup): Uint8Array {
+/**
+ * For a command in the host's network. `asCaller`: it is the program itself, for the caller of sudo
+ * or doas.
+ */
+export function encodeSetupInPlace(setup: CommandSetup, asCaller = false): Uint8Array {
   const { setup: at } = LAUNCHER_LAYOUT;
   const { bytes, view } = framing.begin(LAUNCHER_MESSAGE.setup, at.size);
-  view.setUint32(at.flags, FLAG_IN_PLACE | commandFlags(setup), LITTLE_ENDIAN);
+  const flags = FLAG_IN_PLACE | (asCaller ? FLAG_AS_CALLER : 0) | commandFlags(setup);
+  view.setUint32(at.flags, flags, LITTLE_ENDIAN);
   view.setUint32(at.descriptors, setup.descriptors ?? 0, LITTLE_ENDIAN);
   return bytes;
 }

@@ -21,6 +21,9 @@ export type RunCommand = (program: string, args: readonly string[]) => Promise<C
 /** Never rejects: the result has the error. */
 export const runCommand: RunCommand = (program, args) => runWith(program, args, process.env);
 
+/** The same with nothing of this process's environment. */
+export const runPlainly: RunCommand = (program, args) => runWith(program, args, {});
+
 function runWith(
   program: string,
   args: readonly string[],

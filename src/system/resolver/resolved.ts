@@ -40,6 +40,38 @@ export interface ResolvedLinkOptions {
   readonly observer: Observer;
   readonly run?: RunCommand;
   readonly runElevated?: RunCommand;
+  /** Who makes the settings, where this process can't: the privileged part. */
+  readonly settings?: LinkSettings | undefined;
+}
+
+/** The settings of one device. Both reject with TunnelError `dns-resolved`. */
+export interface LinkSettings {
+  set(): Promise<void>;
+  revert(): Promise<void>;
+}
+
+/** The arguments of resolvectl, call by call. */
+export function resolvedCalls({
+  device,
+  servers,
+  domains,
+}: Pick<ResolvedLinkOptions, 'device' | 'servers' | 'domains'>): readonly (readonly string[])[] {
+  return [
+    ['llmnr', device, 'no'],
+    ['mdns', device, 'no'],
+    ['dnssec', device, 'no'],
+    ['dnsovertls', device, 'no'],
+    ['default-route', device, domains.includes('.') ? 'yes' : 'no'],
+    // Domains before servers: a link with servers but no domains would get all queries.
+    ['domain', device, ...domains.map((name) => `~${name}`)],
+    ['dns', device, ...servers],
+    ['flush-caches'],
+  ];
+}
+
+/** The same for what takes them back. */
+export function revertCall(device: string): readonly string[] {
+  return ['revert', device];
 }
 
 export class ResolvedLink implements HostChange {
@@ -99,7 +131,7 @@ export class ResolvedLink implements HostChange {
       // apply() or the check has reported it.
     });
     try {
-      await this.#resolvectl('revert', device);
+      await (this.#options.settings?.revert() ?? this.#resolvectl(...revertCall(device)));
     } catch (error) {
       // Usually the device has gone, and the settings with it.
       observer.log('debug', reasonOf(error));
@@ -123,19 +155,8 @@ export class ResolvedLink implements HostChange {
   }
 
   async #settings(): Promise<void> {
-    const { device, servers, domains } = this.#options;
-    const calls = [
-      ['llmnr', device, 'no'],
-      ['mdns', device, 'no'],
-      ['dnssec', device, 'no'],
-      ['dnsovertls', device, 'no'],
-      ['default-route', device, domains.includes('.') ? 'yes' : 'no'],
-      // Domains before servers: a link with servers but no domains would get all queries.
-      ['domain', device, ...domains.map((name) => `~${name}`)],
-      ['dns', device, ...servers],
-      ['flush-caches'],
-    ];
-    for (const call of calls) {
+    if (this.#options.settings !== undefined) return this.#options.settings.set();
+    for (const call of resolvedCalls(this.#options)) {
       if (!this.#applied) return;
       await this.#resolvectl(...call);
     }

@@ -143,8 +143,9 @@ describe("Node's own variables", () => {
       const node = new URL('../../../src/cli/node.js', import.meta.url).href;
       writeFileSync(
         join(directory, 'dist/src/main.js'),
-        `import('${node}').then(({ takeStart }) => {
-          const { nodeOptions } = takeStart(process.execArgv, process.env);
+        `import('${node}').then(({ giveBack, nodeStartOf }) => {
+          const { nodeOptions } = nodeStartOf(process.execArgv, process.env);
+          giveBack(process.env);
           console.log(JSON.stringify([nodeOptions, process.env.NODE_OPTIONS, process.env.NODE_PATH]));
         });`,
       );
@@ -160,10 +161,12 @@ describe("Node's own variables", () => {
   });
 
   it('and debuggers are refused under sudo and doas', () => {
-    const plain = { execArgv: ['--inspect-port=0', '--max-semi-space-size=4'], nodeOptions: '' };
+    const execArgv = ['--inspect-port=0', '--max-semi-space-size=4'];
+    const plain = { execArgv, nodeOptions: '', files: [] };
     refuseNodeOptions({ ...plain, asRoot: true });
     for (const start of [
       { ...plain, nodeOptions: '--require=/tmp/x.cjs' },
+      { ...plain, files: ['OPENSSL_CONF'] },
       ...['--inspect', '--inspect=0', '--inspect-brk', '--inspect_wait=1:2', '--debug'].map(
         (option) => ({ ...plain, execArgv: [option] }),
       ),

@@ -1,8 +1,9 @@
 /** Waits for what starts the helper: sudo, doas, or the helper's first process. */
-import type { ChildProcess } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { setTimeout as delay } from 'node:timers/promises';
 import { TunnelError } from '../../errors/errors.ts';
+import type { Observer } from '../../observe/observer.ts';
 import type { Elevation } from '../programs/privileges.ts';
 import { refusedStart } from './errors.ts';
 
@@ -11,8 +12,25 @@ const MAX_STDERR = 4_096;
 /** A signal of the terminal's reaches all its processes within this. */
 const SAME_SIGNAL_MS = 100;
 
+/** Runs the helper by sudo or doas, or directly; resolves when what was started has ended well. */
+export async function runElevated(
+  elevated: Elevation,
+  observer: Observer,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  if (elevated.interactive) {
+    observer.log('info', `${elevated.via} starts the helper that makes the TUN device`);
+  }
+  // Sudo's own messages belong on the terminal. Without one they become part of the error.
+  const child = spawn(elevated.command, elevated.args, {
+    stdio: ['ignore', 'ignore', elevated.interactive ? 'inherit' : 'pipe'],
+    env: elevated.env,
+  });
+  await untilExit(child, elevated, signal);
+}
+
 /** Waits until the started process has exited; throws if it failed. */
-export async function untilExit(
+async function untilExit(
   child: ChildProcess,
   elevated: Elevation,
   signal: AbortSignal | undefined,
