@@ -103,6 +103,11 @@ export const ERRORS = [
       'the jump host hung up before authentication: `MaxStartups`, `PerSourcePenalties`, a ban',
   },
   {
+    codes: ['jumphost-protocol'],
+    exit: EXIT.jumpHost,
+    meaning: 'the server breaks the rules of SSH: it is faulty or hostile; the message says how',
+  },
+  {
     codes: ['host-key-unknown', 'host-key-changed', 'host-key-revoked'],
     exit: EXIT.hostKey,
     meaning:
@@ -112,6 +117,11 @@ export const ERRORS = [
     codes: ['host-key-skipped'],
     exit: EXIT.hostKey,
     meaning: 'the server continued before its host key was accepted, which no SSH server does',
+  },
+  {
+    codes: ['host-key-unproven'],
+    exit: EXIT.hostKey,
+    meaning: "the server shows a host key and can't prove that it is its own",
   },
   {
     codes: ['host-key-differs'],

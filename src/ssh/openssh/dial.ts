@@ -57,7 +57,7 @@ import { LogFacts } from './facts.ts';
 import { type LinkOptions, OpensshLink } from './link.ts';
 import { SshLog } from './log.ts';
 import { type Exit, opensshVersion, SshProcess } from './process.ts';
-import { longestSilence, mayBeAsking } from './silence.ts';
+import { LONGEST_START_SECONDS, longestSilence, mayBeAsking, Patience } from './silence.ts';
 
 export type { GivenOptions } from './arguments.ts';
 
@@ -188,6 +188,7 @@ class SshStart {
   readonly #words: ServerWords;
   #link: OpensshLink | undefined;
   #timer: NodeJS.Timeout | undefined;
+  readonly #patience = new Patience();
   #phaseChanged: () => void = () => {};
   #refuse: (error: unknown) => void = () => {};
 
@@ -225,7 +226,12 @@ class SshStart {
         };
         process.exited.then((exit) => this.#failure(exit)).then(reject, reject);
         this.#restartSilenceTimer();
+        whole = setTimeout(() => {
+          observer.count('tunnel_start_limit_total');
+          reject(undecided(this.#at, LONGEST_START_SECONDS));
+        }, LONGEST_START_SECONDS * 1000);
       });
+    let whole: NodeJS.Timeout | undefined;
     const progress = tellProgress({ observer, level, what: (elapsed) => this.#progress(elapsed) });
     try {
       await within({ signal }, up);
@@ -236,6 +242,7 @@ class SshStart {
       progress.stop();
       // No earlier: log lines that ssh writes while it ends set the timer again.
       clearTimeout(this.#timer);
+      clearTimeout(whole);
     }
     // ssh is listening, so it has verified the key. Log lines alone would not prove this, because a
     // server can forge them (log.ts).
@@ -283,7 +290,7 @@ class SshStart {
     if (this.#link !== undefined) return;
     this.#facts.line(line);
     this.#options.observer.log('debug', `ssh: ${serverText(withoutCommand(line))}`);
-    this.#restartSilenceTimer();
+    this.#restartSilenceTimer(line);
     this.#checkReplica();
     if (this.#log.phase !== before) this.#phaseChanged();
   }
@@ -318,7 +325,8 @@ class SshStart {
       if (line !== '') observer.log('debug', serverText(line));
       return;
     }
-    for (const text of this.#words.lines(line)) observer.log('notice', text);
+    // Marked, or a line of the banner could pass for one of this program's own.
+    for (const text of this.#words.lines(line)) observer.log('notice', `ssh: ${text}`);
   }
 
   /**
@@ -333,26 +341,16 @@ class SshStart {
     return progressOf({ phase, at: this.#at, accepted });
   }
 
-  /** The start fails when the log is silent for too long. */
-  #restartSilenceTimer(): void {
+  /** The start fails when a step takes too long (silence.ts). */
+  #restartSilenceTimer(line = ''): void {
+    if (!this.#patience.restarts(this.#log, this.#settings, line)) return;
     clearTimeout(this.#timer);
     const { phase } = this.#log;
     const seconds = longestSilence(this.#log, this.#settings);
     if (seconds === undefined) return;
     this.#timer = setTimeout(() => {
-      if (phase !== 'authentication') {
-        this.#refuse((this.#log.accepted ? slowError : timeoutError)(this.#at, seconds, phase));
-        return;
-      }
-      this.#refuse(
-        new TunnelError(
-          'auth-timeout',
-          `${this.#at} did not decide about the login within ${seconds} s`,
-          {
-            hint: 'try again, or allow more time with --auth-timeout',
-          },
-        ),
-      );
+      if (phase === 'authentication') this.#refuse(undecided(this.#at, seconds));
+      else this.#refuse((this.#log.accepted ? slowError : timeoutError)(this.#at, seconds, phase));
     }, seconds * 1000);
   }
 
@@ -368,8 +366,8 @@ class SshStart {
       }
       await delay(LISTEN_POLL_MS);
     }
-    // If ssh is ending, its exit status says more.
-    if (!process.alive) await process.exited;
+    // If ssh is ending, it says more. A server can have forged the login (log.ts).
+    if (!process.alive) throw await this.#failure(await process.exited);
     throw new TunnelError('openssh-failed', `ssh to ${this.#at} does not listen for flows`, {
       hint: 'try the same with "ssh -v -D SOCKET"',
       cause: new Error(this.#log.kept.map((line) => serverText(line)).join('\n')),
@@ -389,7 +387,8 @@ class SshStart {
       lines: kept,
       stderr: this.#stderrLines,
       exit,
-      phase,
+      // A server can have forged the line that says so.
+      phase: phase === 'up' ? 'authentication' : phase,
       accepted,
       offered,
       acceptedKey,
@@ -404,6 +403,16 @@ class SshStart {
       keyFiles: files.keys,
     });
   }
+}
+
+function undecided(at: string, seconds: number): TunnelError {
+  return new TunnelError(
+    'auth-timeout',
+    `${at} did not decide about the login within ${seconds} s`,
+    {
+      hint: 'try again, or allow more time with --auth-timeout',
+    },
+  );
 }
 
 /** ssh logs the whole ProxyCommand, which may contain a password (ncat --proxy-auth). */

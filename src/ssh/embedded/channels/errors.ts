@@ -46,6 +46,39 @@ export function closedError(at: string, doing: string, cause?: SshError): Tunnel
   });
 }
 
+/**
+ * Whether it is a fault in what the server has sent: not the loss of the connection, and no
+ * DISCONNECT.
+ */
+export function breaksProtocol({ level, code }: SshError): boolean {
+  return level !== 'client-socket' && level !== 'client-timeout' && typeof code !== 'number';
+}
+
+/** `doing`: `key exchange`. The server has sent what it may not send, or what can't be read. */
+export function protocolError(at: string, doing: string, cause: SshError): TunnelError {
+  const text = serverText(cause.message);
+  return new TunnelError(
+    'jumphost-protocol',
+    `${at} breaks the rules of SSH in ${doing}: ${text}`,
+    {
+      hint: 'its SSH server is faulty or hostile, or somebody changes what it sends; see whether --transport openssh says the same',
+      cause,
+    },
+  );
+}
+
+/** What it signs with isn't the host key that it shows, or isn't for this connection. */
+export function hostKeyUnproven(at: string, cause: SshError): TunnelError {
+  return new TunnelError(
+    'host-key-unproven',
+    `${at} does not prove that it has the host key that it shows: ${serverText(cause.message)}`,
+    {
+      hint: 'someone may be in between, or its SSH server is faulty; ask its owner',
+      cause,
+    },
+  );
+}
+
 /** The server went on before we had accepted its host key. */
 export function hostKeySkipped(at: string): TunnelError {
   const what = `${at} goes on before its host key has been accepted`;

@@ -27,16 +27,19 @@ import type { SshSettings } from '../../settings.ts';
 import { progressOf, tellProgress } from '../../startprogress.ts';
 import type { Authentication, Authenticator } from '../auth/authenticator.ts';
 import {
+  breaksProtocol,
   closedError,
   hostKeySkipped,
+  hostKeyUnproven,
   noIdentificationError,
+  protocolError,
   type SshError,
 } from '../channels/errors.ts';
 import type { Inbox } from '../channels/inbox.ts';
 import { Ssh2Link } from '../channels/link.ts';
 import type { ReceiveWindowLimits } from '../channels/receivewindow.ts';
 import { awaitIdentification } from '../ssh2/identification.ts';
-import { guardFirstExchange, identificationOf, protocolOf } from '../ssh2/internals.ts';
+import { guardLogin, identificationOf, protocolOf } from '../ssh2/internals.ts';
 import ssh2 from '../ssh2/library.ts';
 import { offeredAlgorithms } from './algorithms.ts';
 import { FirstLine } from './firstline.ts';
@@ -168,8 +171,9 @@ class ConnectionAttempt {
       client.on('error', (error: SshError) => reject(this.#translate(error)));
       client.on('close', () => reject(this.#closed()));
       client.on('banner', (text) => {
+        // With its name, or a line could pass for one of this program's own.
         for (const line of this.#words.lines(text))
-          observer.log('notice', line === '' ? ' ' : line);
+          observer.log('notice', `${settings.name}: ${line}`);
       });
       client.on('handshake', (negotiated) => {
         this.#phase = 'authentication';
@@ -281,6 +285,8 @@ class ConnectionAttempt {
           this.#hostKey = { key: described, why };
         },
         onRejected: reject,
+        onFailed: (error) =>
+          reject(this.#translate(error instanceof Error ? error : new Error(String(error)))),
       }),
       authHandler: () => this.#authentication?.next(),
       // Here each phase has its own timer.
@@ -290,7 +296,7 @@ class ConnectionAttempt {
     awaitIdentification(protocolOf(client));
     client.once(
       'handshake',
-      guardFirstExchange(protocolOf(client), () => hostKeySkipped(at)),
+      guardLogin(protocolOf(client), () => hostKeySkipped(at)),
     );
     this.#authentication?.watch(client, reject);
   }
@@ -312,12 +318,17 @@ class ConnectionAttempt {
     const { at, role } = this.#options;
     // The stream itself has already said what happened.
     if (error instanceof TunnelError) return error;
-    if (this.#phase === 'identification')
-      return noIdentificationError(at, role, this.#greeting.text, error);
+    if (this.#phase === 'identification') {
+      return this.#greeting.begun && breaksProtocol(error)
+        ? protocolError(at, 'its identification', error)
+        : noIdentificationError(at, role, this.#greeting.text, error);
+    }
     if (this.#phase === 'key exchange') return this.#exchangeError(error);
     if (typeof error.code === 'number' && this.#authentication !== undefined)
       return this.#authentication.disconnected(serverText(error.message, MAX_SERVER_TEXT), error);
-    return closedError(at, this.#phase, error);
+    return breaksProtocol(error)
+      ? protocolError(at, this.#phase, error)
+      : closedError(at, this.#phase, error);
   }
 
   #exchangeError(error: SshError): TunnelError {
@@ -327,7 +338,11 @@ class ConnectionAttempt {
       /no matching /i.test(error.message) && lists !== undefined
         ? noCommonAlgorithm(at, role, this.#ours, lists, error)
         : undefined;
-    return lacking ?? closedError(at, 'key exchange', error);
+    if (lacking !== undefined) return lacking;
+    if (!breaksProtocol(error)) return closedError(at, 'key exchange', error);
+    return /\bsignature\b/i.test(error.message)
+      ? hostKeyUnproven(at, error)
+      : protocolError(at, 'key exchange', error);
   }
 
   #closed(): TunnelError {

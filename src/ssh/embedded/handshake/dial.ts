@@ -232,6 +232,7 @@ const TELLING = [
   'jumphost-forwarding-prohibited',
   'jumphost-no-common-algorithm',
   'jumphost-not-ssh',
+  'jumphost-protocol',
   'jumphost-proxy',
   'jumphost-closed',
   'jumphost-no-identification',
