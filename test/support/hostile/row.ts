@@ -48,6 +48,8 @@ export interface Row {
   readonly patience?: number;
   /** What the application sends on the connection to FAULT_HOST, in bytes. Default: little. */
   readonly upload?: number;
+  /** How long the application reads nothing at first, in ms. Default: 0. */
+  readonly stalls?: number;
   /** The client offers this key (a file); made by the suite. */
   readonly withKey?: boolean;
   /** The server itself ends the connection beside it. */

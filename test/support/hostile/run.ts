@@ -15,7 +15,7 @@ import { type AddressInfo, connect, createServer, type Server, type Socket } fro
 import { setTimeout as delay } from 'node:timers/promises';
 import { startProxyProgram } from '../loopbackprogram.ts';
 import type { Child } from '../process.ts';
-import { fingerprint, HostilePeer, newHostKey, PeerGone } from './peer.ts';
+import { fingerprint, HostilePeer, type HostKey, newHostKey, PeerGone } from './peer.ts';
 import {
   CPU_SECONDS,
   type FlowEnd,
@@ -61,8 +61,10 @@ interface HostileServer {
 }
 
 /** Listens on a free port of the loopback device and attacks whoever connects. */
-export async function startHostile(attack: Row['attack']): Promise<HostileServer> {
-  const hostKey = newHostKey();
+export async function startHostile(
+  attack: Row['attack'],
+  hostKey: HostKey = newHostKey(),
+): Promise<HostileServer> {
   const sockets = new Set<Socket>();
   const faults: unknown[] = [];
   let attempts = 0;
@@ -184,6 +186,7 @@ async function becomes(flow: FlowEnd, proxy: number, row: Row, patience: number)
   if (row.upload !== undefined) fault.upload(row.upload);
   if (flow === 'refused') assert.notEqual(fault.reply, 0, 'it is refused');
   else assert.equal(fault.reply, 0, 'it opens');
+  if (row.stalls !== undefined) await fault.stall(row.stalls);
   if (flow === 'works') assert.ok(await fault.echoes(patience), 'it echoes');
   if (flow === 'ends') assert.ok(await fault.ends(patience), 'it ends');
   if (flow === 'waits') {
@@ -265,6 +268,13 @@ class Flow {
 
   upload(bytes: number): void {
     for (let sent = 0; sent < bytes; sent += PIECE.length) this.#socket.write(PIECE);
+  }
+
+  /** Reads nothing for so long. */
+  async stall(milliseconds: number): Promise<void> {
+    this.#socket.pause();
+    await delay(milliseconds);
+    this.#socket.resume();
   }
 
   close(): void {

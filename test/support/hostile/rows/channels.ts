@@ -105,6 +105,7 @@ export const CHANNEL_ROWS: readonly Row[] = [
     }),
     outcome: stands('ends'),
     counter: VIOLATIONS,
+    stalls: 1500,
     told: 'the connection is reset',
   },
   {
@@ -121,13 +122,14 @@ export const CHANNEL_ROWS: readonly Row[] = [
   },
   {
     name: 'packets of one octet',
-    does: 'sends a million octets, each in a packet of its own, that nobody reads',
+    does: 'sends 100,000 octets, each in a packet of its own, while nobody reads',
     attack: onChannel(async (channel) => {
       channel.confirm();
       const packet = channelData(channel.client, 'x');
-      await channel.peer.flood(300_000, () => packet, 512);
+      await channel.peer.flood(100_000, () => packet, 512);
     }),
     outcome: stands('waits'),
+    stalls: 1000,
     told: 'nothing',
     cpu: 6,
     patience: 30,

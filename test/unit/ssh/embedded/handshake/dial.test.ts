@@ -437,8 +437,9 @@ describe('dialSsh2 against other sshds', { skip: sshdMissing }, () => {
       const observer = new LogLines();
       await accepted({ server, files: [server.userKey], options: { observer } });
       const shown = observer.lines.filter((line) => line.startsWith('notice: '));
-      assert.match(shown[0] ?? '', /Authorized use only$/);
-      assert.match(shown[2] ?? '', /second.* line$/);
+      // With the host's name, so that no line passes for one of this program's own.
+      assert.match(shown[0] ?? '', /^notice: \S+: .*Authorized use only$/);
+      assert.match(shown[2] ?? '', /^notice: \S+: second.* line$/);
       assert.equal(shown.length, 3);
       assert.doesNotMatch(shown.join(''), /[\u0000-\u001f\u007f-\u009f]/);
     });
