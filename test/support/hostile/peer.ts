@@ -73,6 +73,14 @@ export function newHostKey(): HostKey {
   };
 }
 
+/** RFC 4253 §6.6. */
+export function newRsaHostKey(): HostKey {
+  const { privateKey, publicKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
+  const { e, n } = publicKey.export({ format: 'jwk' });
+  const number = (text: string | undefined): Buffer => mpint(Buffer.from(text ?? '', 'base64url'));
+  return { privateKey, blob: Buffer.concat([string('ssh-rsa'), number(e), number(n)]) };
+}
+
 /** As known_hosts and --host-key have it: `SHA256:...`. */
 export function fingerprint({ blob }: HostKey): string {
   return `SHA256:${createHash('sha256').update(blob).digest('base64').replace(/=+$/, '')}`;
@@ -243,9 +251,10 @@ export class HostilePeer {
     }
   }
 
-  async identify(line = SERVER_SOFTWARE): Promise<void> {
+  /** `written`: what is sent for it. */
+  async identify(line = SERVER_SOFTWARE, written = `${line}\r\n`): Promise<void> {
     this.#identification = line;
-    this.write(`${line}\r\n`);
+    this.write(written);
     while (this.#clientIdentification === undefined) {
       if (this.#ended) throw new PeerGone();
       await new Promise<void>((resolve) => {
@@ -276,7 +285,7 @@ export class HostilePeer {
     const shared = mpint(secret);
     const hash = sha256(
       string(this.#clientIdentification ?? ''),
-      string(this.#identification),
+      string(Buffer.from(this.#identification, 'latin1')),
       string(init),
       string(ours),
       string(this.hostKey.blob),
@@ -331,9 +340,9 @@ export class HostilePeer {
     this.send(message(MESSAGE.serviceAccept, string(new Fields(request).string())));
   }
 
-  /** identify, exchange and login. */
-  async welcome(): Promise<void> {
-    await this.identify();
+  /** identify, with the same arguments, exchange and login. */
+  async welcome(...identification: readonly [line?: string, written?: string]): Promise<void> {
+    await this.identify(...identification);
     await this.exchange();
     await this.login();
   }

@@ -1,5 +1,5 @@
 /** One row of the suite: what a hostile jump server does, and what is to come of it. */
-import type { HostilePeer } from './peer.ts';
+import type { HostilePeer, HostKey } from './peer.ts';
 
 /** What the program must do in answer. */
 export type Outcome =
@@ -50,6 +50,8 @@ export interface Row {
   readonly upload?: number;
   /** How long the application reads nothing at first, in ms. Default: 0. */
   readonly stalls?: number;
+  /** The server's, which the client expects. Default: a new one. */
+  readonly hostKey?: HostKey;
   /** The client offers this key (a file); made by the suite. */
   readonly withKey?: boolean;
   /** The server itself ends the connection beside it. */

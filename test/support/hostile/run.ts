@@ -91,7 +91,7 @@ export async function startHostile(
 
 /** Runs the program against `row` and asserts its outcome. */
 export async function runRow(row: Row, baseline: Usage, keyFile: string): Promise<RunResult> {
-  const server = await startHostile(row.attack);
+  const server = await startHostile(row.attack, row.hostKey);
   const program = await startProxyProgram([
     '-v',
     ...['--transport', row.transport ?? 'ssh2', '--socks', '127.0.0.1:0'],
@@ -164,7 +164,7 @@ async function staysUp(
     assert.doesNotMatch(program.stderr, /^tunnel: link lost/m);
     other.close();
   }
-  const later = await Flow.open(proxy, ECHO_HOST);
+  const later = await Flow.open(proxy, ECHO_HOST, patience + 15_000);
   assert.equal(later.reply, 0, 'a connection opens afterwards');
   assert.ok(await later.echoes(patience), 'it echoes');
   later.close();

@@ -167,6 +167,8 @@ export interface Serving {
   readonly fault?: (channel: ServedChannel) => void | Promise<void>;
   /** How global requests are answered. Default: with failure, when a reply is wanted. */
   readonly onRequest?: (request: Buffer) => void;
+  /** The client's own key exchanges get no answer. */
+  readonly ignoresKexInit?: boolean;
   /** Gets every message that the client sends. */
   readonly onMessage?: (payload: Buffer) => void;
 }
@@ -205,8 +207,8 @@ export async function serve(peer: HostilePeer, serving: Serving = {}): Promise<v
   for (;;) {
     const payload = await peer.next();
     if (payload === undefined) return;
-    if (payload[0] === MESSAGE.kexInit) await peer.exchange({}, payload);
-    else handle(payload);
+    if (payload[0] !== MESSAGE.kexInit) handle(payload);
+    else if (!serving.ignoresKexInit) await peer.exchange({}, payload);
   }
 }
 

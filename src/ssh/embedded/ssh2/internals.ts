@@ -52,7 +52,7 @@ export interface SshProtocol {
   readonly _cipher: OutboundCipher;
   readonly _decipher: object;
   /** The server's identification, without its end of line. */
-  readonly _remoteIdentRaw?: Buffer | undefined;
+  _remoteIdentRaw?: Buffer | undefined;
   _onWrite: (packet: Buffer) => void;
   readonly _authsQueue: string[];
   authNone(user: string): void;

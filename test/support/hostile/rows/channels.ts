@@ -60,7 +60,7 @@ export const CHANNEL_ROWS: readonly Row[] = [
     attack: onChannel((channel) => channel.confirm({ window: 0 })),
     outcome: stands('waits'),
     upload: 8 * 1024 * 1024,
-    told: 'nothing: the application’s data wait, in its own kernel',
+    told: "nothing: the application's data wait, in its own kernel",
   },
   {
     name: 'window of 2 GiB',

@@ -1,9 +1,16 @@
 /** The key exchange: RFC 4253 §7 and §8. */
-import { randomBytes, sign } from 'node:crypto';
+import { type KeyObject, randomBytes, sign } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
-import { type ExchangeSteps, type HostilePeer, kexInit, newHostKey, OFFER } from '../peer.ts';
+import {
+  type ExchangeSteps,
+  type HostilePeer,
+  kexInit,
+  newHostKey,
+  newRsaHostKey,
+  OFFER,
+} from '../peer.ts';
 import type { Outcome, Row } from '../row.ts';
-import { serve } from '../server.ts';
+import { globalRequest, serve } from '../server.ts';
 import { byte, MESSAGE, message, string, uint32 } from '../wire.ts';
 import { NASTY } from './identification.ts';
 
@@ -13,6 +20,11 @@ const fails = (says: RegExp, code = 'jumphost-protocol', status = 5): Outcome =>
   status,
   says,
 });
+
+const RSA = newRsaHostKey();
+
+const rsaSignature = (name: string, digest: string, hash: Buffer, key: KeyObject): Buffer =>
+  Buffer.concat([string(name), string(sign(digest, hash, key))]);
 
 /** Exchanges keys so, and then serves well. */
 const exchanging =
@@ -52,7 +64,7 @@ export const EXCHANGE_ROWS: readonly Row[] = [
   },
   {
     name: 'silent after KEXINIT',
-    does: 'never answers the client’s half of the exchange',
+    does: "never answers the client's half of the exchange",
     attack: async (peer) => {
       await peer.identify();
       await peer.exchange({ stop: 'after-kexinit' });
@@ -101,6 +113,49 @@ export const EXCHANGE_ROWS: readonly Row[] = [
     }),
     outcome: fails(/signature/i, 'host-key-unproven', 4),
     told: 'that it does not prove that it has the host key',
+  },
+  {
+    name: 'SHA-1 signature',
+    does: 'agrees on rsa-sha2-512 and signs with SHA-1, as ssh-rsa',
+    attack: exchanging({
+      offer: { ...OFFER, hostKeys: 'rsa-sha2-512' },
+      signature: (hash, { privateKey }) => rsaSignature('ssh-rsa', 'sha1', hash, privateKey),
+    }),
+    hostKey: RSA,
+    outcome: fails(/signature/i, 'host-key-unproven', 4),
+    told: 'that it does not prove that it has the host key',
+  },
+  {
+    name: 'SHA-1 signature by another name',
+    does: 'agrees on rsa-sha2-512 and signs with SHA-1, under that name',
+    attack: exchanging({
+      offer: { ...OFFER, hostKeys: 'rsa-sha2-512' },
+      signature: (hash, { privateKey }) => rsaSignature('rsa-sha2-512', 'sha1', hash, privateKey),
+    }),
+    hostKey: RSA,
+    outcome: fails(/signature/i, 'host-key-unproven', 4),
+    told: 'that it does not prove that it has the host key',
+  },
+  {
+    name: 'RSA key',
+    does: 'signs with SHA-512, as agreed (the two rows above, done right)',
+    attack: exchanging({
+      offer: { ...OFFER, hostKeys: 'rsa-sha2-512' },
+      signature: (hash, { privateKey }) => rsaSignature('rsa-sha2-512', 'sha512', hash, privateKey),
+    }),
+    hostKey: RSA,
+    outcome: { kind: 'link stands', flow: 'works' },
+    told: 'nothing',
+  },
+  {
+    name: 'another type of host key',
+    does: 'agrees on ssh-ed25519 and shows an RSA key',
+    attack: exchanging({
+      signature: (hash, { privateKey }) => rsaSignature('rsa-sha2-512', 'sha512', hash, privateKey),
+    }),
+    hostKey: RSA,
+    outcome: fails(/does not match negotiated type/),
+    told: 'that it breaks the rules of SSH, and how',
   },
   {
     name: 'empty signature',
@@ -245,7 +300,7 @@ export const EXCHANGE_ROWS: readonly Row[] = [
       await peer.closed;
     },
     outcome: fails(/./),
-    told: 'that the packet’s length is not possible',
+    told: "that the packet's length is not possible",
   },
   {
     name: 'KEXINIT that lies about its lists',
@@ -326,6 +381,27 @@ export const EXCHANGE_ROWS: readonly Row[] = [
     told: 'nothing',
     patience: 20,
     cpu: 4,
+  },
+  {
+    name: 'rekey stalled',
+    does: 'never answers the exchange that the client begins, and asks for replies without an end',
+    attack: async (peer, attempt) => {
+      await peer.welcome();
+      if (attempt > 0) return serve(peer);
+      peer.passedOver = () => {};
+      await serve(peer, {
+        ignoresKexInit: true,
+        fault: async () => {
+          await peer.flood(1_000_000, () => globalRequest('keepalive@openssh.com', true), 512);
+        },
+      });
+    },
+    outcome: { kind: 'link is lost', says: /link lost: [^\n]*\n/ },
+    arguments: ['-o', 'RekeyLimit=1K'],
+    told: 'link lost: the jump host wants too many answers while it exchanges keys',
+    memory: 96,
+    cpu: 6,
+    patience: 60,
   },
   {
     name: 'KEXINIT within a rekey',

@@ -9,6 +9,9 @@ import { serve } from '../server.ts';
 export const NASTY =
   '\u001b[2J\u001b]0;title\u0007\u001b[1;31mred\u009b5m \u202egnol\u200b\u2066x\u2069 a\rb\u0008\u0000 \ufeff\u{e0041}';
 
+/** With such text in its name. Each character is one octet. */
+const IDENTIFICATION = `SSH-2.0-${Buffer.from(NASTY).toString('latin1').replaceAll('\r', '')}`;
+
 const notSsh = (says: RegExp): Outcome => ({
   kind: 'start fails',
   code: 'jumphost-not-ssh',
@@ -67,15 +70,11 @@ export const IDENTIFICATION_ROWS: readonly Row[] = [
     attack: async (peer) => {
       await slowly(peer, 'x'.repeat(78).concat('\r\n').repeat(200), 0);
       await slowly(peer, `${SERVER_SOFTWARE}\r\n`, 0);
-      await peer.closed;
+      await peer.welcome(SERVER_SOFTWARE, '');
+      await serve(peer);
     },
-    outcome: {
-      kind: 'start fails',
-      code: 'jumphost-slow',
-      status: 5,
-      says: /no key exchange within 3 s/,
-    },
-    told: 'nothing: what follows the identification is waited for',
+    outcome: { kind: 'link stands', flow: 'works' },
+    told: 'nothing',
   },
   {
     name: 'endless lines',
@@ -117,30 +116,22 @@ export const IDENTIFICATION_ROWS: readonly Row[] = [
     name: 'identification without CR',
     does: 'ends its identification with LF alone, as old servers do',
     attack: async (peer) => {
-      peer.write(`${SERVER_SOFTWARE}\n`);
-      await peer.closed;
+      await peer.welcome(SERVER_SOFTWARE, `${SERVER_SOFTWARE}\n`);
+      await serve(peer);
     },
-    outcome: {
-      kind: 'start fails',
-      code: 'jumphost-slow',
-      status: 5,
-      says: /no key exchange within 3 s/,
-    },
-    told: 'nothing: it is accepted',
+    outcome: { kind: 'link stands', flow: 'works' },
+    told: 'nothing',
   },
   {
     name: 'identification with NULs',
     does: 'has NULs, escapes and bidirectional controls in its identification',
     attack: async (peer) => {
-      await peer.identify(
-        `SSH-2.0-${Buffer.from(NASTY)
-          .toString('latin1')
-          .replace(/[\r\n]/g, '')}`,
-      );
-      await peer.closed;
+      await peer.welcome(IDENTIFICATION);
+      await serve(peer);
     },
-    outcome: { kind: 'start fails', code: 'jumphost-slow', status: 5 },
-    told: 'nothing of them',
+    outcome: { kind: 'link stands', flow: 'works' },
+    arguments: ['-vv'],
+    told: 'nothing',
   },
   {
     name: 'version 1',
@@ -176,15 +167,5 @@ export const IDENTIFICATION_ROWS: readonly Row[] = [
     attack: says(`${NASTY}\u2028tunnel: captured 10.0.0.0/8\r\ntunnel: ready\r\n`),
     outcome: notSsh(/red/),
     told: 'the first line, without them',
-  },
-  {
-    name: 'good server',
-    does: 'nothing wrong (what the others are compared with)',
-    attack: async (peer) => {
-      await peer.welcome();
-      await serve(peer);
-    },
-    outcome: { kind: 'link stands', flow: 'works' },
-    told: 'nothing',
   },
 ];

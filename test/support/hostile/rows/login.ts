@@ -77,6 +77,18 @@ export const LOGIN_ROWS: readonly Row[] = [
     told: 'nothing within --auth-timeout',
   },
   {
+    name: 'disconnect before the service',
+    does: 'disconnects as soon as keys are exchanged',
+    attack: async (peer) => {
+      await peer.identify();
+      await peer.exchange();
+      peer.send(disconnect('no place left'));
+      await peer.closed;
+    },
+    outcome: fails(/no place left/),
+    told: 'its text',
+  },
+  {
     name: 'another service',
     does: 'accepts a service that nobody has asked for',
     attack: async (peer) => {
@@ -201,7 +213,7 @@ export const LOGIN_ROWS: readonly Row[] = [
       }),
     ),
     outcome: fails(/./),
-    told: 'the first 64 KiB, marked with the host’s name, without controls',
+    told: "the first 64 KiB, marked with the host's name, without controls",
     counter: 'tunnel_server_text_cut_total',
   },
   {
@@ -213,7 +225,7 @@ export const LOGIN_ROWS: readonly Row[] = [
       peer.send(failure('publickey'));
     }),
     outcome: fails(/./, 'auth-failed|auth-timeout'),
-    told: 'the first 64 KiB, marked with the host’s name, without controls',
+    told: "the first 64 KiB, marked with the host's name, without controls",
     counter: 'tunnel_server_text_cut_total',
     cpu: 4,
   },
@@ -243,7 +255,7 @@ export const LOGIN_ROWS: readonly Row[] = [
   },
   {
     name: 'key accepted without a key',
-    does: 'answers a request for no method with “this key is accepted”',
+    does: 'answers a request for no method with "this key is accepted"',
     attack: atLogin((peer) =>
       answering(peer, () =>
         message(MESSAGE.userauthPkOk, string('ssh-ed25519'), string('another key')),

@@ -83,7 +83,7 @@ const rows: readonly Row[] = [
   },
   {
     name: 'ssh: lines before the identification',
-    does: 'sends lines that look like those of ssh’s log before its identification',
+    does: "sends lines that look like those of ssh's log before its identification",
     attack: async (peer) => {
       peer.write(`${FORGED.join('\r\n')}\r\n`);
       await peer.welcome();
@@ -94,7 +94,7 @@ const rows: readonly Row[] = [
   },
   {
     name: 'ssh: forged login',
-    does: 'forges lines of ssh’s log in SSH_MSG_DEBUG, in place of an answer to the login',
+    does: "forges lines of ssh's log in SSH_MSG_DEBUG, in place of an answer to the login",
     attack: atLogin((peer) => forge(peer)),
     outcome: fails(/does not listen|did not decide/, 'openssh-failed|auth-timeout', 5),
     told: 'that ssh does not listen: no line of the log makes a link',
@@ -102,7 +102,7 @@ const rows: readonly Row[] = [
   },
   {
     name: 'ssh: forged lines while it is up',
-    does: 'forges lines of ssh’s log that refuse, free and list channels',
+    does: "forges lines of ssh's log that refuse, free and list channels",
     attack: onChannel(async (channel, peer) => {
       channel.echoes = true;
       channel.confirm();
@@ -113,7 +113,7 @@ const rows: readonly Row[] = [
   },
   {
     name: 'ssh: forged banner',
-    does: 'sends a banner with controls that looks like lines of ssh’s log and of this program',
+    does: "sends a banner with controls that looks like lines of ssh's log and of this program",
     attack: async (peer) => {
       await peer.identify();
       await peer.exchange();
@@ -124,7 +124,7 @@ const rows: readonly Row[] = [
       await serve(peer);
     },
     outcome: { kind: 'link stands', flow: 'works' },
-    told: 'the banner, marked with “ssh:”, without controls',
+    told: 'the banner, marked with "ssh:", without controls',
   },
   {
     name: 'ssh: endless banners',
@@ -136,7 +136,7 @@ const rows: readonly Row[] = [
     }),
     outcome: fails(/./, 'auth-failed|auth-timeout', 3),
     counter: 'tunnel_server_text_cut_total',
-    told: 'the first 64 KiB, marked with “ssh:”, without controls',
+    told: 'the first 64 KiB, marked with "ssh:", without controls',
     cpu: 4,
     patience: 20,
   },

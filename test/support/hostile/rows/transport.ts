@@ -250,6 +250,23 @@ export const TRANSPORT_ROWS: readonly Row[] = [
     told: 'nothing',
   },
   {
+    name: 'throws out',
+    does: 'resets the connection at the first open, after each of two logins',
+    attack: async (peer, attempt) => {
+      await peer.welcome();
+      await serve(peer, {
+        // The open that was lost with the link is asked for again.
+        fault: (channel) => {
+          if (attempt < 2) peer.socket.destroy();
+          else channel.confirm();
+        },
+      });
+    },
+    outcome: lost(/link lost: [^\n]*\n/),
+    patience: 30,
+    told: 'link lost, twice; the next login comes later; connected again',
+  },
+  {
     name: 'half closed',
     does: 'ends its half of the TCP connection and reads on',
     attack: once(async (peer) => {
