@@ -1,7 +1,9 @@
 /**
  * How long we wait for the next step of ssh's: as long as the step that ssh is in may take. A line
  * of the log that is no step changes nothing: a server can make ssh write one at any time
- * (SSH_MSG_DEBUG), and would never be given up. While ssh may be asking the user, the user gets time to answer. That time must be limited,
+ * (SSH_MSG_DEBUG), and would never be given up.
+ *
+ * While ssh may be asking the user, the user gets time to answer. That time must be limited,
  * because ssh doesn't log when it gets the answer. If the path broke then, we would wait until the
  * kernel gives up, after a quarter of an hour or more. sshd itself waits two minutes
  * (LoginGraceTime).

@@ -1,6 +1,6 @@
 /**
  * Mutations of a recorded session, by a seed: messages of every type that a server may send, with
- * lengths that lie, fields that are cut or doubled, numbers at their bounds, bytes that are flipped.
+ * lengths that lie, fields that are cut or doubled, numbers at their bounds, and flipped bytes.
  */
 import { randomBytes } from 'node:crypto';
 import { type HostilePeer, kexInit, OFFER, SERVER_SOFTWARE } from './peer.ts';

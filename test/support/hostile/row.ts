@@ -17,8 +17,8 @@ export type Outcome =
   | { readonly kind: 'link stands'; readonly flow: FlowEnd };
 
 /**
- * `works`: it echoes. `refused`: by SOCKS. `ends`: it opens, and its end or reset comes. `waits`: it
- * is open, and nothing comes. `unanswered`: it doesn't open, and isn't refused.
+ * `works`: it echoes. `refused`: by SOCKS. `ends`: it opens, and its end or reset comes. `waits`:
+ * it is open, and nothing comes. `unanswered`: it doesn't open, and isn't refused.
  */
 export type FlowEnd = 'works' | 'refused' | 'ends' | 'waits' | 'unanswered';
 

@@ -18,8 +18,8 @@
  * CLOSE once a write has failed too or we have sent EOF.
  *
  * A server that sends more than the window admits would fill our memory while a reader doesn't
- * read, so its flow ends with `window-exceeded`. The same for a packet above MAX_PACKET. Extended data has no meaning here (RFC 4254 §7.2).
- * It is dropped, but counts towards the window.
+ * read, so its flow ends with `window-exceeded`. So does one with a packet above MAX_PACKET.
+ * Extended data has no meaning here (RFC 4254 §7.2). It is dropped, but counts towards the window.
  */
 import { TunnelError } from '../../../errors/errors.ts';
 import { both, type Conduit, connectionReset, type OverListener } from '../../../flow/conduit.ts';

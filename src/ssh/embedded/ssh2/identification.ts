@@ -3,8 +3,8 @@
  * before it, and all of this may come in pieces of any size. If it comes in three pieces, ssh2
  * loses the second: it keeps the first, and joins it with the last only. The wrong identification
  * goes into the exchange hash, and the host key's signature then fails. So ssh2 gets nothing until
- * the identification is complete, and never gets the lines before it, which are dropped here. It also
- * takes octets that are not ASCII for other ones than they are.
+ * the identification is complete, and never gets the lines before it, which are dropped here. It
+ * also takes octets that are not ASCII for other ones than they are.
  */
 import type { SshProtocol } from './internals.ts';
 
