@@ -16,7 +16,7 @@ const LONG = process.env['TUNNEL_LONG'] === '1';
 const SEED = Number(process.env['TUNNEL_FUZZ_SEED'] ?? (LONG ? Date.now() % 2 ** 31 : 20261128));
 const COUNT = Number(process.env['TUNNEL_FUZZ_COUNT'] ?? (LONG ? 4_000 : 40));
 const LISTENERS = process.env['TUNNEL_FUZZ_COUNT'] === '1' ? 1 : 10;
-const MOST_MIB = 220;
+const MOST_MIB = 160;
 
 it(`mutated sessions, seed ${SEED}`, { timeout: LONG ? 3_600_000 : 90_000 }, async (context) => {
   const hostKey = newHostKey();

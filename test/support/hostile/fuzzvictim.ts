@@ -72,17 +72,24 @@ async function dial(port: number): Promise<void> {
   }
 }
 
-function stuck(): Promise<never> {
-  return new Promise((_, reject) => {
-    setTimeout(() => reject(new Error('stuck')), STUCK_MS).unref();
+/** Rejects when `attempt` takes longer than it may. */
+async function inTime(attempt: Promise<void>): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  const stuck = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new Error('stuck')), STUCK_MS);
   });
+  try {
+    await Promise.race([attempt, stuck]);
+  } finally {
+    clearTimeout(timer);
+  }
 }
 
 await Promise.all(
   ports.map(async (port) => {
     for (let number = 0; number < Number(count); number++) {
       try {
-        await Promise.race([dial(Number(port)), stuck()]);
+        await inTime(dial(Number(port)));
         outcomes['up'] = (outcomes['up'] ?? 0) + 1;
       } catch (error) {
         const code = error instanceof TunnelError ? error.code : 'other';

@@ -13,6 +13,8 @@ export type Outcome =
     }
   /** The link is given up, and dialled again. */
   | { readonly kind: 'link is lost'; readonly says: RegExp }
+  /** The link is given up, and the next one is refused for good: the program ends. */
+  | { readonly kind: 'program ends'; readonly code: string; readonly status: number }
   /** The link stays. `flow`: what becomes of the connection to FAULT_HOST. */
   | { readonly kind: 'link stands'; readonly flow: FlowEnd };
 

@@ -41,7 +41,7 @@ const IDLE_MS = 400;
 const TICKS_A_SECOND = 100;
 /** As printable() of observe/ would remove, but written independently of it. */
 const UNCLEAN =
-  /[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]/u;
+  /[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u00ad\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164\ufeff]/u;
 
 export interface Usage {
   readonly peakMib: number;
@@ -103,7 +103,8 @@ export async function runRow(row: Row, baseline: Usage, keyFile: string): Promis
   const usage = new UsageWatch(program);
   try {
     const patience = (row.patience ?? PATIENCE_SECONDS) * 1000;
-    if (row.outcome.kind === 'start fails') await startFails(program, row.outcome, patience);
+    if (row.outcome.kind === 'start fails')
+      await ends(program, row.outcome, START_SECONDS * 1000 + patience);
     else await staysUp(program, row, row.outcome, patience, usage);
     usage.take();
     assert.deepEqual(server.faults, [], 'the row itself has gone wrong');
@@ -126,12 +127,18 @@ export async function runRow(row: Row, baseline: Usage, keyFile: string): Promis
   }
 }
 
-async function startFails(
+interface Failure {
+  readonly code: string;
+  readonly status: number;
+  readonly says?: RegExp;
+}
+
+async function ends(
   program: Child,
-  { code, status, says }: Extract<Outcome, { kind: 'start fails' }>,
+  { code, status, says }: Failure,
   patience: number,
 ): Promise<void> {
-  const ended = await program.wait(START_SECONDS * 1000 + patience);
+  const ended = await program.wait(patience);
   const errors = program.stderr.split('\n').filter((line) => line.startsWith('tunnel: error ['));
   assert.equal(errors.length, 1, 'one line says what happened');
   assert.match(errors[0] ?? '', new RegExp(`^tunnel: error \\[(?:${code})\\]: .`));
@@ -151,6 +158,11 @@ async function staysUp(
   const other = await Flow.open(proxy, ECHO_HOST);
   assert.equal(other.reply, 0, 'a connection beside it opens');
   assert.ok(await other.echoes(patience), 'it echoes');
+  if (outcome.kind === 'program ends') {
+    await Flow.open(proxy, FAULT_HOST, WATCH_MS);
+    await ends(program, outcome, patience);
+    return;
+  }
   if (outcome.kind === 'link is lost') {
     const fault = await Flow.open(proxy, FAULT_HOST, WATCH_MS);
     if (row.upload !== undefined) fault.upload(row.upload);

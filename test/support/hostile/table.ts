@@ -20,6 +20,8 @@ function outcomeText(outcome: Outcome): string {
   switch (outcome.kind) {
     case 'start fails':
       return `\`${outcome.code.replaceAll('|', '` or `').replace('.*', '...')}\`, ${outcome.status}`;
+    case 'program ends':
+      return `\`${outcome.code}\`, ${outcome.status}`;
     case 'link is lost':
       return 'the link';
     case 'link stands':

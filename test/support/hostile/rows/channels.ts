@@ -191,6 +191,17 @@ export const CHANNEL_ROWS: readonly Row[] = [
     told: 'nothing',
   },
   {
+    name: 'packets of 4 GiB at most',
+    does: 'confirms a channel that takes packets of 2^32 - 1 octets, and gets 4 MiB',
+    attack: onChannel((channel) => {
+      channel.echoes = true;
+      channel.confirm({ maxPacket: 0xffffffff, window: 0xffffffff });
+    }),
+    outcome: stands('works'),
+    upload: 4 * 1024 * 1024,
+    told: 'nothing: the packets stay at 32 KiB',
+  },
+  {
     name: 'data after EOF',
     does: 'sends data after EOF',
     attack: onChannel((channel) => {

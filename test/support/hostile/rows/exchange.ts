@@ -8,6 +8,7 @@ import {
   newHostKey,
   newRsaHostKey,
   OFFER,
+  signed,
 } from '../peer.ts';
 import type { Outcome, Row } from '../row.ts';
 import { globalRequest, serve } from '../server.ts';
@@ -34,6 +35,19 @@ const exchanging =
     await peer.exchange(steps);
     await peer.login();
     await serve(peer);
+  };
+
+/** Serves well until FAULT_HOST is asked for, then cuts the link and does this with the next. */
+const cutting =
+  (next: (peer: HostilePeer) => Promise<void>): Row['attack'] =>
+  async (peer, attempt) => {
+    if (attempt > 0) return next(peer);
+    await peer.welcome();
+    await serve(peer, {
+      fault: () => {
+        peer.socket.destroy();
+      },
+    });
   };
 
 /** Identifies itself, and sends this in place of a key exchange. */
@@ -361,6 +375,23 @@ export const EXCHANGE_ROWS: readonly Row[] = [
     },
     outcome: fails(/./),
     told: 'that it breaks the rules of SSH, and how',
+  },
+  {
+    name: 'wrong host key later',
+    does: 'cuts the link, and shows another host key when it is dialled again',
+    attack: cutting((peer) => {
+      Object.assign(peer, { hostKey: newHostKey() });
+      return exchanging({})(peer);
+    }),
+    outcome: { kind: 'program ends', code: 'host-key-changed', status: 4 },
+    told: 'both keys',
+  },
+  {
+    name: 'wrong signature later',
+    does: 'cuts the link, and can not prove its host key when it is dialled again',
+    attack: cutting(exchanging({ signature: () => signed(randomBytes(32), newHostKey()) })),
+    outcome: { kind: 'program ends', code: 'host-key-unproven', status: 4 },
+    told: 'that it does not prove that it has the host key',
   },
   {
     name: 'rekey storm',

@@ -7,7 +7,7 @@ import { serve } from '../server.ts';
 
 /** Text that would move the cursor, hide, reorder, retitle, and pretend to be another line. */
 export const NASTY =
-  '\u001b[2J\u001b]0;title\u0007\u001b[1;31mred\u009b5m \u202egnol\u200b\u2066x\u2069 a\rb\u0008\u0000 \ufeff\u{e0041}';
+  '\u001b[2J\u001b]0;title\u0007\u001b[1;31mred\u009b5m \u202egnol\u200b\u2066x\u2069 a\rb\u0008\u0000 \ufeff\u{e0041}\u3164\u00ad';
 
 /** With such text in its name. Each character is one octet. */
 const IDENTIFICATION = `SSH-2.0-${Buffer.from(NASTY).toString('latin1').replaceAll('\r', '')}`;
