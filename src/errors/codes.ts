@@ -86,6 +86,12 @@ export const ERRORS = [
     meaning: 'server and SSH client offer no common algorithm; the hint says what to allow',
   },
   {
+    codes: ['jumphost-key-exchange'],
+    exit: EXIT.jumpHost,
+    meaning:
+      'the server breaks a rule of the key exchange: a wrong signature, a key out of range, an RSA host key that is too short, no strict key exchange where the cipher needs it',
+  },
+  {
     codes: ['algorithms-unknown'],
     exit: EXIT.usage,
     meaning: "your configuration names only algorithms that the SSH client doesn't have",

@@ -28,6 +28,7 @@ import { progressOf, tellProgress } from '../../startprogress.ts';
 import type { Authentication, Authenticator } from '../auth/authenticator.ts';
 import {
   closedError,
+  exchangeFault,
   hostKeySkipped,
   noIdentificationError,
   type SshError,
@@ -38,6 +39,7 @@ import type { ReceiveWindowLimits } from '../channels/receivewindow.ts';
 import { awaitIdentification } from '../ssh2/identification.ts';
 import { guardFirstExchange, identificationOf, protocolOf } from '../ssh2/internals.ts';
 import ssh2 from '../ssh2/library.ts';
+import { prepareKem } from '../ssh2/mlkem.ts';
 import { offeredAlgorithms } from './algorithms.ts';
 import { FirstLine } from './firstline.ts';
 import { hostKeyCheck } from './hostkeycheck.ts';
@@ -84,8 +86,8 @@ export interface EstablishedLink {
 }
 
 /**
- * Rejects with a TunnelError: jumphost-timeout, -slow, -closed, -not-ssh, -no-common-algorithm; the
- * stream's own error (jumphost-proxy); algorithms-unknown; host-key-*; auth-*. Or with the signal's
+ * Rejects with a TunnelError: jumphost-timeout, -slow, -closed, -not-ssh, -no-common-algorithm,
+ * -key-exchange; the stream's own error (jumphost-proxy); algorithms-unknown; host-key-*; auth-*. Or with the signal's
  * reason.
  */
 export function establish(options: AttemptOptions): Promise<EstablishedLink> {
@@ -118,6 +120,7 @@ class ConnectionAttempt {
     const { hostKeys, authenticator, settings, stream, signal } = this.#options;
     try {
       const preferred = await hostKeys.preferredTypes(settings.hostName, settings.port);
+      await prepareKem();
       this.#authentication = await authenticator.begin({
         user: settings.user,
         host: settings.name,
@@ -327,7 +330,7 @@ class ConnectionAttempt {
       /no matching /i.test(error.message) && lists !== undefined
         ? noCommonAlgorithm(at, role, this.#ours, lists, error)
         : undefined;
-    return lacking ?? closedError(at, 'key exchange', error);
+    return lacking ?? exchangeFault(at, error) ?? closedError(at, 'key exchange', error);
   }
 
   #closed(): TunnelError {
