@@ -63,6 +63,14 @@ export function exchangeFault(at: string, cause: SshError): TunnelError | undefi
   });
 }
 
+/** The server does nothing but exchange keys. */
+export function exchangesAgain(at: string): TunnelError {
+  const what = `${at} exchanges keys again and again before the login is done`;
+  return new TunnelError('jumphost-key-exchange', what, {
+    hint: 'its SSH server is faulty, or hostile: ask whoever runs it',
+  });
+}
+
 /** The server went on before we had accepted its host key. */
 export function hostKeySkipped(at: string): TunnelError {
   const what = `${at} goes on before its host key has been accepted`;

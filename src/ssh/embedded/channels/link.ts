@@ -64,6 +64,7 @@ const BULK_BYTES = 16 * 1024;
 const EXCHANGE_STUCK: Readonly<Record<Stuck, string>> = {
   time: `the jump host has not finished exchanging keys within ${EXCHANGE_SECONDS} s`,
   queue: 'the jump host wants too many answers while it exchanges keys',
+  storm: 'the jump host exchanges keys again and again',
 };
 /** RFC 4253 §11.1 */
 const DISCONNECT_BY_APPLICATION = 11;
@@ -72,6 +73,7 @@ const DISCONNECT_BY_APPLICATION = 11;
 const EXCHANGE_LIMITS = {
   time: 'tunnel_ssh_exchange_time_limit_total',
   queue: 'tunnel_ssh_exchange_queue_limit_total',
+  storm: 'tunnel_ssh_exchange_storm_limit_total',
 } as const;
 
 export interface LinkOptions {

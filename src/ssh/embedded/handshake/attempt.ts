@@ -29,6 +29,7 @@ import type { Authentication, Authenticator } from '../auth/authenticator.ts';
 import {
   closedError,
   exchangeFault,
+  exchangesAgain,
   hostKeySkipped,
   noIdentificationError,
   type SshError,
@@ -36,6 +37,7 @@ import {
 import type { Inbox } from '../channels/inbox.ts';
 import { Ssh2Link } from '../channels/link.ts';
 import type { ReceiveWindowLimits } from '../channels/receivewindow.ts';
+import { FREE_EXCHANGES } from '../channels/rekey.ts';
 import { awaitIdentification } from '../ssh2/identification.ts';
 import { guardFirstExchange, identificationOf, protocolOf } from '../ssh2/internals.ts';
 import ssh2 from '../ssh2/library.ts';
@@ -107,6 +109,8 @@ class ConnectionAttempt {
   #hostKey: TrustedHostKey | undefined;
   #authentication: Authentication | undefined;
   #phase: Phase = 'identification';
+  /** Key exchanges after the first. */
+  #exchanges = 0;
   #ours: Algorithms = {};
   #timer: PhaseTimer | undefined;
   #progress: Reminder | undefined;
@@ -175,6 +179,10 @@ class ConnectionAttempt {
           observer.log('notice', line === '' ? ' ' : line);
       });
       client.on('handshake', (negotiated) => {
+        if (this.#phase === 'authentication') {
+          this.#exchangedAgain(reject);
+          return;
+        }
         this.#phase = 'authentication';
         protocolOf(client)._debug = undefined;
         this.#limitAuthentication(reject);
@@ -214,6 +222,14 @@ class ConnectionAttempt {
         reject(error);
       }
     });
+  }
+
+  /** The server may exchange keys again before the login is done. That gives it no more time. */
+  #exchangedAgain(reject: (error: TunnelError) => void): void {
+    if (++this.#exchanges <= FREE_EXCHANGES) return;
+    const { at, observer } = this.#options;
+    observer.count('tunnel_ssh_exchange_storm_limit_total');
+    reject(exchangesAgain(at));
   }
 
   #facts(): EstablishedLink['facts'] {

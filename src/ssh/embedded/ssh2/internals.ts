@@ -300,9 +300,10 @@ export function isExchangingKeys(protocol: SshProtocol): boolean {
   return protocol._kexinit !== undefined;
 }
 
-/** How many packets wait for the end of a key exchange. */
-export function queuedPackets(protocol: SshProtocol): number {
-  return protocol._queue?.length ?? 0;
+/** The packets that wait for the end of a key exchange, without the first `counted`. */
+export function queuedFrom(protocol: SshProtocol, counted: number): readonly Buffer[] {
+  const queue = protocol._queue;
+  return queue === undefined || queue.length === counted ? [] : queue.slice(counted);
 }
 
 /**
