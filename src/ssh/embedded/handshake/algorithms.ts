@@ -65,7 +65,7 @@ const ONLY_WHEN_NAMED = {
   hostKeys: ['ssh-rsa'],
 } as const;
 
-/** `sntrup761x25519-sha512@openssh.com` from OpenSSH 8.5 on, since 9.9 without its ending as well. */
+/** With the ending @openssh.com from OpenSSH 8.5 on, without it since 9.9. */
 const SNTRUP761_X25519 = 'sntrup761x25519-sha512';
 
 export type Kind = keyof SshSettings['algorithms'];

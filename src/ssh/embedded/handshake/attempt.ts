@@ -89,8 +89,8 @@ export interface EstablishedLink {
 
 /**
  * Rejects with a TunnelError: jumphost-timeout, -slow, -closed, -not-ssh, -no-common-algorithm,
- * -key-exchange; the stream's own error (jumphost-proxy); algorithms-unknown; host-key-*; auth-*. Or with the signal's
- * reason.
+ * -key-exchange; the stream's own error (jumphost-proxy); algorithms-unknown; host-key-*; auth-*.
+ * Or with the signal's reason.
  */
 export function establish(options: AttemptOptions): Promise<EstablishedLink> {
   return new ConnectionAttempt(options).run();
@@ -190,6 +190,7 @@ class ConnectionAttempt {
         const { cipher } = sc;
         this.#algorithms = {
           kex,
+          kexOffered: this.#serverOffer.lists?.kex.map((name) => serverText(name)),
           hostKey: serverHostKey,
           cipher,
           mac: sc.mac === '' ? undefined : sc.mac,

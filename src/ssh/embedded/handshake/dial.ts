@@ -62,7 +62,8 @@ export interface DialOptions {
 /**
  * Rejects with a TunnelError: jumphost-dns, -refused, -unreachable, -timeout, -slow, -closed,
  * -not-ssh, -no-common-algorithm, -key-exchange, -forwarding-prohibited, -proxy;
- * algorithms-unknown; host-key-*; auth-*; usage for a chain that is too long. Or with the signal's reason.
+ * algorithms-unknown; host-key-*; auth-*; usage for a chain that is too long. Or with the signal's
+ * reason.
  */
 export async function dialSsh2(options: DialOptions): Promise<HopChain> {
   // While addresses are tried. Each handshake waits for it, and reports its error.

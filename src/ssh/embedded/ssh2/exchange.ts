@@ -11,11 +11,11 @@
  *                           skips one after a right guess as well
  *
  *   server's KEXINIT ─► receive() ─► ssh2 negotiates ─► its KeyExchange ─► equip() ─► starts
- *                                                    its reply ─► checked, then ssh2's parser
+ *   server's reply ───► checked ───► ssh2's parser
  *
- * ssh2 has no way to add a method. So it is given the server's KEXINIT with STAND_IN in the place of
- * mlkem768x25519-sha256. The KeyExchange that it makes then gets the real KEXINIT, which is hashed,
- * and other functions for the keys and the secret.
+ * ssh2 has no way to add a method. So it is given the server's KEXINIT with STAND_IN in the place
+ * of mlkem768x25519-sha256. The KeyExchange that it makes then gets the real KEXINIT, which is
+ * hashed, and other functions for the keys and the secret.
  *
  * ssh2 sends its own KEXINIT as soon as it has read the server's identification. If ours has
  * ciphers that need strict key exchange, it waits for the server's KEXINIT, which usually comes
