@@ -41,7 +41,7 @@ import { speaksTls } from '../ssh/dial/tlsprobe.ts';
 import { Authenticator } from '../ssh/embedded/auth/authenticator.ts';
 import { Keyring } from '../ssh/embedded/auth/keyring.ts';
 import type { Access } from '../ssh/embedded/handshake/attempt.ts';
-import { dialSsh2, HURRIED_SECONDS } from '../ssh/embedded/handshake/dial.ts';
+import { dialSsh2, HURRIED_SECONDS, prepareDial } from '../ssh/embedded/handshake/dial.ts';
 import { type Established, isDescribable } from '../ssh/established.ts';
 import { hopsOf } from '../ssh/hops.ts';
 import { ReplicaKeys } from '../ssh/hostkeys/replicas.ts';
@@ -131,7 +131,9 @@ export class Dialler {
    * and resolveJumpHosts do.
    */
   async locate(signal: AbortSignal, patience?: Patience): Promise<Located> {
-    const { observer } = this.#options;
+    const { ssh, observer } = this.#options;
+    // While settings and names are looked up; the dial waits for it and reports its error.
+    if (ssh.transport !== 'openssh') prepareDial();
     this.#settings ??= await this.#readSettings(signal);
     const jumpHosts = await resolveJumpHosts(this.#settings, {
       observer,

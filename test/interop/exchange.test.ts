@@ -1,6 +1,6 @@
 /**
- * Key exchanges with servers as they are in use: which one protects a link, that data pass unchanged
- * across many, and what the user is told of it.
+ * Key exchanges with servers as they are in use: which one protects a link, that data pass
+ * unchanged across many, and what the user is told of it.
  */
 import assert from 'node:assert/strict';
 import { createHash, randomBytes } from 'node:crypto';

@@ -38,10 +38,10 @@ import type { Inbox } from '../channels/inbox.ts';
 import { Ssh2Link } from '../channels/link.ts';
 import type { ReceiveWindowLimits } from '../channels/receivewindow.ts';
 import { FREE_EXCHANGES } from '../channels/rekey.ts';
+import { awaitKem } from '../ssh2/awaitkem.ts';
 import { awaitIdentification } from '../ssh2/identification.ts';
 import { guardFirstExchange, identificationOf, protocolOf } from '../ssh2/internals.ts';
 import ssh2 from '../ssh2/library.ts';
-import { prepareKem } from '../ssh2/mlkem.ts';
 import { offeredAlgorithms } from './algorithms.ts';
 import { FirstLine } from './firstline.ts';
 import { hostKeyCheck } from './hostkeycheck.ts';
@@ -124,7 +124,6 @@ class ConnectionAttempt {
     const { hostKeys, authenticator, settings, stream, signal } = this.#options;
     try {
       const preferred = await hostKeys.preferredTypes(settings.hostName, settings.port);
-      await prepareKem();
       this.#authentication = await authenticator.begin({
         user: settings.user,
         host: settings.name,
@@ -308,6 +307,7 @@ class ConnectionAttempt {
       debug: (message) => this.#follow(message),
     });
     awaitIdentification(protocolOf(client));
+    awaitKem(client);
     client.once(
       'handshake',
       guardFirstExchange(protocolOf(client), () => hostKeySkipped(at)),

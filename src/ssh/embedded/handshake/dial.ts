@@ -66,8 +66,7 @@ export interface DialOptions {
  * reason.
  */
 export async function dialSsh2(options: DialOptions): Promise<HopChain> {
-  // While addresses are tried. Each handshake waits for it, and reports its error.
-  prepareKem().catch(() => undefined);
+  prepareDial();
   const access = await loadAccess(options);
   const accessOf = (hop: SshSettings): Access => {
     const found = access.get(hop);
@@ -76,6 +75,14 @@ export async function dialSsh2(options: DialOptions): Promise<HopChain> {
     return found;
   };
   return new JumpHostDial(options, accessOf).run();
+}
+
+/**
+ * Begins what a handshake needs and what takes a while the first time. Each handshake waits for it,
+ * and reports its error.
+ */
+export function prepareDial(): void {
+  prepareKem().catch(() => undefined);
 }
 
 /**

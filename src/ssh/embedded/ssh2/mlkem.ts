@@ -41,6 +41,10 @@ export async function prepareKem(): Promise<void> {
   spare ??= generate();
 }
 
+export function isKemReady(): boolean {
+  return spare !== undefined;
+}
+
 /** Throws if `prepareKem` has not been awaited. */
 export function kemKeys(): KemKeys {
   const keys = spare ?? generate?.();
