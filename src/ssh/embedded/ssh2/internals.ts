@@ -49,6 +49,8 @@ export interface SshProtocol {
    */
   readonly _kexinit: unknown;
   readonly _queue?: readonly Buffer[] | undefined;
+  /** The last key exchange. */
+  readonly _kex?: { readonly negotiated: { readonly kex: string } } | undefined;
   readonly _cipher: OutboundCipher;
   readonly _decipher: object;
   /** The server's identification, without its end of line. */

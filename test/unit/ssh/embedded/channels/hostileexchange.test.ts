@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { generateKeyPairSync } from 'node:crypto';
 import { once } from 'node:events';
+import { createRequire } from 'node:module';
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { afterEach, beforeEach, describe, it, mock } from 'node:test';
@@ -21,6 +22,12 @@ import { connectStream } from '../../../../support/connectstream.ts';
 import { triesAt } from '../../../../support/dialtries.ts';
 import type { PeerProtocol } from '../../../../support/ssh2pair.ts';
 
+interface Entry {
+  readonly array: readonly string[];
+}
+const { KexInit } = createRequire(import.meta.url)('ssh2/lib/protocol/kex.js') as {
+  readonly KexInit: new (lists: object) => { readonly lists: Record<string, Entry> };
+};
 const MIB = 2 ** 20;
 const DESTINATION = { host: '192.0.2.1', port: 80 };
 const HOST_KEY = generateKeyPairSync('rsa', { modulusLength: 2048 });
@@ -92,6 +99,7 @@ async function serve(lets: boolean): Promise<Served> {
 interface Linked extends Served {
   readonly link: Ssh2Link;
   readonly counts: string[];
+  readonly lines: string[];
   readonly protocol: ReturnType<typeof protocolOf>;
 }
 
@@ -103,12 +111,18 @@ async function link(): Promise<Linked> {
   await once(client, 'ready');
   client.removeAllListeners();
   const counts: string[] = [];
-  const observer = { ...silentObserver, count: (name: string) => void counts.push(name) };
+  const lines: string[] = [];
+  const observer = {
+    ...silentObserver,
+    count: (name: string) => void counts.push(name),
+    log: (level: string, text: string) => void lines.push(`${level}: ${text}`),
+  };
   const keepalive = { interval: 0, count: 2 };
   return {
     ...served,
     link: new Ssh2Link({ client, socket, at: 'it', keepalive, observer }),
     counts,
+    lines,
     protocol: protocolOf(client),
   };
 }
@@ -177,6 +191,43 @@ describe('a server that never finishes a key exchange', () => {
       close();
     }
   });
+});
+
+/** From now on ssh2's server offers this method only. */
+function offerOnly(peer: PeerProtocol, kex: string): void {
+  const party = peer as unknown as { _offer: { readonly lists: Record<string, Entry> } };
+  const { lists } = party._offer;
+  const names = ({ array }: Entry) => array;
+  const direction = ({ cipher, mac, compress, lang }: Record<string, Entry>) => ({
+    cipher: cipher && names(cipher),
+    mac: mac && names(mac),
+    compress: compress && names(compress),
+    lang: lang && names(lang),
+  });
+  party._offer = new KexInit({
+    kex: [kex],
+    serverHostKey: lists['serverHostKey']?.array,
+    cs: direction(lists['cs'] as unknown as Record<string, Entry>),
+    sc: direction(lists['sc'] as unknown as Record<string, Entry>),
+  });
+}
+
+it('a server that takes another method later on: the user is told, once', async () => {
+  const { peer, protocol, lines, close } = await link();
+  try {
+    const first = protocol._kex?.negotiated.kex;
+    assert.deepEqual(lines, []);
+    for (const kex of ['ecdh-sha2-nistp256', 'ecdh-sha2-nistp384']) {
+      offerOnly(peer(), kex);
+      peer().rekey();
+      while (protocol._kex?.negotiated.kex !== kex || isExchangingKeys(protocol)) await delay(1);
+    }
+    assert.deepEqual(lines, [
+      `warning: it has exchanged keys again, by ecdh-sha2-nistp256 instead of ${first}`,
+    ]);
+  } finally {
+    close();
+  }
 });
 
 describe('a server that exchanges keys again and again', () => {
