@@ -86,6 +86,12 @@ export const ERRORS = [
     meaning: 'server and SSH client offer no common algorithm; the hint says what to allow',
   },
   {
+    codes: ['jumphost-key-exchange'],
+    exit: EXIT.jumpHost,
+    meaning:
+      'the server breaks a rule of the key exchange: a wrong signature, a key out of range, an RSA host key that is too short, no strict key exchange where the cipher needs it',
+  },
+  {
     codes: ['algorithms-unknown'],
     exit: EXIT.usage,
     meaning: "your configuration names only algorithms that the SSH client doesn't have",
@@ -117,11 +123,6 @@ export const ERRORS = [
     codes: ['host-key-skipped'],
     exit: EXIT.hostKey,
     meaning: 'the server continued before its host key was accepted, which no SSH server does',
-  },
-  {
-    codes: ['host-key-unproven'],
-    exit: EXIT.hostKey,
-    meaning: "the server shows a host key and can't prove that it is its own",
   },
   {
     codes: ['host-key-differs'],

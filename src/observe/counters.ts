@@ -115,6 +115,8 @@ export const COUNTERS = {
   tunnel_ssh_exchange_time_limit_total: 'links given up because a key exchange did not end',
   tunnel_ssh_exchange_queue_limit_total:
     'links given up because too much waited for a key exchange',
+  tunnel_ssh_exchange_storm_limit_total:
+    'links given up because the server exchanged keys again and again',
   tunnel_ssh_violations_total: 'breaches of the rules of SSH channels by the server',
   tunnel_ssh_config_jumps_refused_total: 'ProxyJumps of ssh_config with more than MAX_JUMP_HOPS',
   tunnel_open_reason_missing_total: 'refusals of which ssh did not say the reason',

@@ -36,6 +36,8 @@ export interface RunOptions extends SessionOptions {
 export interface TunnelOptions extends RunOptions {
   /** What the link must not fall into. Default: nothing is captured that it could. */
   readonly captured?: CapturedPrefixes;
+  /** Standard error is that of a command, too: what is only advice is logged at `info`. */
+  readonly sharesError?: true;
 }
 
 const NO_ROUTES = { targets: [], exclusions: [] };
@@ -64,7 +66,7 @@ export interface Tunnel {
 export async function openTunnel(
   session: Session,
   wanted: Configuration,
-  { observer, prompter, learned, machine = linux, captured }: TunnelOptions,
+  { observer, prompter, learned, machine = linux, captured, sharesError }: TunnelOptions,
 ): Promise<Tunnel> {
   // The launcher of exec has read the command's words from this process by now.
   machine.hideMemory();
@@ -75,7 +77,8 @@ export async function openTunnel(
   );
   const { guard } = learning;
   const book = new NameBook({ observer });
-  const dialler = machine.dialler({ ssh, prompter, observer });
+  const adviceLevel = sharesError ? 'info' : 'notice';
+  const dialler = machine.dialler({ ssh, prompter, observer, adviceLevel });
   const link = session.own(
     'the SSH connection',
     createLink(ssh, {

@@ -1,8 +1,8 @@
 /**
  * The algorithm lists of ssh_config(5): `a,b` replaces the defaults, `+a,b` adds to their end,
  * `-a,b` removes from them, `^a,b` puts in front. The defaults are those of OpenSSH 9.2 to 9.8.
- * Newer versions put more post-quantum key exchanges in front, which the embedded client doesn't
- * support.
+ * Newer versions put mlkem768x25519-sha256 in front, and so does the embedded client where a list
+ * has the post-quantum key exchange of the older ones (ssh/embedded/handshake/algorithms.ts).
  */
 
 import { matchPatterns } from '../patterns.ts';

@@ -144,9 +144,9 @@ const RULES: readonly Rule[] = [
   [
     /: incorrect signature$/,
     (_match, { at, hostKey }) => ({
-      code: 'host-key-unproven',
+      code: 'jumphost-key-exchange',
       message: `${at} does not prove that it has the host key that it shows: ${serverText(hostKey ?? '(unknown)')}`,
-      hint: 'someone may be in between, or its SSH server is faulty; ask its owner',
+      hint: 'its SSH server is faulty, or somebody in between interferes: ask whoever runs it',
     }),
   ],
   [

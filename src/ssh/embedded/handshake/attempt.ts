@@ -29,8 +29,9 @@ import type { Authentication, Authenticator } from '../auth/authenticator.ts';
 import {
   breaksProtocol,
   closedError,
+  exchangeFault,
+  exchangesAgain,
   hostKeySkipped,
-  hostKeyUnproven,
   noIdentificationError,
   protocolError,
   type SshError,
@@ -38,6 +39,8 @@ import {
 import type { Inbox } from '../channels/inbox.ts';
 import { Ssh2Link } from '../channels/link.ts';
 import type { ReceiveWindowLimits } from '../channels/receivewindow.ts';
+import { FREE_EXCHANGES } from '../channels/rekey.ts';
+import { awaitKem } from '../ssh2/awaitkem.ts';
 import { awaitIdentification } from '../ssh2/identification.ts';
 import { guardLogin, identificationOf, protocolOf } from '../ssh2/internals.ts';
 import ssh2 from '../ssh2/library.ts';
@@ -45,7 +48,7 @@ import { offeredAlgorithms } from './algorithms.ts';
 import { FirstLine } from './firstline.ts';
 import { hostKeyCheck } from './hostkeycheck.ts';
 import { PhaseTimer } from './phasetimer.ts';
-import { noCommonAlgorithm, ServerOffer } from './serveroffer.ts';
+import { lacksStrictExchange, noCommonAlgorithm, ServerOffer } from './serveroffer.ts';
 
 /** What we need to talk to one SSH server: how to verify it, and how to log in. */
 export interface Access {
@@ -87,9 +90,9 @@ export interface EstablishedLink {
 }
 
 /**
- * Rejects with a TunnelError: jumphost-timeout, -slow, -closed, -not-ssh, -no-common-algorithm; the
- * stream's own error (jumphost-proxy); algorithms-unknown; host-key-*; auth-*. Or with the signal's
- * reason.
+ * Rejects with a TunnelError: jumphost-timeout, -slow, -closed, -not-ssh, -no-common-algorithm,
+ * -key-exchange; the stream's own error (jumphost-proxy); algorithms-unknown; host-key-*; auth-*.
+ * Or with the signal's reason.
  */
 export function establish(options: AttemptOptions): Promise<EstablishedLink> {
   return new ConnectionAttempt(options).run();
@@ -108,6 +111,8 @@ class ConnectionAttempt {
   #hostKey: TrustedHostKey | undefined;
   #authentication: Authentication | undefined;
   #phase: Phase = 'identification';
+  /** Key exchanges after the first. */
+  #exchanges = 0;
   #ours: Algorithms = {};
   #timer: PhaseTimer | undefined;
   #progress: Reminder | undefined;
@@ -176,6 +181,10 @@ class ConnectionAttempt {
           observer.log('notice', `${settings.name}: ${line}`);
       });
       client.on('handshake', (negotiated) => {
+        if (this.#phase === 'authentication') {
+          this.#exchangedAgain(reject);
+          return;
+        }
         this.#phase = 'authentication';
         protocolOf(client)._debug = undefined;
         this.#limitAuthentication(reject);
@@ -183,6 +192,7 @@ class ConnectionAttempt {
         const { cipher } = sc;
         this.#algorithms = {
           kex,
+          kexOffered: this.#serverOffer.lists?.kex.map((name) => serverText(name)),
           hostKey: serverHostKey,
           cipher,
           mac: sc.mac === '' ? undefined : sc.mac,
@@ -215,6 +225,14 @@ class ConnectionAttempt {
         reject(error);
       }
     });
+  }
+
+  /** The server may exchange keys again before the login is done. That gives it no more time. */
+  #exchangedAgain(reject: (error: TunnelError) => void): void {
+    if (++this.#exchanges <= FREE_EXCHANGES) return;
+    const { at, observer } = this.#options;
+    observer.count('tunnel_ssh_exchange_storm_limit_total');
+    reject(exchangesAgain(at));
   }
 
   #facts(): EstablishedLink['facts'] {
@@ -294,6 +312,7 @@ class ConnectionAttempt {
       debug: (message) => this.#follow(message),
     });
     awaitIdentification(protocolOf(client));
+    awaitKem(client);
     client.once(
       'handshake',
       guardLogin(protocolOf(client), () => hostKeySkipped(at)),
@@ -336,13 +355,14 @@ class ConnectionAttempt {
     const { lists } = this.#serverOffer;
     const lacking =
       /no matching /i.test(error.message) && lists !== undefined
-        ? noCommonAlgorithm(at, role, this.#ours, lists, error)
+        ? (noCommonAlgorithm(at, role, this.#ours, lists, error) ??
+          lacksStrictExchange(at, lists, error))
         : undefined;
-    if (lacking !== undefined) return lacking;
-    if (!breaksProtocol(error)) return closedError(at, 'key exchange', error);
-    return /\bsignature\b/i.test(error.message)
-      ? hostKeyUnproven(at, error)
-      : protocolError(at, 'key exchange', error);
+    const fault = lacking ?? exchangeFault(at, error);
+    if (fault !== undefined) return fault;
+    return breaksProtocol(error)
+      ? protocolError(at, 'key exchange', error)
+      : closedError(at, 'key exchange', error);
   }
 
   #closed(): TunnelError {

@@ -83,6 +83,26 @@ function parseKexInit(packet: Buffer): ServerLists | undefined {
   };
 }
 
+const STRICT = 'kex-strict-s-v00@openssh.com';
+
+/**
+ * TunnelError `jumphost-key-exchange` for a server of whose ciphers only those are in common that
+ * are not offered without strict key exchange (ssh2/exchange.ts); undefined: it has that.
+ */
+export function lacksStrictExchange(
+  at: string,
+  { kex, ciphers }: ServerLists,
+  cause: unknown,
+): TunnelError | undefined {
+  if (kex.includes(STRICT)) return undefined;
+  const offered = algorithmNames(ciphers[0].join(','));
+  return new TunnelError(
+    'jumphost-key-exchange',
+    `${at} lacks strict key exchange, and offers nothing that is safe without it (CVE-2023-48795): ${offered}`,
+    { hint: 'have its SSH server updated, or AES-GCM or CTR enabled there', cause },
+  );
+}
+
 interface Lack {
   readonly name: string;
   /** What the server has instead, as far as the client could use it at all, comes from `kind`. */

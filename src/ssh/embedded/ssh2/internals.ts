@@ -49,6 +49,8 @@ export interface SshProtocol {
    */
   readonly _kexinit: unknown;
   readonly _queue?: readonly Buffer[] | undefined;
+  /** The last key exchange. */
+  readonly _kex?: { readonly negotiated: { readonly kex: string } } | undefined;
   readonly _cipher: OutboundCipher;
   readonly _decipher: object;
   /** The server's identification, without its end of line. */
@@ -314,9 +316,10 @@ export function isExchangingKeys(protocol: SshProtocol): boolean {
   return protocol._kexinit !== undefined;
 }
 
-/** How many packets wait for the end of a key exchange. */
-export function queuedPackets(protocol: SshProtocol): number {
-  return protocol._queue?.length ?? 0;
+/** The packets that wait for the end of a key exchange, without the first `counted`. */
+export function queuedFrom(protocol: SshProtocol, counted: number): readonly Buffer[] {
+  const queue = protocol._queue;
+  return queue === undefined || queue.length === counted ? [] : queue.slice(counted);
 }
 
 /**

@@ -216,7 +216,7 @@ const rows: readonly Row[] = [
         },
       });
     },
-    outcome: fails(/does not prove/, 'host-key-unproven', 4),
+    outcome: fails(/does not prove/, 'jumphost-key-exchange', 5),
     told: 'that it does not prove that it has the host key',
   },
   {

@@ -129,7 +129,7 @@ describe("a start of the system's ssh that fails", { skip: sshdMissing }, () => 
       'openssh-failed',
     );
   });
-  it('host-key-unproven and jumphost-protocol, for what ssh refuses to read', () => {
+  it('jumphost-key-exchange and jumphost-protocol, for what ssh refuses to read', () => {
     const told = (words: string) =>
       startError({
         ...failure,
@@ -137,7 +137,7 @@ describe("a start of the system's ssh that fails", { skip: sshdMissing }, () => 
         phase: 'key exchange',
         hostKey: 'ssh-ed25519 SHA256:x',
       });
-    assert.equal(told('incorrect signature').code, 'host-key-unproven');
+    assert.equal(told('incorrect signature').code, 'jumphost-key-exchange');
     assert.match(told('incorrect signature').message, /SHA256:x/);
     assert.equal(told('invalid format').code, 'jumphost-protocol');
     assert.match(told('message authentication code incorrect').message, /in key exchange: message/);
