@@ -60,7 +60,7 @@ export const IDENTIFICATION_ROWS: readonly Row[] = [
       kind: 'start fails',
       code: 'jumphost-slow',
       status: 5,
-      says: /no identification within 3 s/,
+      says: /no identification within 2 s/,
     },
     told: 'no identification within --connect-timeout',
   },
