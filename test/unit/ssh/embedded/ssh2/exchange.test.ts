@@ -297,6 +297,13 @@ describe('without strict key exchange', () => {
     assert.doesNotMatch(lax.server.offered[0]?.macs.join() ?? '', /etm/);
   });
 
+  it('what the server has alone is refused', async () => {
+    const lax = { kex, answer, ciphers: CHACHA, strict: false };
+    const outcome = await meet(lax);
+    assertFault(outcome, /lacks strict key exchange, without which chacha20-poly1305@openssh\.com/);
+    assert.match(outcome.error.hint ?? '', /--transport openssh/);
+  });
+
   it('what settings admit alone is refused', async () => {
     const lax = { kex, answer, ciphers: CHACHA, strict: false };
     assertFault(await meet(lax, { ciphers: [CHACHA] }), /lacks strict key exchange.*CVE-2023/);
