@@ -271,6 +271,12 @@ describe('the order of messages', () => {
     const lax = await meet({ kex, answer, followedBy: [IGNORE], strict: false });
     assertAccepted(lax);
   });
+
+  it('a packet before KEXINIT, with which Terrapin begins', async () => {
+    const early = { kex, answer, precededBy: [IGNORE] };
+    assertFault(await meet(early), /KEXINIT not first packet in strict KEX mode/);
+    assertAccepted(await meet({ ...early, strict: false }));
+  });
 });
 
 describe('without strict key exchange', () => {
