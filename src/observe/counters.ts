@@ -126,6 +126,8 @@ export const COUNTERS = {
   tunnel_dial_slow_total: 'slow dials of an address given up for others that waited',
   tunnel_server_text_cut_total: 'texts of servers cut because they were too long for one login',
   tunnel_auth_questions_limit_total: 'logins ended because the server asked too much',
+  tunnel_host_keys_unchecked_total:
+    'host keys refused because RevokedHostKeys or KnownHostsCommand could not be asked',
   tunnel_known_hosts_malformed_total: 'lines of known_hosts that are malformed',
   tunnel_known_hosts_unwritable_total: 'accepted host keys that could not be written down',
   tunnel_proxy_lines_dropped_total: 'lines of a ProxyCommand that were left out',

@@ -61,6 +61,23 @@ export class ServerOffer {
   }
 }
 
+/**
+ * The host certificates that ssh asks for by default are those with other signatures than SHA-1.
+ */
+const CERTIFICATE = /^(?!ssh-(rsa|dss)-).*-cert-v\d+@openssh\.com$/;
+
+/**
+ * Whether the server has a host certificate that ssh would have been shown. `wanted`:
+ * HostKeyAlgorithms.
+ */
+export function offersCertificate(
+  theirs: ServerLists | undefined,
+  wanted: readonly string[] | undefined,
+): boolean {
+  const certificates = theirs?.hostKeys.filter((name) => CERTIFICATE.test(name)) ?? [];
+  return certificates.some((name) => wanted?.includes(name) ?? true);
+}
+
 /** undefined: it is none, or its lists don't fit into it. */
 function parseKexInit(packet: Buffer): ServerLists | undefined {
   if (packet[PACKET_HEAD] !== KEXINIT) return undefined;
