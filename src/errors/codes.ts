@@ -120,6 +120,18 @@ export const ERRORS = [
       'see [Host key](#the-jump-host); nothing was sent except the key exchange, nothing was captured',
   },
   {
+    codes: ['host-key-weak', 'host-key-unchecked'],
+    exit: EXIT.hostKey,
+    meaning:
+      "the host key is shorter than `RequiredRSASize`, or what ssh_config names against host keys (`RevokedHostKeys`, `KnownHostsCommand`) can't be read or fails; nothing was sent except the key exchange",
+  },
+  {
+    codes: ['host-key-certified'],
+    exit: EXIT.hostKey,
+    meaning:
+      'the host has a certificate, which `RevokedHostKeys` or a `@revoked` line may concern; only your `ssh` checks it, and it is missing or not permitted by `--transport`',
+  },
+  {
     codes: ['host-key-skipped'],
     exit: EXIT.hostKey,
     meaning: 'the server continued before its host key was accepted, which no SSH server does',

@@ -7,7 +7,7 @@
 import { TunnelError } from '../errors/errors.ts';
 import { hopsOf } from '../ssh/hops.ts';
 import type { WantedTransport } from '../ssh/options.ts';
-import type { SshSettings } from '../ssh/settings.ts';
+import type { SshSettings, UnobeyedSetting } from '../ssh/settings.ts';
 
 export type TransportKind = 'ssh2' | 'openssh';
 
@@ -47,7 +47,8 @@ const ONLY_OPENSSH_KEY = /^sk-|-cert-v\d+@openssh\.com$/;
 
 /**
  * Throws TunnelError `openssh-not-found` when the system's ssh is needed and isn't there, and
- * `transport-unfit` when the embedded transport was asked for by name together with -e.
+ * `transport-unfit` when the embedded transport was asked for by name together with -e, or with a
+ * setting that it can't obey.
  */
 export function chooseTransport(
   wanted: WantedTransport,
@@ -55,6 +56,8 @@ export function chooseTransport(
   facts: TransportFacts,
 ): TransportChoice {
   if (wanted === 'ssh2') {
+    const [forbidden] = unobeyedIn(settings);
+    if (forbidden !== undefined) throw refusal(forbidden);
     if (!facts.customCommand) return { kind: 'ssh2', why: 'the embedded SSH client, as asked for' };
     throw new TunnelError(
       'transport-unfit',
@@ -68,27 +71,52 @@ export function chooseTransport(
   if (need === undefined)
     return { kind: 'ssh2', why: 'the embedded SSH client: nothing needs another' };
   if (facts.opensshInstalled) return { kind: 'openssh', why: `the system's ssh: ${need}` };
+  const [forbidden] = unobeyedIn(settings);
+  const other =
+    wanted === 'openssh'
+      ? ', or leave --transport out'
+      : forbidden === undefined
+        ? ''
+        : `, or set ${forbidden.without}`;
   throw new TunnelError(
     'openssh-not-found',
     `the system's ssh is needed (${need}), but it is not installed`,
-    {
-      hint:
-        wanted === 'openssh'
-          ? 'install OpenSSH (Debian: apt-get install openssh-client), or leave --transport out'
-          : 'install OpenSSH (Debian: apt-get install openssh-client)',
-    },
+    { hint: `install OpenSSH (Debian: apt-get install openssh-client)${other}` },
+  );
+}
+
+/** Of the jump host and all hosts on the way. */
+function unobeyedIn(settings: SshSettings): UnobeyedSetting[] {
+  return hopsOf(settings).flatMap(({ unobeyed }) => unobeyed);
+}
+
+function described({ setting, place }: UnobeyedSetting): string {
+  return place === undefined ? setting : `${setting} (${place})`;
+}
+
+function refusal(forbidden: UnobeyedSetting): TunnelError {
+  return new TunnelError(
+    'transport-unfit',
+    `${described(forbidden)}: the embedded SSH client ${forbidden.why}`,
+    { hint: `leave --transport ssh2 out, or set ${forbidden.without}` },
   );
 }
 
 /** undefined: the embedded transport will do. */
 function needOfOpenssh(settings: SshSettings, facts: TransportFacts): string | undefined {
   if (facts.customCommand) return '-e gives its command';
+  const [forbidden] = unobeyedIn(settings);
+  if (forbidden !== undefined) return `only it obeys ${described(forbidden)}`;
   const only = hopsOf(settings).flatMap(({ onlyOpenssh }) => onlyOpenssh);
   if (only.length > 0) return `only it has ${[...new Set(only)].join(', ')}`;
   if (facts.embeddedFailure === 'jumphost-no-common-algorithm')
     return 'the embedded client has no algorithm in common with the jump host';
   if (facts.embeddedFailure === 'algorithms-unknown')
     return 'the embedded client knows none of the algorithms that ssh_config or -o names';
+  if (facts.embeddedFailure === 'host-key-certified')
+    return 'only it sees whether the certificate of the host is revoked';
+  if (facts.opensshInstalled && hopsOf(settings).some(({ hostKeys }) => hostKeys.command))
+    return 'KnownHostsCommand may name certificate authorities, which only it can check';
   if (facts.hostOnlyByAuthority)
     return 'a host is known by a certificate authority only (@cert-authority)';
   const { identityTypes } = facts;

@@ -128,6 +128,8 @@ export const COUNTERS = {
   tunnel_auth_questions_limit_total: 'logins ended because the server asked too much',
   tunnel_start_limit_total: 'starts of ssh given up after an hour, while it may have been asking',
   tunnel_auth_stages_limit_total: 'logins ended because the server wanted more again and again',
+  tunnel_host_keys_unchecked_total:
+    'host keys refused because RevokedHostKeys or KnownHostsCommand could not be asked',
   tunnel_known_hosts_malformed_total: 'lines of known_hosts that are malformed',
   tunnel_known_hosts_unwritable_total: 'accepted host keys that could not be written down',
   tunnel_proxy_lines_dropped_total: 'lines of a ProxyCommand that were left out',

@@ -54,6 +54,20 @@ export interface SshSettings {
   readonly flush: boolean;
   /** Which of these settings only the system's ssh supports, one phrase each ("PKCS11Provider"). */
   readonly onlyOpenssh: readonly string[];
+  /** Settings that forbid something, and that only the system's ssh obeys. */
+  readonly unobeyed: readonly UnobeyedSetting[];
+}
+
+/** With it, the embedded client isn't used: what it forbids would be done. */
+export interface UnobeyedSetting {
+  /** `VerifyHostKeyDNS yes` */
+  readonly setting: string;
+  /** `FILE:LINE`, or `-o`; undefined: it is not known where it was set. */
+  readonly place: string | undefined;
+  /** Completes "the embedded SSH client ...". */
+  readonly why: string;
+  /** Without which it would be used: `-o VerifyHostKeyDNS=no`. */
+  readonly without: string;
 }
 
 export interface HostKeySettings {
@@ -73,7 +87,32 @@ export interface HostKeySettings {
    * hops: it applies only to the jump host itself.
    */
   readonly pins: readonly HostKeyPin[];
+  /**
+   * RevokedHostKeys: files of keys, or KRLs. If one can't be read, no host key is accepted.
+   */
+  readonly revokedFiles: readonly string[];
+  /** KnownHostsCommand: prints more lines of known_hosts. If it fails, no host key is accepted. */
+  readonly command: KnownHostsCommand | undefined;
+  /** RequiredRSASize: bits, at least LEAST_RSA_BITS. */
+  readonly leastRsaBits: number;
+  /**
+   * HostKeyAlgorithms gives the order of algorithms. Otherwise those of known keys come first, also
+   * after `+` and `-`.
+   */
+  readonly fixedOrder: boolean;
 }
+
+export interface KnownHostsCommand {
+  /**
+   * The program and its arguments, in which %% and the tokens of one check (%H %I %t %f %K) stay.
+   */
+  readonly words: readonly [string, ...string[]];
+  /** FingerprintHash, for %f: a name of OpenSSL's, as `sha256`. */
+  readonly fingerprintHash: string;
+}
+
+/** RSA keys with fewer bits are always refused, as by ssh (SSH_RSA_MINIMUM_MODULUS_SIZE). */
+export const LEAST_RSA_BITS = 1024;
 
 export interface AuthenticationSettings {
   /**
@@ -100,4 +139,11 @@ export interface AuthenticationSettings {
   readonly numberOfPasswordPrompts: number;
   /** BatchMode: no questions are asked. */
   readonly batch: boolean;
+  /**
+   * PubkeyAcceptedAlgorithms, in order of preference: keys without one of these are not offered.
+   * undefined: not set.
+   */
+  readonly acceptedAlgorithms: readonly string[] | undefined;
+  /** RequiredRSASize: bits, at least LEAST_RSA_BITS. Shorter keys are not offered. */
+  readonly leastRsaBits: number;
 }

@@ -3,107 +3,38 @@
  * mostly wait. TUNNEL_LONG=1: with the program's own keepalive, and outages as long as that needs.
  */
 import assert from 'node:assert/strict';
-import { readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { API1, Port, PRIVATE4 } from '../support/addresses.ts';
+import { PRIVATE4 } from '../support/addresses.ts';
 import { JUMP_USER } from '../support/credentials.ts';
-import { Lab, type LabOptions, labUnavailable } from '../support/lab.ts';
-import { type Child, type ExecResult, mustRun } from '../support/process.ts';
-import { allProcesses, withDescendants } from '../support/processtable.ts';
-import { LONG, startTuned, type Tuning } from '../support/tuning.ts';
-import { type Attempt, dial, startDialer, startTunnel } from '../support/tunnel.ts';
+import {
+  blackHole,
+  connectOnce,
+  count,
+  curl,
+  HEAL_MS,
+  holdOne,
+  inLab,
+  killSessions,
+  SLACK_MS,
+  sshClients,
+  withTunnel,
+} from '../support/faultlab.ts';
+import { measured } from '../support/faults.ts';
+import { labUnavailable } from '../support/lab.ts';
+import { mustRun } from '../support/process.ts';
+import { LONG, startTuned } from '../support/tuning.ts';
+import { startTunnel } from '../support/tunnel.ts';
 
-/** A margin for a busy machine. */
-const SLACK_MS = 2_000;
-/** How soon a link that answers again must be in use again. */
-const HEAL_MS = 5_000;
 const KEEPALIVE = LONG ? {} : { keepalive: 1 };
 /** How long it takes to notice a silent link. */
 const NOTICE_MS = LONG ? 45_000 : 3_000;
 const OUTAGE_MS = LONG ? 90_000 : 14_000;
 
-async function inLab(options: LabOptions, body: (lab: Lab) => Promise<void>): Promise<void> {
-  const lab = await Lab.create({ sshd: 'open', ...options });
-  try {
-    await body(lab);
-  } finally {
-    await lab.close();
-  }
-}
-
-async function withTunnel(
-  lab: Lab,
-  settings: Tuning,
-  args: readonly string[],
-  body: (tunnel: Child) => Promise<void>,
-): Promise<void> {
-  const tunnel = await startTuned(lab.client, settings, ['-vv', ...args, PRIVATE4]);
-  try {
-    await body(tunnel);
-  } finally {
-    await tunnel.stop('SIGINT');
-  }
-}
-
-function curl(lab: Lab, timeout = 60): Promise<ExecResult> {
-  const url = `http://${API1}/`;
-  return lab.client.exec(['curl', '-sS', '-m', String(timeout), url], {
-    timeout: (timeout + 5) * 1_000,
-  });
-}
-
-async function connectOnce(lab: Lab): Promise<Attempt> {
-  const [attempt] = await dial<Attempt[]>(lab.client, 'connect', API1, Port.http);
-  assert.ok(attempt !== undefined);
-  return attempt;
-}
-
-/**
- * Silently drops everything that the uplink would forward, in both directions. Returns a function
- * that ends this.
- */
-async function blackHole(lab: Lab): Promise<() => Promise<void>> {
-  const rules =
-    'table inet hole { chain forward { type filter hook forward priority 0; policy drop; }; }';
-  const { status, stderr } = await lab.uplink.exec(['nft', '-f', '-'], { input: rules });
-  assert.equal(status, 0, stderr);
-  return async () => {
-    assert.equal((await lab.uplink.exec(['nft', 'delete', 'table', 'inet', 'hole'])).status, 0);
-  };
-}
-
-function count(text: string, pattern: RegExp): number {
-  return text.match(pattern)?.length ?? 0;
-}
-
-/** Ends the connections of logged-in users, and no others. */
-function killSessions(lab: Lab): void {
-  const sshd = lab.sshd.pid;
-  assert.ok(sshd !== undefined);
-  for (const pid of withDescendants([sshd], allProcesses())) {
-    if (readFileSync(`/proc/${pid}/cmdline`, 'latin1').startsWith(`sshd: ${JUMP_USER}`))
-      process.kill(pid, 'SIGKILL');
-  }
-}
-
-/** Process ids of the ssh processes that the tunnel has started. */
-function sshClients({ pid }: Child): number[] {
-  return [...withDescendants([pid], allProcesses())].filter((process) =>
-    readFileSync(`/proc/${process}/cmdline`, 'latin1').startsWith('ssh\0'),
-  );
-}
-
-/** A connection that is kept open, and how it ends. */
-async function holdOne(lab: Lab): Promise<Child> {
-  const holder = await startDialer(lab.client, 'hold', API1, Port.echo, 1);
-  await holder.waitForLine(/held 1\n/);
-  return holder;
-}
-
 describe('link faults', { skip: labUnavailable('curl'), concurrency: true }, () => {
-  it('a black hole is noticed, and the link is back within 5 s of its end', () =>
+  it('a black hole is noticed, and the link is back within 5 s of its end', (t) =>
     inLab({}, (lab) =>
       withTunnel(
         lab,
@@ -126,6 +57,7 @@ describe('link faults', { skip: labUnavailable('curl'), concurrency: true }, () 
           const ms = performance.now() - mended;
           assert.equal(status, 0, `${stderr}\n${tunnel.stderr}`);
           assert.ok(ms < HEAL_MS, `healed after ${ms} ms\n${tunnel.stderr}`);
+          measured(t, 'black-hole', `back ${(ms / 1_000).toFixed(1)} s after its end`);
         },
       ),
     ));
@@ -145,10 +77,11 @@ describe('link faults', { skip: labUnavailable('curl'), concurrency: true }, () 
       }),
     ));
 
-  it('a new address of the client is noticed, and the link is back within seconds', () =>
+  it('a new address of the client is noticed, and the link is back within seconds', (t) =>
     inLab({}, (lab) =>
       withTunnel(lab, {}, [], async (tunnel) => {
         const holder = await holdOne(lab);
+        const begin = performance.now();
         await lab.client.configure([
           'addr del 192.0.2.2/24 dev uplink',
           'addr add 192.0.2.77/24 dev uplink',
@@ -161,7 +94,9 @@ describe('link faults', { skip: labUnavailable('curl'), concurrency: true }, () 
         await holder.waitForLine(/ECONNRESET\n/, SLACK_MS);
         await holder.stop('SIGKILL');
         await tunnel.waitForLine(/reconnected after/, 1_000 + SLACK_MS);
+        const seconds = (performance.now() - begin) / 1_000;
         assert.equal((await connectOnce(lab)).outcome, 'open');
+        measured(t, 'address-change', `back after ${seconds.toFixed(1)} s`);
       }),
     ));
 
@@ -203,7 +138,7 @@ describe('link faults', { skip: labUnavailable('curl'), concurrency: true }, () 
       }),
     ));
 
-  it('a jump host with another key ends the program with 4, and gets no authentication byte', () =>
+  it('a jump host with another key ends the program with 4, and gets no authentication byte', (t) =>
     inLab({}, async (lab) => {
       const tunnel = await startTunnel(lab.client, [PRIVATE4]);
       const holder = await holdOne(lab);
@@ -225,6 +160,7 @@ describe('link faults', { skip: labUnavailable('curl'), concurrency: true }, () 
       assert.match(log, /expecting SSH2_MSG_KEX_ECDH_INIT|SSH2_MSG_NEWKEYS sent/);
       // Neither the user's name nor the service request is sent before the host key is accepted.
       assert.doesNotMatch(log, /userauth-request|ssh-userauth|service-request|Failed|Accepted/);
+      measured(t, 'sshd-replaced', 'ended with 4');
     }));
 
   it('MaxStartups 2:100:2 with all its places taken does not lock the user out', () =>

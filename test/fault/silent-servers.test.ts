@@ -13,6 +13,7 @@ import { MAX_UNANSWERED_REQUESTS } from '../../src/ssh/answers.ts';
 import { API1, JUMPHOST4, Port, PRIVATE4 } from '../support/addresses.ts';
 import { pseudoRandomDigest } from '../support/bytes.ts';
 import { JUMP_USER } from '../support/credentials.ts';
+import { measured } from '../support/faults.ts';
 import { Lab, type LabOptions, labUnavailable } from '../support/lab.ts';
 import type { Child } from '../support/process.ts';
 import { allProcesses, withDescendants } from '../support/processtable.ts';
@@ -207,14 +208,17 @@ describe('servers that stop answering', { skip: labUnavailable('curl'), concurre
         }),
       ));
 
-    it(`an sshd that is stopped loses its link, whether or not it has answered (${name})`, async () => {
+    it(`an sshd that is stopped loses its link, whether or not it has answered (${name})`, async (t) => {
       const lab = await Lab.create({ sshd: 'open' });
       try {
         await withTunnel(lab, { remote: `${JUMP_USER}@${JUMPHOST4}`, args }, async (tunnel) => {
           stopSessions(lab);
+          const begin = performance.now();
           await tunnel.waitForLine(/link lost: .*\n/, SILENT_MS + SLACK_MS);
           assert.match(tunnel.stderr, /link lost: .*no longer answers keepalives/);
           await tunnel.waitForLine(/reconnected after/, 10_000);
+          const seconds = ((performance.now() - begin) / 1_000).toFixed(1);
+          measured(t, 'sshd-frozen', `${name}: back after ${seconds} s`);
           assert.equal(await outcome(lab), 'open');
           assert.doesNotMatch(tunnel.stderr, /does not answer keepalives/);
         });

@@ -6,6 +6,7 @@ import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { API1, PRIVATE4 } from '../support/addresses.ts';
+import { measured } from '../support/faults.ts';
 import { Lab, labUnavailable } from '../support/lab.ts';
 import type { Child } from '../support/process.ts';
 import type { StormReport } from '../support/storm.ts';
@@ -32,7 +33,7 @@ describe(`sshd killed every 5 s for ${SECONDS} s under load`, {
     await lab?.close();
   });
 
-  it('no captured packet on the uplink; each connect succeeds or is refused after the hold, none hangs', async () => {
+  it('no captured packet on the uplink; each connect succeeds or is refused after the hold, none hangs', async (t) => {
     const uplink = await lab.uplink.capture('any', 'net 10.77.0.0/16 or net 198.18.0.0/15');
     const storm = await startStorm(lab.client, API1, SECONDS, WORKERS);
     const end = performance.now() + SECONDS * 1_000;
@@ -70,5 +71,7 @@ describe(`sshd killed every 5 s for ${SECONDS} s under load`, {
     assert.ok(reconnects >= (waitedOut ? 1 : kills / 2), tunnel.stderr);
     assert.deepEqual(await uplink.stop(), []);
     assert.equal(tunnel.ended, undefined, tunnel.stderr);
+    const slowest = (Math.max(...open) / 1_000).toFixed(1);
+    measured(t, 'sshd-killed', `${kills} kills, ${open.length} connects, the slowest ${slowest} s`);
   });
 });

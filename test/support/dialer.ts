@@ -11,6 +11,9 @@
  *   half-close HOST PORT            sends, ends its side, and reads on: {text}
  *   hold HOST PORT COUNT            opens COUNT connections, prints `held N` and keeps them until
  *                                   it is ended
+ *   flood HOST PORT COUNT MS        connects COUNT times at once, and prints what has become of them
+ *                                   MS later: {open, reset, refused, pending}; the refused ones by
+ *                                   errno name
  *   fill-reset HOST PORT            writes until nothing more is taken, then resets: {sent}
  *   udp HOST PORT                   sends a datagram on a connected socket: {outcome, ms}
  */
@@ -104,6 +107,41 @@ async function hold(host: string, port: number, count: number): Promise<never> {
   return new Promise(() => setInterval(() => {}, 1 << 30));
 }
 
+async function flood(host: string, port: number, count: number, ms: number) {
+  let open = 0;
+  let reset = 0;
+  const refused: Record<string, number> = {};
+  let settled = 0;
+  const all = new Promise<void>((resolve) => {
+    const settle = (): void => {
+      if (++settled === count) resolve();
+    };
+    for (let i = 0; i < count; i++) {
+      const socket = connect({ host, port });
+      let connected = false;
+      socket.once('connect', () => {
+        connected = true;
+        open++;
+        settle();
+      });
+      socket.once('error', (error) => {
+        if (connected) {
+          reset++;
+          return;
+        }
+        const code = codeOf(error);
+        refused[code] = (refused[code] ?? 0) + 1;
+        settle();
+      });
+    }
+  });
+  const time = new Promise((resolve) => setTimeout(resolve, ms));
+  await Promise.race([all, time]);
+  // What is open stays so until the time is over.
+  await time;
+  return { open, reset, refused, pending: count - settled };
+}
+
 async function fillAndReset(host: string, port: number): Promise<{ sent: number }> {
   const socket = connect({ host, port });
   socket.on('error', () => {}); // it is reset at the end
@@ -146,6 +184,7 @@ const verbs: Readonly<Record<string, () => Promise<unknown>>> = {
   echo: () => echo(host, first, second, third),
   'half-close': () => halfClose(host, first),
   hold: () => hold(host, first, second),
+  flood: () => flood(host, first, second, third),
   'fill-reset': () => fillAndReset(host, first),
   udp: () => udp(host, first),
 };

@@ -42,6 +42,8 @@ export interface ExchangeOptions {
   readonly guesses?: boolean;
   /** Waits for the client's KEXINIT before it sends its own. */
   readonly waits?: boolean;
+  /** Payloads that are sent right before KEXINIT. */
+  readonly precededBy?: readonly Buffer[];
   /** Payloads that are sent right after KEXINIT. */
   readonly followedBy?: readonly Buffer[];
   /** Of the exchange: `sha256`. */
@@ -153,6 +155,7 @@ export class ExchangeServer {
   #serve(socket: Socket, options: ExchangeOptions): void {
     const ours = kexInit(options);
     const begin = (): void => {
+      for (const payload of options.precededBy ?? []) socket.write(packet(payload));
       socket.write(packet(ours));
       for (const payload of options.followedBy ?? []) socket.write(packet(payload));
     };

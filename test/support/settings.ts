@@ -5,10 +5,11 @@
 import { TunnelError } from '../../src/errors/errors.ts';
 import { parseHostKeyPin } from '../../src/ssh/keys/pin.ts';
 import type { Prompter } from '../../src/ssh/prompter.ts';
-import type {
-  AuthenticationSettings,
-  HostKeySettings,
-  SshSettings,
+import {
+  type AuthenticationSettings,
+  type HostKeySettings,
+  LEAST_RSA_BITS,
+  type SshSettings,
 } from '../../src/ssh/settings.ts';
 
 export function hostKeySettings(settings: Partial<HostKeySettings> = {}): HostKeySettings {
@@ -19,6 +20,10 @@ export function hostKeySettings(settings: Partial<HostKeySettings> = {}): HostKe
     strict: 'yes',
     hashNames: false,
     pins: [],
+    revokedFiles: [],
+    command: undefined,
+    leastRsaBits: LEAST_RSA_BITS,
+    fixedOrder: false,
     ...settings,
   };
 }
@@ -41,6 +46,8 @@ export function authenticationSettings(
     methods: ['publickey', 'keyboard-interactive', 'password'],
     numberOfPasswordPrompts: 3,
     batch: false,
+    acceptedAlgorithms: undefined,
+    leastRsaBits: LEAST_RSA_BITS,
     ...settings,
   };
 }
@@ -64,6 +71,7 @@ export function testSettings(overrides: SettingsOverrides): SshSettings {
     rekey: { bytes: undefined, seconds: undefined },
     flush: true,
     onlyOpenssh: [],
+    unobeyed: [],
     ...overrides,
   };
 }

@@ -29,7 +29,8 @@ const HOSTS = ['203.0.113.10', '2001:db8:53::10'];
 const MTU = 65_520;
 const WINDOW = 256 * 1024;
 const PIECE = 32 * 1024;
-const SETTLE_MS = 5000;
+/** The last FIN may be lost several times; its retransmissions then come seconds apart. */
+const SETTLE_MS = 30_000;
 
 const [flows = 0, bytes = 0, seed = 0] = process.argv.slice(2).map(Number);
 const slabs = new CountingPool(PIECE, 16);

@@ -29,7 +29,13 @@ const PACKAGES: readonly { what: string; pattern: RegExp; only: string[] }[] = [
   {
     what: 'child_process',
     pattern: /^(node:)?child_process$/,
-    only: ['system', 'ssh/openssh', 'ssh/dial', 'ssh/config/query.ts'],
+    only: [
+      'system',
+      'ssh/openssh',
+      'ssh/dial',
+      'ssh/config/query.ts',
+      'ssh/hostkeys/knownhostscommand.ts',
+    ],
   },
 ];
 

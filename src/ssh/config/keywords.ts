@@ -5,7 +5,7 @@
  */
 import { NotationError, quoted } from '../../net/notation.ts';
 
-const KEYWORDS: readonly string[] = `
+export const KEYWORDS: readonly string[] = `
   AddKeysToAgent AddressFamily BatchMode BindAddress BindInterface CanonicalDomains CanonicalizeFallbackLocal
   CanonicalizeHostname CanonicalizeMaxDots CanonicalizePermittedCNAMEs CASignatureAlgorithms CertificateFile
   ChannelTimeout CheckHostIP Ciphers ClearAllForwardings Compression ConnectionAttempts ConnectTimeout ControlMaster
@@ -23,12 +23,20 @@ const KEYWORDS: readonly string[] = `
   StreamLocalBindMask StreamLocalBindUnlink StrictHostKeyChecking SyslogFacility Tag TCPKeepAlive Tunnel TunnelDevice
   UpdateHostKeys User UserKnownHostsFile VerifyHostKeyDNS VersionAddendum VisualHostKey WarnWeakCrypto XAuthLocation
   ChallengeResponseAuthentication DSAAuthentication HostbasedKeyTypes IdentityFile2 KeepAlive PubkeyAcceptedKeyTypes
-  SkeyAuthentication SmartcardDevice TISAuthentication
+  SkeyAuthentication SmartcardDevice TISAuthentication RSAMinSize
 `
   .trim()
   .split(/\s+/);
 
 const BY_LOWER_CASE = new Map(KEYWORDS.map((keyword) => [keyword.toLowerCase(), keyword]));
+/** Of earlier versions, and Debian's own: ssh takes and ignores them. */
+const RETIRED = new Set(
+  `afstokenpassing cipher compressionlevel fallbacktorsh globalknownhostsfile2 kerberosauthentication
+  kerberostgtpassing protocol protocolkeepalives rhostsauthentication rhostsrsaauthentication
+  rsaauthentication setuptimeout useblacklistedkeys useprivilegedport userknownhostsfile2 useroaming usersh`
+    .trim()
+    .split(/\s+/),
+);
 const IN_FILES_ONLY = new Set(['host', 'match', 'include']);
 /** Words that differ in more characters than this are not treated as misspellings. */
 const MAX_TYPOS = 3;
@@ -36,6 +44,11 @@ const MAX_TYPOS = 3;
 /** Whether a keyword is one of ssh_config(5), in any case. */
 export function isSshKeyword(keyword: string): boolean {
   return BY_LOWER_CASE.has(keyword.toLowerCase());
+}
+
+/** Whether ssh takes a line with this keyword in a file. In lower case. */
+export function isFileKeyword(keyword: string): boolean {
+  return isSshKeyword(keyword) || RETIRED.has(keyword) || IN_FILES_ONLY.has(keyword);
 }
 
 /**

@@ -1,7 +1,7 @@
 /**
- * Finds the settings in an ssh_config that only the system's ssh supports: authentication methods
- * that the embedded client doesn't have, and restrictions that it would silently ignore. With them,
- * `auto` chooses the system's ssh, and --transport ssh2 reports what is missing.
+ * Finds the settings in an ssh_config that only the system's ssh supports: ways to log in and to
+ * connect that the embedded client doesn't have. They forbid nothing (unobeyed.ts has those). With
+ * them, `auto` chooses the system's ssh, and --transport ssh2 reports what is missing.
  */
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -19,14 +19,10 @@ const FLAG_KEYWORDS: readonly (readonly [keyword: string, name: string])[] = [
   ['gssapikeyexchange', 'GSSAPIKeyExchange'],
   ['hostbasedauthentication', 'HostbasedAuthentication'],
   ['proxyusefdpass', 'ProxyUseFdpass'],
-  ['verifyhostkeydns', 'VerifyHostKeyDNS'],
 ];
 /** Turned on by any value except `none`. */
 const VALUE_KEYWORDS: readonly (readonly [keyword: string, name: string])[] = [
   ['pkcs11provider', 'PKCS11Provider'],
-  ['knownhostscommand', 'KnownHostsCommand'],
-  ['revokedhostkeys', 'RevokedHostKeys'],
-  ['bindinterface', 'BindInterface'],
 ];
 
 /**

@@ -11,6 +11,7 @@ import { spawn } from 'node:child_process';
 import { TunnelError, UsageError } from '../../errors/errors.ts';
 import { shellWord } from '../../net/notation.ts';
 import { printable } from '../../observe/printable.ts';
+import { presentName } from './evaluate.ts';
 import type { KeywordValues } from './syntax.ts';
 
 /**
@@ -140,9 +141,11 @@ function parseOutput(stdout: string): KeywordValues {
   for (const line of stdout.split('\n')) {
     const space = line.indexOf(' ');
     if (space <= 0) continue;
-    const keyword = line.slice(0, space).toLowerCase();
+    const keyword = presentName(line.slice(0, space).toLowerCase());
     const value = line.slice(space + 1);
-    const all = /^(user|global)knownhostsfile$/.test(keyword) ? splitPaths(value) : [value];
+    const all = /^((user|global)knownhostsfile|revokedhostkeys)$/.test(keyword)
+      ? splitPaths(value)
+      : [value];
     values.set(keyword, [...(values.get(keyword) ?? []), ...all]);
   }
   return values;

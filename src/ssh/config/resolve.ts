@@ -5,7 +5,7 @@
  *   files ──► files.ts  a tree of lines
  *               ├─► a copy ──► query.ts  `ssh -G`  ┐
  *               └─► evaluate.ts, without ssh       ┴─► KeywordValues
- *                  ──► values.ts, onlyopenssh.ts ──► SshSettings
+ *                  ──► values.ts, onlyopenssh.ts, unobeyed.ts ──► SshSettings
  *                        └─ ProxyJump: the same again for each hop
  *
  * If ssh is installed, we ask ssh, since only it understands all of its own language. It gets a
@@ -40,6 +40,7 @@ import { onlyOpenssh } from './onlyopenssh.ts';
 import { jumpLoop } from './query.ts';
 import { ConfigSource, copyConfig, type Machine } from './source.ts';
 import { expandCommand, type TokenValues } from './tokens.ts';
+import { unobeyed } from './unobeyed.ts';
 import {
   INERT_KEYWORDS,
   Keywords,
@@ -50,6 +51,7 @@ import {
   readJumps,
   readRekey,
   readTokens,
+  type UserLists,
 } from './values.ts';
 
 /** Used if the context doesn't name others. */
@@ -172,7 +174,7 @@ class SettingsResolver {
   ): Promise<SshSettings> {
     const { remote } = hop;
     refuseDash(remote);
-    const [values, defaultValues] = await Promise.all([
+    const [{ values, written }, defaultValues] = await Promise.all([
       this.#source.valuesFor(remote, hop.via, sshOptions),
       this.#source.defaults(),
     ]);
@@ -181,8 +183,10 @@ class SettingsResolver {
     const tokens = readTokens(remote, keywords, this.#source.machine);
     if (hop.beyond.includes(endpoint(tokens))) throw jumpLoop(remote.host);
     const warn = (message: string): void => void this.#warnings.add(message);
-    const authentication = readAuthentication(keywords, tokens, identityFiles);
-    this.#noteInert(remote, keywords, defaults);
+    const set: UserLists = { keywords, defaults, written };
+    const authentication = readAuthentication(set, tokens, identityFiles);
+    const proxy = await this.#proxy(hop, keywords, tokens);
+    this.#noteInert(remote, set);
     return {
       name: remote.host,
       hostName: tokens.hostName,
@@ -190,10 +194,10 @@ class SettingsResolver {
       user: tokens.user,
       addressFamily: readAddressFamily(keywords),
       bindAddress: keywords.text('bindaddress'),
-      proxy: await this.#proxy(hop, keywords, tokens),
-      hostKeys: readHostKeys(keywords, warn),
+      proxy,
+      hostKeys: readHostKeys(set, tokens, warn),
       authentication,
-      algorithms: readAlgorithms(keywords, defaults),
+      algorithms: readAlgorithms(set),
       connectTimeout:
         this.#options.connectTimeout ??
         (keywords.seconds('connecttimeout') || DEFAULT_CONNECT_TIMEOUT),
@@ -206,6 +210,13 @@ class SettingsResolver {
       },
       rekey: readRekey(keywords),
       onlyOpenssh: await onlyOpenssh(keywords, authentication, this.#source.machine.home),
+      unobeyed: unobeyed({
+        keywords,
+        written,
+        proxy,
+        hostName: tokens.hostName,
+        pinned: hop.beyond.length === 0 && this.#options.hostKeyPins.length > 0,
+      }),
     };
   }
 
@@ -240,9 +251,10 @@ class SettingsResolver {
     };
   }
 
-  #noteInert({ host }: Remote, keywords: Keywords, defaults: Keywords): void {
+  #noteInert({ host }: Remote, { keywords, defaults, written }: UserLists): void {
     const inert = INERT_KEYWORDS.filter(
-      (keyword) => keywords.all(keyword).join() !== defaults.all(keyword).join(),
+      (keyword) =>
+        written.has(keyword) && keywords.all(keyword).join() !== defaults.all(keyword).join(),
     );
     if (inert.length === 0) return;
     this.#observer.log('debug', 'ssh_config has settings without effect on a tunnel', {

@@ -6,14 +6,21 @@
 import { accessSync } from 'node:fs';
 import { userInfo } from 'node:os';
 import { join } from 'node:path';
+import { UsageError } from '../../errors/errors.ts';
 import type { Remote } from '../options.ts';
 import { DEFAULT_KEEPALIVE } from '../options.ts';
 import { formatJump } from '../remote.ts';
 import { defaultAlgorithms } from './algorithms.ts';
-import { evaluateConfig } from './evaluate.ts';
-import { type ConfigPart, loadConfig, type WrittenConfig, writeConfig } from './files.ts';
+import { type Evaluation, evaluateConfig, presentName, type Written } from './evaluate.ts';
+import {
+  type ConfigFile,
+  type ConfigPart,
+  loadConfig,
+  type WrittenConfig,
+  writeConfig,
+} from './files.ts';
 import { queryConfig } from './query.ts';
-import { type KeywordValues, quoteArgument } from './syntax.ts';
+import { type Directive, type KeywordValues, parseDirective, quoteArgument } from './syntax.ts';
 import { expandPath } from './tokens.ts';
 import { Keywords, localUser, readTokens } from './values.ts';
 
@@ -29,6 +36,13 @@ export interface Machine {
 
 /** ssh expands these before it prints them, so its answer must not be expanded again. */
 const PRINTED_EXPANDED = ['userknownhostsfile', 'identityagent'];
+/** What is said about one host. */
+export interface HostConfig {
+  readonly values: KeywordValues;
+  /** By keyword: where the user has set it. */
+  readonly written: ReadonlyMap<string, Written>;
+}
+
 /** Compiled into ssh. */
 const GLOBAL_KNOWN_HOSTS =
   'GlobalKnownHostsFile /etc/ssh/ssh_known_hosts /etc/ssh/ssh_known_hosts2';
@@ -72,7 +86,7 @@ export class ConfigSource {
     { host, port, user }: Remote,
     via: readonly Remote[] | undefined,
     sshOptions: readonly string[],
-  ): Promise<KeywordValues> {
+  ): Promise<HostConfig> {
     const jump = via === undefined ? undefined : formatJump(via);
     const args = [
       ...(port === undefined ? [] : ['-p', String(port)]),
@@ -81,15 +95,17 @@ export class ConfigSource {
       ...sshOptions.flatMap((option) => ['-o', option]),
     ];
     const answer = await this.#querySsh(['-F', this.#copy.path, ...args], host);
-    if (answer !== undefined) return answer;
-    const { values, unevaluated } = evaluateConfig({
+    const evaluation = {
       parts: [...sshOptions, ...this.#parts, userKnownHosts(this.machine), GLOBAL_KNOWN_HOSTS],
       name: host,
       user,
       port,
       jump,
       localUser: () => localUser(this.machine.environment),
-    });
+    };
+    if (answer !== undefined)
+      return { values: answer, written: this.#places(answer, evaluation, sshOptions) };
+    const { values, written, unevaluated } = evaluateConfig(evaluation);
     for (const phrase of unevaluated) this.#unevaluated.add(phrase);
     const tokens = readTokens({ host }, new Keywords(values), this.machine);
     const expanded = new Map(values);
@@ -97,7 +113,31 @@ export class ConfigSource {
       const texts = values.get(keyword)?.map((text) => expandPath(text, tokens, keyword));
       if (texts !== undefined) expanded.set(keyword, texts);
     }
-    return expanded;
+    return { values: expanded, written };
+  }
+
+  /**
+   * ssh doesn't say where a value was set. A keyword in a section that only ssh can evaluate gets
+   * the place of the first line with that keyword.
+   */
+  #places(
+    answer: KeywordValues,
+    evaluation: Evaluation,
+    sshOptions: readonly string[],
+  ): ReadonlyMap<string, Written> {
+    const lines = allLines([...sshOptions, ...this.#parts]);
+    try {
+      const { written, values, unevaluated } = evaluateConfig({ ...evaluation, lenient: true });
+      if (unevaluated.length === 0) return written;
+      const others = [...lines].filter(
+        ([keyword]) => comparable(answer.get(keyword)) !== comparable(values.get(keyword)),
+      );
+      return new Map([...written, ...others]);
+    } catch (error) {
+      // Something that only a newer ssh understands.
+      if (error instanceof UsageError) return lines;
+      throw error;
+    }
   }
 
   /** The answer of the same ssh without any configuration. */
@@ -122,6 +162,36 @@ export async function copyConfig(
 ): Promise<WrittenConfig> {
   const { user, system } = await loadConfig({ file, ...machine });
   return writeConfig([user, system, movedKnownHosts(machine)].filter(isPart));
+}
+
+/** ssh prints some flags as `true` and `false`. */
+function comparable(values: readonly string[] | undefined): string | undefined {
+  return values
+    ?.join()
+    .toLowerCase()
+    .replace(/^true$/, 'yes')
+    .replace(/^false$/, 'no');
+}
+
+/** The first line of each keyword, in whatever section. */
+function allLines(parts: readonly ConfigPart[]): ReadonlyMap<string, Written> {
+  const found = new Map<string, Written>();
+  const add = (directive: Directive | undefined, place: string): void => {
+    if (directive === undefined) return;
+    const keyword = presentName(directive.keyword);
+    if (!found.has(keyword)) found.set(keyword, { place, text: directive.args.join(' ') });
+  };
+  const read = (file: ConfigFile): void => {
+    for (const { directive, number, includes } of file.lines) {
+      add(directive, `${file.path}:${number}`);
+      for (const included of includes ?? []) read(included);
+    }
+  };
+  for (const part of parts) {
+    if (typeof part !== 'string') read(part);
+    else for (const line of part.split('\n')) add(parseDirective(line, '-o'), `-o ${line}`);
+  }
+  return found;
 }
 
 function isPart(part: ConfigPart | undefined): part is ConfigPart {

@@ -38,7 +38,7 @@ export function parseDirective(line: string, place: string): Directive | undefin
  * Handles both kinds of quotes. A backslash makes a quote, a backslash or a space literal. `#` at
  * the start of a word begins a comment.
  */
-function splitArguments(text: string, place: string): string[] {
+function splitArguments(text: string, place: string, comments = true): string[] {
   const words: string[] = [];
   let word: string | undefined;
   let quote = '';
@@ -56,7 +56,7 @@ function splitArguments(text: string, place: string): string[] {
     } else if (character === ' ' || character === '\t') {
       if (word !== undefined) words.push(word);
       word = undefined;
-    } else if (character === '#' && word === undefined) {
+    } else if (comments && character === '#' && word === undefined) {
       return words;
     } else {
       word = (word ?? '') + character;
@@ -68,6 +68,11 @@ function splitArguments(text: string, place: string): string[] {
     });
   if (word !== undefined) words.push(word);
   return words;
+}
+
+/** The words of a command that ssh runs without a shell. `place` as above. Throws UsageError. */
+export function splitCommand(text: string, place: string): string[] {
+  return splitArguments(text, place, false);
 }
 
 /** Quotes a text, so that splitArguments returns it unchanged. */

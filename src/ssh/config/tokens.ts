@@ -70,6 +70,26 @@ export function expandCommand(text: string, values: TokenValues): string {
   return expandTokens(text, tokens, 'ProxyCommand');
 }
 
+/**
+ * For KnownHostsCommand: expands all tokens and variables in the words after the first. %% and the
+ * tokens of one check (%H %I %t %f %K) stay for the time when it is run. Throws UsageError.
+ */
+export function expandCheckCommand(
+  [program, ...args]: readonly [string, ...string[]],
+  values: TokenValues,
+): [string, ...string[]] {
+  const keyword = 'KnownHostsCommand';
+  const tokens = pathTokens(values);
+  const escaped = (text: string): string => text.replaceAll('%', '%%');
+  const expand = (word: string): string =>
+    word.replace(/%(.?)|\$\{[^}]*\}/gs, (part, token: string | undefined) => {
+      if (token === undefined) return escaped(expandVariables(part, values, keyword));
+      // The others are read only if they are used: not every user has a name, for %u.
+      return /^[HItfK%]$/.test(token) ? part : escaped(expandTokens(part, tokens, keyword));
+    });
+  return [program, ...args.map(expand)];
+}
+
 const SAFE_IN_SHELL = /^(?!-)[^\s'"`$\\;&<>|(){}*?[\]!#~]*$/u;
 
 function commandTokens({

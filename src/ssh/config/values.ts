@@ -3,9 +3,9 @@
  * ssh_config(5), both those from `ssh -G` and those from evaluate.ts. The two sources spell some
  * values differently (`yes` and `true`, `1G` and bytes), so both spellings are accepted.
  *
- * The keywords that appear here and in onlyopenssh.ts have an effect. Keywords for sessions, for
- * other forwards and for ssh's own output mean nothing to a tunnel. They are ignored, with a line
- * in the debug log (INERT_KEYWORDS).
+ * The keywords that appear here, in onlyopenssh.ts and in unobeyed.ts have an effect. Keywords for
+ * sessions, for other forwards and for ssh's own output mean nothing to a tunnel. They are ignored,
+ * with a line in the debug log (INERT_KEYWORDS).
  */
 import { userInfo } from 'node:os';
 import { UsageError } from '../../errors/errors.ts';
@@ -15,22 +15,34 @@ import { LONGEST_SECONDS } from '../limits.ts';
 import type { Remote } from '../options.ts';
 import { DEFAULT_PORT } from '../options.ts';
 import { parseJump } from '../remote.ts';
-import type { AuthenticationSettings, HostKeySettings, SshSettings } from '../settings.ts';
-import type { KeywordValues } from './syntax.ts';
-import { expandJump, expandPath, type TokenValues } from './tokens.ts';
+import {
+  type AuthenticationSettings,
+  type HostKeySettings,
+  LEAST_RSA_BITS,
+  type SshSettings,
+} from '../settings.ts';
+import { assembleAlgorithms, limitsAlgorithms } from './algorithms.ts';
+import type { Written } from './evaluate.ts';
+import { type KeywordValues, splitCommand } from './syntax.ts';
+import { expandCheckCommand, expandJump, expandPath, type TokenValues } from './tokens.ts';
 
 /**
- * Keywords without effect. Most are about things that a tunnel doesn't have.
- * NoHostAuthenticationForLocalhost and CheckHostIP must not weaken host key checking. Instead of
- * RequiredRSASize and PubkeyAcceptedAlgorithms, the server's own limits apply.
+ * Keywords without effect. Most are about things that a tunnel doesn't have, or turn something on.
+ * None of them can forbid what the embedded client does: it takes no certificates, so that
+ * CASignatureAlgorithms is never asked; it learns no further host keys (UpdateHostKeys), and
+ * forwards no agent. NoHostAuthenticationForLocalhost must not weaken host key checking.
  */
 export const INERT_KEYWORDS: readonly string[] = `
-  addkeystoagent canonicaldomains checkhostip clearallforwardings compression connectionattempts controlmaster
-  controlpath controlpersist dynamicforward escapechar exitonforwardfailure forkafterauthentication forwardagent
-  forwardx11 gatewayports ipqos localcommand localforward loglevel nohostauthenticationforlocalhost
-  obscurekeystroketiming permitlocalcommand permitremoteopen pubkeyacceptedalgorithms remotecommand remoteforward
-  requesttty requiredrsasize sendenv sessiontype setenv stdinnull streamlocalbindmask streamlocalbindunlink
-  tcpkeepalive tunnel tunneldevice visualhostkey xauthlocation
+  addkeystoagent canonicaldomains canonicalizefallbacklocal canonicalizemaxdots canonicalizepermittedcnames
+  casignaturealgorithms channeltimeout clearallforwardings compression connectionattempts controlmaster controlpath
+  controlpersist dynamicforward enableescapecommandline enablesshkeysign escapechar exitonforwardfailure
+  forkafterauthentication forwardagent forwardx11 forwardx11timeout forwardx11trusted gatewayports
+  gssapiclientidentity gssapidelegatecredentials gssapikexalgorithms gssapirenewalforcesrekey gssapiserveridentity
+  gssapitrustdns hostbasedacceptedalgorithms ipqos kbdinteractivedevices localcommand localforward loglevel
+  logverbose nohostauthenticationforlocalhost obscurekeystroketiming permitlocalcommand permitremoteopen
+  remotecommand remoteforward requesttty securitykeyprovider sendenv sessiontype setenv stdinnull
+  streamlocalbindmask streamlocalbindunlink syslogfacility tag tcpkeepalive tunnel tunneldevice updatehostkeys
+  versionaddendum visualhostkey warnweakcrypto xauthlocation
 `
   .trim()
   .split(/\s+/);
@@ -133,18 +145,64 @@ export function readRekey(keywords: Keywords): SshSettings['rekey'] {
   return { bytes: bytes === 0 ? undefined : bytes, seconds: seconds === 0 ? undefined : seconds };
 }
 
-/** A list that is the same as the default of this ssh counts as not set. */
-export function readAlgorithms(keywords: Keywords, defaults: Keywords): SshSettings['algorithms'] {
-  const list = (keyword: string): readonly string[] | undefined => {
-    const text = keywords.text(keyword);
-    return text === undefined || text === defaults.text(keyword) ? undefined : text.split(',');
-  };
+/** What tells a list that the user has set from a default of ssh. */
+export interface UserLists {
+  readonly keywords: Keywords;
+  /** Those of this ssh without any configuration. */
+  readonly defaults: Keywords;
+  readonly written: ReadonlyMap<string, Written>;
+}
+
+/**
+ * A list of algorithms. undefined: not set. If it isn't known whether it was, the default of this
+ * ssh counts as not set.
+ */
+function readList(
+  { keywords, defaults, written }: UserLists,
+  keyword: string,
+): readonly string[] | undefined {
+  const printed = keywords.all(keyword)[0];
+  if (printed === undefined) return undefined;
+  // Up to OpenSSH 8.1, ssh printed some lists as they were written, with "+" or "-".
+  const text = (/^[+^-]/.test(printed) && assembleAlgorithms(keyword, printed)) || printed;
+  const own = written.get(keyword)?.text;
+  const isDefault = text === defaults.all(keyword)[0];
+  return isDefault && (own === undefined || !limitsAlgorithms(keyword, own))
+    ? undefined
+    : text.split(',');
+}
+
+export function readAlgorithms(set: UserLists): SshSettings['algorithms'] {
   return {
-    kex: list('kexalgorithms'),
-    ciphers: list('ciphers'),
-    macs: list('macs'),
-    hostKeys: list('hostkeyalgorithms'),
+    kex: readList(set, 'kexalgorithms'),
+    ciphers: readList(set, 'ciphers'),
+    macs: readList(set, 'macs'),
+    hostKeys: readList(set, 'hostkeyalgorithms'),
   };
+}
+
+/** RequiredRSASize. Bits. */
+function readRsaBits(keywords: Keywords): number {
+  const text = keywords.all('requiredrsasize')[0] ?? '0';
+  if (!/^[0-9]+$/.test(text) || Number(text) > MAX_NUMBER)
+    throw invalidValue('requiredrsasize', text, 'a number of bits');
+  return Math.max(LEAST_RSA_BITS, Number(text));
+}
+
+const HASHES = ['md5', 'sha1', 'sha256', 'sha384', 'sha512'];
+
+function readKnownHostsCommand(
+  keywords: Keywords,
+  tokens: TokenValues,
+): HostKeySettings['command'] {
+  const text = keywords.text('knownhostscommand');
+  if (text === undefined) return undefined;
+  const fingerprintHash = (keywords.text('fingerprinthash') ?? 'sha256').toLowerCase();
+  if (!HASHES.includes(fingerprintHash))
+    throw invalidValue('fingerprinthash', fingerprintHash, `one of ${HASHES.join(', ')}`);
+  const [program, ...args] = splitCommand(text, 'KnownHostsCommand');
+  if (program === undefined) throw invalidValue('knownhostscommand', text, 'a command');
+  return { words: expandCheckCommand([program, ...args], tokens), fingerprintHash };
 }
 
 /** The values of the tokens for this host. */
@@ -214,7 +272,11 @@ export function readAddressFamily(keywords: Keywords): SshSettings['addressFamil
  * `pins` is left empty, since ssh_config can't set them. `warn` is called with a sentence if the
  * settings ask for weaker checks than we make.
  */
-export function readHostKeys(keywords: Keywords, warn: (message: string) => void): HostKeySettings {
+export function readHostKeys(
+  { keywords, written }: UserLists,
+  tokens: TokenValues,
+  warn: (message: string) => void,
+): HostKeySettings {
   const files = (keyword: string): readonly string[] =>
     keywords.isNone(keyword) ? [] : keywords.all(keyword);
   const userFiles = files('userknownhostsfile').filter((path) => path !== '/dev/null');
@@ -225,13 +287,28 @@ export function readHostKeys(keywords: Keywords, warn: (message: string) => void
     strict = 'ask';
   }
   return {
-    alias: keywords.text('hostkeyalias'),
-    userFiles,
-    globalFiles: files('globalknownhostsfile'),
+    // Here "none" is a name like any other.
+    alias: keywords.all('hostkeyalias')[0],
+    userFiles: userFiles.map(withoutUser),
+    globalFiles: files('globalknownhostsfile').map(withoutUser),
     strict,
     hashNames: keywords.flag('hashknownhosts', false),
     pins: [],
+    revokedFiles: files('revokedhostkeys').map((path) =>
+      withoutUser(expandPath(path, tokens, 'RevokedHostKeys')),
+    ),
+    command: readKnownHostsCommand(keywords, tokens),
+    leastRsaBits: readRsaBits(keywords),
+    fixedOrder: /^[^+-]/.test(written.get('hostkeyalgorithms')?.text ?? ''),
   };
+}
+
+/** A file that is not found would be passed over, with all that it revokes. */
+function withoutUser(path: string): string {
+  if (!path.startsWith('~')) return path;
+  throw new UsageError(`ssh_config: in ${quoted(path)}, only ssh knows the home directory`, {
+    hint: 'write the full path',
+  });
 }
 
 function readStrict(
@@ -260,10 +337,11 @@ function readStrict(
 
 /** `identityFiles`: those of the command line, which come before those of ssh_config. */
 export function readAuthentication(
-  keywords: Keywords,
+  set: UserLists,
   tokens: TokenValues,
   identityFiles: readonly string[],
 ): AuthenticationSettings {
+  const { keywords } = set;
   // ssh prints its defaults with "~/". Paths that the user wrote have already been made absolute.
   const written = keywords.all('identityfile').filter((path) => !path.startsWith('~/'));
   const configured = written
@@ -286,8 +364,10 @@ export function readAuthentication(
     identitiesOnly: keywords.flag('identitiesonly', false),
     agentSocket: readAgent(keywords, tokens),
     methods: readMethods(keywords),
-    numberOfPasswordPrompts: Math.max(1, keywords.number('numberofpasswordprompts') ?? 3),
+    numberOfPasswordPrompts: keywords.number('numberofpasswordprompts') ?? 3,
     batch: keywords.flag('batchmode', false),
+    acceptedAlgorithms: readList(set, 'pubkeyacceptedalgorithms'),
+    leastRsaBits: readRsaBits(keywords),
   };
 }
 
@@ -301,7 +381,8 @@ function readAgent(keywords: Keywords, { environment }: TokenValues): string | u
 }
 
 function readMethods(keywords: Keywords): Method[] {
-  const preferred = keywords.text('preferredauthentications')?.toLowerCase().split(',') ?? METHODS;
+  // Here "none" is a method, with which nobody is let in. As in ssh, names are in lower case.
+  const preferred = keywords.all('preferredauthentications')[0]?.split(',') ?? METHODS;
   return [...new Set(preferred)].flatMap((name) => {
     const method = METHODS.find((known) => known === name);
     // PubkeyAuthentication can also be `unbound` or `host-bound`, which both turn it on.

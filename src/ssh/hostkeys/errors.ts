@@ -6,7 +6,7 @@ import { TunnelError } from '../../errors/errors.ts';
 import { shellPath, shellWord } from '../../net/notation.ts';
 import type { HostKeyPin } from '../keys/pin.ts';
 import { describeKey, fingerprint, type PublicKey } from '../keys/publickey.ts';
-import type { KnownKey } from './knownhosts.ts';
+import { FROM_COMMAND, type KnownKey } from './knownhosts.ts';
 
 /** `FILE:LINE`, as editors and compilers write it. */
 export function place(key: KnownKey): string {
@@ -24,6 +24,47 @@ export function revokedKey(name: string, offered: PublicKey, line: KnownKey): Tu
     'host-key-revoked',
     `${name} shows the host key ${describeKey(offered)}, which ${place(line)} marks as revoked`,
     { hint: 'do not connect: ask whoever runs the jump host for its new key' },
+  );
+}
+
+/** A RSA key that RequiredRSASize, or ssh's own minimum, refuses. */
+export function shortKey(
+  name: string,
+  offered: PublicKey,
+  bits: number,
+  least: number,
+): TunnelError {
+  return new TunnelError(
+    'host-key-weak',
+    `${name} shows the host key ${describeKey(offered)} with ${bits} bits; RSA keys must have ${least} (RequiredRSASize)`,
+    {
+      hint: 'have the jump host make a longer key, or one of another type (ssh-keygen -A)',
+    },
+  );
+}
+
+/** `revocations`: the file, or the line, that revokes something. */
+export function certifiedHost(name: string, revocations: string): TunnelError {
+  return new TunnelError(
+    'host-key-certified',
+    `${name} has a host certificate, and ${revocations} may revoke that, or who has signed it; the embedded SSH client asks for no certificates`,
+    {
+      hint: "use --transport openssh; or leave certificates out, as in: -o 'HostKeyAlgorithms=-*-cert-*'",
+    },
+  );
+}
+
+/** What may be said against the key can't be found out, so that no key is accepted. */
+export function uncheckedKey(
+  name: string,
+  why: string,
+  hint: string,
+  cause?: unknown,
+): TunnelError {
+  return new TunnelError(
+    'host-key-unchecked',
+    `the host key of ${name} can't be checked, so it is not accepted: ${why}`,
+    { hint, cause },
   );
 }
 
@@ -49,8 +90,10 @@ export function changedKey(name: string, offered: PublicKey, known: KnownKey): T
       `but ${place(known)} has ${describeKey(known)}`,
     {
       hint:
-        'somebody may be listening in; if the jump host was reinstalled, verify the new fingerprint there, ' +
-        `then remove the old key with: ssh-keygen -f ${shellPath(known.file)} -R ${shellWord(name)}`,
+        'somebody may be listening in; if the jump host was reinstalled, verify the new fingerprint there, then ' +
+        (known.file === FROM_COMMAND
+          ? 'correct what KnownHostsCommand prints'
+          : `remove the old key with: ssh-keygen -f ${shellPath(known.file)} -R ${shellWord(name)}`),
     },
   );
 }
@@ -100,7 +143,7 @@ export function unknownKey({ name, offered, lines, file, why }: UnknownKey): Tun
 }
 
 /** ` (...)` if other lines are known for the name, otherwise empty. */
-export function describeOthers(lines: readonly KnownKey[]): string {
+function describeOthers(lines: readonly KnownKey[]): string {
   const others = lines.filter((line) => line.marker === 'key');
   if (others.length > 0)
     return ` (only keys of other types are known: ${others.map(place).join(', ')})`;

@@ -12,6 +12,9 @@ import { decodeBase64, type PublicKey, publicKeyFromBlob } from '../keys/publick
 import { DEFAULT_PORT } from '../options.ts';
 import { matchPatterns } from '../patterns.ts';
 
+/** In messages, in place of a file: what KnownHostsCommand has printed. */
+export const FROM_COMMAND = 'KnownHostsCommand';
+
 export type Marker = 'key' | 'revoked' | 'authority';
 
 export interface KnownKey extends PublicKey {
@@ -43,12 +46,23 @@ class KnownHosts {
   }
 }
 
-/** Missing files count as empty. If a file can't be read, a warning is logged. */
+/**
+ * Missing files count as empty. If a file can't be read, a warning is logged. `printed`: what
+ * KnownHostsCommand has printed.
+ */
 export async function loadKnownHosts(
   files: readonly string[],
   observer: Observer,
+  printed?: string,
 ): Promise<KnownHosts> {
   const entries: Entry[] = [];
+  const add = (text: string, file: string): void => {
+    const parsed = parseKnownHosts(text, file);
+    entries.push(...parsed.entries);
+    if (parsed.malformed === 0) return;
+    observer.log('info', `${file}: malformed lines skipped`, { lines: parsed.malformed });
+    observer.count('tunnel_known_hosts_malformed_total', parsed.malformed);
+  };
   for (const file of files) {
     let text: string;
     try {
@@ -59,13 +73,9 @@ export async function loadKnownHosts(
         observer.log('warning', `known host keys can't be read from ${file}`, { error: code });
       continue;
     }
-    const parsed = parseKnownHosts(text, file);
-    entries.push(...parsed.entries);
-    if (parsed.malformed > 0) {
-      observer.log('info', `${file}: malformed lines skipped`, { lines: parsed.malformed });
-      observer.count('tunnel_known_hosts_malformed_total', parsed.malformed);
-    }
+    add(text, file);
   }
+  if (printed !== undefined) add(printed, FROM_COMMAND);
   return new KnownHosts(entries);
 }
 

@@ -1,7 +1,8 @@
 /**
  * Decides whether a key really belongs to the jump host. There are two sources of truth, and only
- * one is used: the pins of --host-key if there are any, otherwise the known_hosts files. A key that
- * these files revoke is refused even if pinned. Nothing turns this check off.
+ * one is used: the pins of --host-key if there are any, otherwise the known_hosts files and what
+ * KnownHostsCommand prints. A key that these revoke is refused even if pinned. Nothing turns this
+ * check off.
  *
  *   dial -> preferredTypes(host, port)   the key types to ask for first, so that a server with
  *                                        several keys presents one that we can compare (ssh orders
@@ -14,8 +15,13 @@
  *
  * | what is known about the name                  | answer                                        |
  * |-----------------------------------------------|-----------------------------------------------|
- * | a @revoked line has this key                  | host-key-revoked, whatever else is known,     |
- * |                                               | even with pins                                |
+ * | an RSA key is shorter than RequiredRSASize    | host-key-weak, whatever else is known, even   |
+ * |                                               | with pins                                     |
+ * | RevokedHostKeys or a @revoked line has it     | host-key-revoked, in the same way             |
+ * | a file of RevokedHostKeys can't be read, or   | host-key-unchecked, in the same way           |
+ * | KnownHostsCommand fails                       |                                               |
+ * | something is revoked, and the host has a      | host-key-certified: only ssh sees whether the |
+ * | certificate as well                           | certificate, or its authority, is revoked     |
  * | another address of the same jump host has     | host-key-differs, with both fingerprints      |
  * | another key                                   |                                               |
  * | a line has this key                           | accepted                                      |
@@ -25,48 +31,57 @@
  * |                                               | the line                                      |
  * | only a certificate authority                  | host-key-unknown: certificates need the       |
  * |                                               | system's ssh                                  |
- * | only keys of other types                      | `ask` asks and mentions them; otherwise       |
- * |                                               | host-key-unknown                              |
+ * | only keys of other types                      | host-key-unknown                              |
  * | nothing                                       | `ask` asks, `accept-new` accepts, `yes`       |
  * |                                               | host-key-unknown                              |
  *
- * With keys of other types, accept-new is stricter than in ssh: a host with a known key is not new,
- * and an attacker in the middle could choose the key type. The files are read again for each
- * connection, so a reconnect sees changes in them. An accepted key stays accepted for the life of
- * the verifier, even if it could not be saved. The name that is looked up is HostName with the
- * port, or HostKeyAlias without a port. Addresses aren't looked up (ssh's CheckHostIP is off by
- * default, too).
+ * As in ssh, a host with a known key is not new, and nobody is asked: an attacker in the middle
+ * could choose the type of the key. The files are read again, and the command is run again, for
+ * each connection, so a reconnect sees changes. An accepted key stays accepted for the life of the
+ * verifier, even if it could not be saved, unless it is revoked in the meantime. The name that is
+ * looked up is HostName with the port, or HostKeyAlias without a port. Addresses aren't looked up:
+ * CheckHostIP, off by default in ssh as well, needs the system's ssh (ssh/config/unobeyed.ts).
  */
 import { timingSafeEqual } from 'node:crypto';
 import { TunnelError } from '../../errors/errors.ts';
 import { formatDestination } from '../../net/destination.ts';
 import { type Observer, silentObserver } from '../../observe/observer.ts';
-import { describeKey, fingerprint, type PublicKey, publicKeyFromBlob } from '../keys/publickey.ts';
+import {
+  describeKey,
+  fingerprint,
+  type PublicKey,
+  publicKeyFromBlob,
+  rsaBits,
+} from '../keys/publickey.ts';
 import { DEFAULT_PORT } from '../options.ts';
 import type { Prompter } from '../prompter.ts';
 import type { HostKeySettings } from '../settings.ts';
 import { appendKnownHost } from './append.ts';
 import {
+  certifiedHost,
   changedKey,
   changedSinceAccepted,
-  describeOthers,
   notPinned,
+  place,
   revokedKey,
+  shortKey,
   unknownKey,
   unreadableKey,
 } from './errors.ts';
 import { type KnownKey, knownHostsName, loadKnownHosts } from './knownhosts.ts';
+import { runKnownHostsCommand } from './knownhostscommand.ts';
 import type { ReplicaKeys } from './replicas.ts';
+import { checkRevokedFiles } from './revokedfiles.ts';
 
 export interface HostKeyVerifier {
   /**
    * Types of the keys that would be accepted for this host, in no particular order. Empty: any type
-   * may come.
+   * may come. Rejects with TunnelError `host-key-unchecked`, or the signal's reason.
    */
-  preferredTypes(host: string, port: number): Promise<readonly string[]>;
+  preferredTypes(host: string, port: number, signal?: AbortSignal): Promise<readonly string[]>;
   /**
-   * Rejects with TunnelError host-key-unknown, -changed, -revoked or -differs, with
-   * `auth-cancelled` if the user doesn't answer, or with the reason of `signal`.
+   * Rejects with TunnelError host-key-unknown, -changed, -revoked, -weak, -unchecked or -differs,
+   * with `auth-cancelled` if the user doesn't answer, or with the reason of `signal`.
    */
   verify(
     host: string,
@@ -79,8 +94,13 @@ export interface HostKeyVerifier {
 export interface HostKeyContext {
   /** Aborted when the attempt is over, so no question stays on the screen. */
   readonly signal: AbortSignal;
-  /** Called before and after each question: the time that the user takes doesn't count. */
+  /**
+   * Called before and after each question, and each run of KnownHostsCommand: the time that they
+   * take doesn't count.
+   */
   readonly onPrompt: (waiting: boolean) => void;
+  /** Whether the host also has a certificate, which isn't asked for here. Default: it has none. */
+  readonly certified?: () => boolean;
 }
 
 export interface AcceptedHostKey {
@@ -139,6 +159,14 @@ interface KnownLines {
   readonly plain: readonly KnownKey[];
 }
 
+interface Look {
+  /** What the host shows. Default: it hasn't done so. */
+  readonly key?: PublicKey;
+  readonly signal: AbortSignal | undefined;
+  /** Called before and after KnownHostsCommand runs, which has its own limit. */
+  readonly onWait?: (waiting: boolean) => void;
+}
+
 class Verifier implements HostKeyVerifier {
   readonly #settings: HostKeySettings;
   readonly #options: HostKeyOptions;
@@ -150,20 +178,44 @@ class Verifier implements HostKeyVerifier {
     this.#options = options;
   }
 
-  async preferredTypes(host: string, port: number): Promise<readonly string[]> {
+  async preferredTypes(
+    host: string,
+    port: number,
+    signal?: AbortSignal,
+  ): Promise<readonly string[]> {
     const first = this.#options.replicas?.first;
     if (first !== undefined) return [first.type];
-    const { pins } = this.#settings;
+    const { pins, fixedOrder } = this.#settings;
+    if (fixedOrder) return [];
     if (pins.length > 0)
       return pins.flatMap((pin) => (pin.key === undefined ? [] : [pin.key.type]));
     const names = namesOf(this.#settings, host, port);
     // `verify` reports problems with the files, so they are reported only once.
-    const { lines, plain } = await this.#lookUp(names, silentObserver);
+    const { lines, plain } = await this.#counted(this.#lookUp(names, silentObserver, { signal }));
     const own: PublicKey[] = [...keysAmong(lines), ...(this.#accepted.get(names.name) ?? [])];
     return (own.length > 0 ? own : keysAmong(plain)).map((key) => key.type);
   }
 
-  async verify(
+  verify(
+    host: string,
+    port: number,
+    blob: Buffer,
+    context: HostKeyContext,
+  ): Promise<AcceptedHostKey> {
+    return this.#counted(this.#verify(host, port, blob, context));
+  }
+
+  async #counted<T>(work: Promise<T>): Promise<T> {
+    try {
+      return await work;
+    } catch (error) {
+      if (error instanceof TunnelError && error.code === 'host-key-unchecked')
+        this.#options.observer.count('tunnel_host_keys_unchecked_total');
+      throw error;
+    }
+  }
+
+  async #verify(
     host: string,
     port: number,
     blob: Buffer,
@@ -173,12 +225,24 @@ class Verifier implements HostKeyVerifier {
     const { name } = names;
     const offered = publicKeyFromBlob(blob);
     if (offered === undefined) throw unreadableKey(name);
-    const known = await this.#lookUp(names, this.#options.observer);
+    const { leastRsaBits, revokedFiles } = this.#settings;
+    const bits = rsaBits(offered);
+    if (bits === undefined && offered.type === 'ssh-rsa') throw unreadableKey(name);
+    if (bits !== undefined && bits < leastRsaBits)
+      throw shortKey(name, offered, bits, leastRsaBits);
+    await checkRevokedFiles(revokedFiles, name, offered);
+    const { signal, onPrompt } = context;
+    const look = { key: offered, signal, onWait: onPrompt };
+    const known = await this.#lookUp(names, this.#options.observer, look);
 
     const revoked = [...known.lines, ...known.plain].find(
       (line) => line.marker === 'revoked' && sameKey(line, blob),
     );
     if (revoked !== undefined) throw revokedKey(name, offered, revoked);
+    const something =
+      revokedFiles[0] ?? markedAsRevoked(known.lines)[0] ?? markedAsRevoked(known.plain)[0];
+    if (something !== undefined && context.certified?.() === true)
+      throw certifiedHost(name, something);
     const { replicas } = this.#options;
     const at = formatDestination({ host, port });
     const shown = { at, type: offered.type, fingerprint: fingerprint(blob) };
@@ -200,9 +264,19 @@ class Verifier implements HostKeyVerifier {
     };
   }
 
-  async #lookUp({ name, plain }: Names, observer: Observer): Promise<KnownLines> {
-    const { userFiles, globalFiles } = this.#settings;
-    const known = await loadKnownHosts([...userFiles, ...globalFiles], observer);
+  async #lookUp({ name, plain }: Names, observer: Observer, look: Look): Promise<KnownLines> {
+    const { userFiles, globalFiles, command } = this.#settings;
+    const { key, signal, onWait } = look;
+    let printed: string | undefined;
+    if (command !== undefined) {
+      onWait?.(true);
+      try {
+        printed = await runKnownHostsCommand(command, { name, key }, { observer, signal });
+      } finally {
+        onWait?.(false);
+      }
+    }
+    const known = await loadKnownHosts([...userFiles, ...globalFiles], observer, printed);
     return { lines: known.lookup(name), plain: plain === undefined ? [] : known.lookup(plain) };
   }
 
@@ -258,11 +332,9 @@ class Verifier implements HostKeyVerifier {
       const [file] = userFiles;
       return unknownKey({ name, offered, lines, file, ...(why === undefined ? {} : { why }) });
     };
-    if (strict === 'yes' || lines.some((line) => line.marker === 'authority')) throw refused();
-    if (strict === 'accept-new') {
-      if (keysAmong(lines).length > 0) throw refused();
-      return;
-    }
+    const known = lines.some(({ marker }) => marker === 'key' || marker === 'authority');
+    if (strict === 'yes' || known) throw refused();
+    if (strict === 'accept-new') return;
     const { prompter } = this.#options;
     if (prompter === undefined) throw refused();
     let trusted: boolean;
@@ -271,7 +343,7 @@ class Verifier implements HostKeyVerifier {
       trusted = await prompter.confirm('Trust this key from now on?', {
         signal,
         preamble: [
-          `The host key of ${name} is not known${describeOthers(lines)}:`,
+          `The host key of ${name} is not known:`,
           `  ${describeKey(offered)}`,
           'Compare it with what "ssh-keygen -lf /etc/ssh/ssh_host_*_key.pub" prints on the jump host.',
         ],
@@ -309,6 +381,11 @@ function namesOf({ alias }: HostKeySettings, host: string, port: number): Names 
   if (alias !== undefined) return { name: alias.toLowerCase(), plain: undefined };
   const plain = port === DEFAULT_PORT ? undefined : knownHostsName(host, DEFAULT_PORT);
   return { name: knownHostsName(host, port), plain };
+}
+
+/** Where something is revoked for the host. */
+function markedAsRevoked(lines: readonly KnownKey[]): string[] {
+  return lines.filter(({ marker }) => marker === 'revoked').map(place);
 }
 
 function keysAmong(lines: readonly KnownKey[]): KnownKey[] {

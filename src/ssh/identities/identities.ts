@@ -27,6 +27,7 @@ import { inspectKeyFile, type KeyFile } from '../keys/keyfile.ts';
 import { describeKey, type PublicKey } from '../keys/publickey.ts';
 import type { AuthenticationSettings } from '../settings.ts';
 import { SshAgent } from './agent.ts';
+import { whyForbidden } from './permitted.ts';
 
 export interface Identity {
   /** For messages: the file's path, or `ssh-agent (comment)`. */
@@ -47,6 +48,8 @@ export interface IdentityOptions {
     | 'identitiesOnly'
     | 'agentSocket'
     | 'methods'
+    | 'acceptedAlgorithms'
+    | 'leastRsaBits'
   >;
   readonly observer: Observer;
   /** The home directory with the default identities. Default: the user's. */
@@ -88,16 +91,18 @@ export async function loadIdentities(options: IdentityOptions): Promise<Identity
   if (settings.methods.includes('publickey'))
     for (const path of settings.certificateFiles)
       observer.log('info', `${path}: certificates need the system's ssh (--transport openssh)`);
-  return selectUsable(candidates, observer, options.onUnusable);
+  return selectUsable(candidates, options);
 }
 
 /**
- * Types of all keys that a server would be offered, including those that the embedded SSH client
+ * Types of all keys that ssh would offer a server, including those that the embedded SSH client
  * can't use. undefined for a key whose type can't be read without the passphrase. Throws what
  * loadIdentities throws.
  */
 export async function offeredKeyTypes(options: IdentityOptions): Promise<(string | undefined)[]> {
-  return (await findCandidates(options)).map(({ publicKey }) => publicKey?.type);
+  return (await findCandidates(options))
+    .filter(({ publicKey }) => !publicKey || !whyForbidden(publicKey, options.settings))
+    .map(({ publicKey }) => publicKey?.type);
 }
 
 /**
@@ -174,8 +179,7 @@ async function loadFiles(
 
 function selectUsable(
   candidates: readonly Identity[],
-  observer: Observer,
-  onUnusable: (what: string) => void = () => {},
+  { settings, observer, onUnusable = () => {} }: IdentityOptions,
 ): Identity[] {
   const chosen: Identity[] = [];
   const refuse = (source: string, why: string): void => {
@@ -186,7 +190,11 @@ function selectUsable(
     const { publicKey, source } = identity;
     if (publicKey !== undefined && chosen.some((other) => sameBlob(other.publicKey, publicKey)))
       continue;
-    if (publicKey !== undefined && !USABLE_TYPES.has(publicKey.type))
+    const forbidden = publicKey && whyForbidden(publicKey, settings);
+    if (forbidden !== undefined) {
+      observer.log('info', `${source}: ${forbidden}`);
+      onUnusable(`${source} (${forbidden})`);
+    } else if (publicKey !== undefined && !USABLE_TYPES.has(publicKey.type))
       refuse(source, `keys of type ${publicKey.type} can't be used by the embedded SSH client`);
     else if (identity.file?.format === 'public' && identity.agent === undefined)
       refuse(source, "it is a public key, and ssh-agent doesn't have the private one");

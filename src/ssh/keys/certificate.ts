@@ -42,21 +42,14 @@ export function parseCertificate(line: string): Certificate | undefined {
   const count = KEY_FIELDS.find(([type]) => type.test(whole?.type ?? ''))?.[1];
   if (whole === undefined || count === undefined) return undefined;
   const reader = new WireReader(whole.blob);
-  const uint64 = (): bigint | undefined => {
-    const high = reader.uint32();
-    const low = reader.uint32();
-    return high === undefined || low === undefined
-      ? undefined
-      : (BigInt(high) << 32n) | BigInt(low);
-  };
   // If a field is cut off, the reader stays in it, and the fields after it are undefined or wrong.
   const [, , ...fields] = Array.from({ length: 2 + count }, () => reader.string());
-  const serial = uint64();
+  const serial = reader.uint64();
   const role = reader.uint32();
   const keyId = reader.string();
   const principals = strings(reader.string());
-  const from = uint64();
-  const until = uint64();
+  const from = reader.uint64();
+  const until = reader.uint64();
   const rest = [reader.string(), reader.string(), reader.string()];
   const authorityBlob = reader.string();
   const signature = reader.string();

@@ -82,6 +82,43 @@ export function publicKeyFromKeyObject(key: KeyObject): PublicKey | undefined {
   return { type, blob: Buffer.concat([wireString(type), wireString(curve), wireString(point)]) };
 }
 
+/** How many fields follow the type's name, of the plain keys that ssh knows. */
+const FIELDS: readonly (readonly [RegExp, number])[] = [
+  [/^ssh-ed25519$/, 1],
+  [/^ssh-rsa$/, 2],
+  [/^ssh-dss$/, 4],
+  [/^ecdsa-sha2-nistp(256|384|521)$/, 2],
+  [/^sk-ssh-ed25519@openssh\.com$/, 2],
+  [/^sk-ecdsa-sha2-nistp256@openssh\.com$/, 3],
+];
+
+/** Whether it is a plain key of a known type, whole and with nothing after it. */
+export function isPlainKey({ type, blob }: PublicKey): boolean {
+  const count = FIELDS.find(([pattern]) => pattern.test(type))?.[1];
+  if (count === undefined) return false;
+  const reader = new WireReader(blob);
+  const fields = Array.from({ length: count + 1 }, () => reader.string());
+  if (fields.includes(undefined) || reader.left > 0) return false;
+  const [, first, ...others] = fields;
+  // Numbers, which are never negative.
+  if (/^ssh-(rsa|dss)$/.test(type))
+    return [first, ...others].every((field) => (field?.[0] ?? 0) < 0x80);
+  if (type.includes('ed25519')) return first?.length === 32;
+  return !type.includes('ecdsa') || type.includes(`ecdsa-sha2-${first?.toString('latin1')}`);
+}
+
+/** The length of an RSA key in bits. undefined: it is of another type, or malformed. */
+export function rsaBits({ type, blob }: PublicKey): number | undefined {
+  if (type !== 'ssh-rsa') return undefined;
+  const reader = new WireReader(blob);
+  reader.string();
+  reader.string();
+  const modulus = reader.string();
+  const first = modulus?.findIndex((octet) => octet !== 0) ?? -1;
+  if (modulus === undefined || first < 0) return undefined;
+  return (modulus.length - first) * 8 - Math.clz32(modulus[first] ?? 0) + 24;
+}
+
 /** For messages about a refused login. */
 export function keysOffered(count: number): string {
   if (count === 0) return 'no key was offered';

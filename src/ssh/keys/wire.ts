@@ -20,6 +20,19 @@ export class WireReader {
     return value;
   }
 
+  uint64(): bigint | undefined {
+    const high = this.uint32();
+    const low = this.uint32();
+    return high === undefined || low === undefined
+      ? undefined
+      : (BigInt(high) << 32n) | BigInt(low);
+  }
+
+  /** Bytes that have not been read. */
+  get left(): number {
+    return Math.max(0, this.#data.length - this.#position);
+  }
+
   /** A view, not a copy. */
   string(): Buffer | undefined {
     const length = this.uint32();

@@ -26,6 +26,7 @@ import { UsageError } from '../../errors/errors.ts';
 import { printable } from '../../observe/printable.ts';
 import type { OpensshFiles } from '../privatedirectory.ts';
 import type { AuthenticationSettings, SshSettings } from '../settings.ts';
+import { knownHostsCommand } from './knownhostscommand.ts';
 
 /** User options that aren't in `SshSettings`. ssh reads its configuration files itself. */
 export interface GivenOptions {
@@ -103,8 +104,7 @@ export function opensshArguments(options: ArgumentOptions): [string, ...string[]
     ['RemoteCommand', 'none'],
     ...(atLeast(options.version, FORK_OPTION) ? [['ForkAfterAuthentication', 'no'] as const] : []),
     ['VisualHostKey', 'no'],
-    // Pins and replicas are compared by fingerprints in this form.
-    ['FingerprintHash', 'sha256'],
+    ['FingerprintHash', fingerprintHash(settings)],
     ['BatchMode', yesNo(authentication.batch)],
     ...oneKey(authentication),
     ...(authentication.identitiesOnly ? [['IdentitiesOnly', 'yes'] as const] : []),
@@ -210,13 +210,13 @@ function connectTimeout({ proxy, connectTimeout: own, authentication }: SshSetti
 }
 
 /**
- * With pins, ssh accepts only the pinned keys and still refuses revoked ones. Whole keys go into
- * our own known_hosts file. Fingerprints are checked by native/hostpin.c, which ssh runs with the
- * fingerprint of the server's key.
+ * With pins, ssh accepts only the pinned keys and still refuses revoked ones, also those that the
+ * user's KnownHostsCommand revokes. Whole keys go into our own known_hosts file. Fingerprints are
+ * checked by native/hostpin.c, which ssh runs with the fingerprint of the server's key.
  */
 function hostKeyOptions(options: ArgumentOptions): [string, string][] {
   const { settings, files, hostpin, version } = options;
-  const { pins, strict, userFiles, globalFiles } = settings.hostKeys;
+  const { pins, strict, userFiles, globalFiles, command: users } = settings.hostKeys;
   if (pins.length === 0) {
     const list = (paths: readonly string[]): string => paths.map(fileName).join(' ') || 'none';
     return [
@@ -235,12 +235,15 @@ function hostKeyOptions(options: ArgumentOptions): [string, string][] {
       hint: 'pin the whole key (--host-key "ssh-ed25519 AAAA..."), or use --transport ssh2',
     });
   }
-  const command = hostpinCommand(hostpin, 'only', fingerprints);
+  const needed = fingerprints.length > 0 || users !== undefined;
+  const command = needed
+    ? knownHostsCommand({ hostpin, mode: 'only', fingerprints, users })
+    : 'none';
   return [
     ['StrictHostKeyChecking', 'yes'],
     ['UserKnownHostsFile', fileName(escapeTokens(files.knownHosts))],
     ['GlobalKnownHostsFile', 'none'],
-    ...(hasCommand ? [pair('KnownHostsCommand', fingerprints.length > 0 ? command : 'none')] : []),
+    ...(hasCommand ? [pair('KnownHostsCommand', command)] : []),
     ['VerifyHostKeyDNS', 'no'],
     ['UpdateHostKeys', 'no'],
   ];
@@ -248,8 +251,7 @@ function hostKeyOptions(options: ArgumentOptions): [string, string][] {
 
 /**
  * Makes ssh refuse any key that differs from the one that the jump host has presented at another
- * address. dial.ts checks this too, but ssh can check it before it sends the user's name. If the
- * user has set a KnownHostsCommand, ssh can't run ours as well.
+ * address. dial.ts checks this too, but ssh can check it before it sends the user's name.
  */
 function replicaOptions({
   settings,
@@ -257,17 +259,24 @@ function replicaOptions({
   version,
   replica,
 }: ArgumentOptions): [string, string][] {
-  const taken = settings.onlyOpenssh.includes('KnownHostsCommand');
-  if (replica === undefined || taken || !atLeast(version, KNOWN_HOSTS_COMMAND)) return [];
-  return [['KnownHostsCommand', hostpinCommand(hostpin, 'revoke-others', [replica])]];
+  const { command: users } = settings.hostKeys;
+  if (replica === undefined || !atLeast(version, KNOWN_HOSTS_COMMAND)) return [];
+  if (!replica.startsWith('SHA256:')) return [];
+  const parts = { hostpin, mode: 'revoke-others', fingerprints: [replica], users } as const;
+  return [['KnownHostsCommand', knownHostsCommand(parts)]];
 }
 
-function hostpinCommand(
-  program: string,
-  mode: 'only' | 'revoke-others',
-  fingerprints: readonly string[],
-): string {
-  return [fileName(escapeTokens(program)), mode, '%f', '%H', '%t', '%K', ...fingerprints].join(' ');
+/**
+ * Pins and replicas are compared by SHA-256. Only a KnownHostsCommand of the user's may want
+ * another form, for %f: then it must get it, since it may revoke a key by it. Throws UsageError.
+ */
+function fingerprintHash({ hostKeys }: SshSettings): string {
+  const { pins, command } = hostKeys;
+  const hash = command?.fingerprintHash ?? 'sha256';
+  if (hash === 'sha256' || pins.length === 0) return hash;
+  throw new UsageError(`FingerprintHash ${hash}: ssh can't compare --host-key with it`, {
+    hint: 'use --transport ssh2, or leave FingerprintHash out',
+  });
 }
 
 function pair(name: string, value: string): [string, string] {

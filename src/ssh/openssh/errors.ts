@@ -82,6 +82,22 @@ const RULES: readonly Rule[] = [
     (_match, failure) => revoked(failure),
   ],
   [
+    /^Bad server host key: /,
+    ({ input }, { at }) => ({
+      code: 'host-key-weak',
+      message: `the host key of ${at} is refused: ${serverText(input)} (RequiredRSASize)`,
+      hint: 'have the jump host make a longer key, or one of another type (ssh-keygen -A)',
+    }),
+  ],
+  [
+    /^(Error checking host key .* in revoked keys file .*|KnownHostsCommand failed.*)/,
+    ({ input }, { at }) => ({
+      code: 'host-key-unchecked',
+      message: `the host key of ${at} can't be checked, so it is not accepted: ${serverText(input)}`,
+      hint: 'correct what RevokedHostKeys or KnownHostsCommand in ssh_config names',
+    }),
+  ],
+  [
     /Host key for .* has changed|HOST IDENTIFICATION HAS CHANGED/,
     (_match, failure) => changed(failure),
   ],

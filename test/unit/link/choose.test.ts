@@ -5,6 +5,7 @@ import { chooseTransport, type TransportFacts } from '../../../src/link/choose.t
 import type { WantedTransport } from '../../../src/ssh/options.ts';
 import type { SshSettings } from '../../../src/ssh/settings.ts';
 import { loopbackSettings } from '../../support/openssh.ts';
+import { hostKeySettings } from '../../support/settings.ts';
 
 const PLAIN: TransportFacts = {
   opensshInstalled: true,
@@ -16,6 +17,16 @@ const PLAIN: TransportFacts = {
 const settings = loopbackSettings(22, 'jump', '/known_hosts');
 const SK = 'sk-ssh-ed25519@openssh.com';
 const CERTIFICATE = 'ssh-ed25519-cert-v01@openssh.com';
+
+const UNOBEYED = {
+  setting: 'VerifyHostKeyDNS yes',
+  place: '/config:3',
+  why: "can't do it",
+  without: 'VerifyHostKeyDNS no',
+};
+const WITH_COMMAND = hostKeySettings({
+  command: { words: ['/bin/true'], fingerprintHash: 'sha256' },
+});
 
 interface Case {
   readonly name: string;
@@ -42,6 +53,37 @@ const CASES: readonly Case[] = [
     settings: { onlyOpenssh: ['PKCS11Provider', 'GSSAPIAuthentication'] },
     kind: 'openssh',
     why: /PKCS11Provider, GSSAPIAuthentication/,
+  },
+  {
+    name: 'a setting that only it obeys',
+    settings: { unobeyed: [UNOBEYED] },
+    kind: 'openssh',
+    why: /only it obeys VerifyHostKeyDNS yes \(\/config:3\)$/,
+  },
+  {
+    name: 'a setting of a hop that only it obeys',
+    settings: { proxy: { kind: 'jump', hops: [{ ...settings, unobeyed: [UNOBEYED] }] } },
+    kind: 'openssh',
+    why: /only it obeys VerifyHostKeyDNS yes/,
+  },
+  {
+    name: 'KnownHostsCommand',
+    settings: { hostKeys: WITH_COMMAND },
+    kind: 'openssh',
+    why: /KnownHostsCommand may name certificate authorities/,
+  },
+  {
+    name: 'KnownHostsCommand, no ssh',
+    settings: { hostKeys: WITH_COMMAND },
+    facts: { opensshInstalled: false },
+    kind: 'ssh2',
+    why: /nothing/,
+  },
+  {
+    name: 'a host with a certificate that may be revoked',
+    facts: { embeddedFailure: 'host-key-certified' },
+    kind: 'openssh',
+    why: /whether the certificate of the host is revoked/,
   },
   {
     name: 'a hop needs it',
@@ -100,6 +142,15 @@ describe('the choice of a transport', () => {
       assert.ok(!choice.why.includes('\n'));
     });
   }
+
+  it('refuses the embedded client for what it does not obey, at every host', () => {
+    const hops = [{ ...settings, unobeyed: [UNOBEYED] }];
+    for (const changes of [{ unobeyed: [UNOBEYED] }, { proxy: { kind: 'jump', hops } }] as const)
+      assert.throws(() => chooseTransport('ssh2', { ...settings, ...changes }, PLAIN), {
+        code: 'transport-unfit',
+        message: "VerifyHostKeyDNS yes (/config:3): the embedded SSH client can't do it",
+      });
+  });
 
   it('says why the system ssh is needed when it is missing', () => {
     const facts = { ...PLAIN, opensshInstalled: false, identityTypes: [SK] };

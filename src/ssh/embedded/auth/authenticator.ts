@@ -243,7 +243,12 @@ export class Authentication {
     const limit = settings.numberOfPasswordPrompts;
     const make: Readonly<Record<MethodName, () => AuthMethod>> = {
       publickey: () =>
-        new PublicKeyMethod(context, { keyring, identities, oneKey: settings.oneKey }),
+        new PublicKeyMethod(context, {
+          keyring,
+          identities,
+          oneKey: settings.oneKey,
+          permitted: settings,
+        }),
       'keyboard-interactive': () => new KeyboardInteractiveMethod(context, limit),
       password: () => new PasswordMethod(context, limit),
     };

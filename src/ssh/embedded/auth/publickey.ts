@@ -13,6 +13,7 @@
 import { TunnelError } from '../../../errors/errors.ts';
 import type { RsaHash } from '../../identities/agent.ts';
 import type { Identity } from '../../identities/identities.ts';
+import { type PermittedKeys, whyForbidden } from '../../identities/permitted.ts';
 import { describeKey, type PublicKey } from '../../keys/publickey.ts';
 import type { Keyring } from './keyring.ts';
 import type { AuthMethod, MethodContext } from './method.ts';
@@ -24,12 +25,15 @@ export interface PublicKeyOptions {
   /** In the order in which they are offered. */
   readonly identities: readonly Identity[];
   readonly oneKey?: boolean | undefined;
+  /** What ssh_config permits. */
+  readonly permitted: PermittedKeys;
 }
 
 export class PublicKeyMethod implements AuthMethod {
   readonly #context: MethodContext;
   readonly #keyring: Keyring;
   readonly #oneKey: boolean;
+  readonly #permitted: PermittedKeys;
   /** Keys offered in this stage. */
   #offered = 0;
   readonly #remaining: Identity[];
@@ -41,8 +45,12 @@ export class PublicKeyMethod implements AuthMethod {
   /** What was accepted last was a key. */
   #acceptedLast = false;
 
-  constructor(context: MethodContext, { keyring, identities, oneKey = false }: PublicKeyOptions) {
+  constructor(
+    context: MethodContext,
+    { keyring, identities, oneKey = false, permitted }: PublicKeyOptions,
+  ) {
     this.#context = context;
+    this.#permitted = permitted;
     this.#keyring = keyring;
     this.#oneKey = oneKey;
     this.#remaining = [...identities];
@@ -99,9 +107,15 @@ export class PublicKeyMethod implements AuthMethod {
     const unlocked = identity.publicKey === undefined ? await this.#unlock(identity) : undefined;
     const publicKey = identity.publicKey ?? unlocked?.publicKey;
     if (publicKey === undefined) throw unusable('its public half is hidden');
-    const algorithm = exchange.signatureAlgorithm(publicKey.type);
+    const forbidden = whyForbidden(publicKey, this.#permitted);
+    if (forbidden !== undefined) throw unusable(forbidden);
+    const algorithm = exchange.signatureAlgorithm(publicKey.type, this.#permitted);
     if (algorithm === undefined)
-      throw unusable('the server wants a SHA-1 signature, which is not secure');
+      throw unusable(
+        this.#permitted.acceptedAlgorithms === undefined
+          ? 'the server wants a SHA-1 signature, which is not secure'
+          : 'the server takes none of the signatures that PubkeyAcceptedAlgorithms permits',
+      );
     this.#offered++;
     report.offered(`${identity.source} (${describeKey(publicKey)})`);
     observer.log('debug', `offering ${identity.source}`, { key: describeKey(publicKey) });

@@ -13,6 +13,7 @@
 import type { Client } from 'ssh2';
 import { TunnelError } from '../../../errors/errors.ts';
 import { reasonOf } from '../../../errors/reason.ts';
+import { type PermittedKeys, signatureAlgorithms } from '../../identities/permitted.ts';
 import type { PublicKey } from '../../keys/publickey.ts';
 import { MAX_SERVER_TEXT, serverText } from '../../servertext.ts';
 import type { AuthenticationSettings } from '../../settings.ts';
@@ -113,14 +114,15 @@ export class UserauthExchange {
 
   /**
    * The signature algorithm for a key of this type; undefined: the server takes only SHA-1, which
-   * we refuse.
+   * we refuse, or nothing that is permitted.
    */
-  signatureAlgorithm(type: string): string | undefined {
-    if (type !== 'ssh-rsa') return type;
+  signatureAlgorithm(type: string, permitted: PermittedKeys): string | undefined {
+    const own = signatureAlgorithms(type, permitted);
+    if (type !== 'ssh-rsa') return own[0];
     const known = this.#signatureAlgorithms;
     if (known === undefined || SILENT_ABOUT_SHA2.test(serverSoftwareOf(this.#client)))
-      return 'rsa-sha2-256';
-    return ['rsa-sha2-512', 'rsa-sha2-256'].find((algorithm) => known.includes(algorithm));
+      return own.includes('rsa-sha2-256') ? 'rsa-sha2-256' : own[0];
+    return own.find((algorithm) => known.includes(algorithm));
   }
 
   #request(send: () => void): Promise<UserauthAnswer> {

@@ -4,8 +4,9 @@
  * optional native modules were built, and still contain SHA-1.
  *
  * A setting is used as it is, including its order, as in ssh: a user who names an old algorithm has
- * an old server. Names that ssh2 doesn't know are skipped, because such lists are usually written
- * for OpenSSH. If no name is left, that is an error.
+ * an old server. (Of host keys, the known ones come first, unless the setting gives their order.)
+ * Names that ssh2 doesn't know are skipped, because such lists are usually written for OpenSSH. If
+ * no name is left, that is an error.
  *
  * Group exchange (RFC 4419) is never offered: the server chooses the group, and to verify that its
  * modulus is a safe prime takes seconds (docs/decisions/0039).
@@ -89,7 +90,7 @@ export const KEYWORDS: Readonly<Record<Kind, string>> = {
 export interface OfferOptions {
   /**
    * The types of the known keys of the host. Their algorithms come first, in the usual order among
-   * themselves, so that a server with several host keys shows one that we know. Ignored when a
+   * themselves, so that a server with several host keys shows one that we know. Empty when a
    * setting gives the order.
    */
   readonly preferredTypes: readonly string[];
@@ -99,13 +100,14 @@ export interface OfferOptions {
 
 /** Throws TunnelError `algorithms-unknown` when a setting names nothing that is known here. */
 export function offeredAlgorithms({ preferredTypes, wanted, observer }: OfferOptions): Algorithms {
-  const known = HOST_KEYS.filter((algorithm) => preferredTypes.includes(keyTypeOf(algorithm)));
+  const isKnown = (algorithm: string): boolean => preferredTypes.includes(keyTypeOf(algorithm));
   const offer = (kind: Kind, fallback: readonly string[]): string[] =>
     choose(kind, wanted[kind], fallback, observer);
+  const hostKeys = offer('hostKeys', HOST_KEYS);
   // In ssh2's types the names are literals.
   return {
     kex: offer('kex', KEX),
-    serverHostKey: offer('hostKeys', [...new Set([...known, ...HOST_KEYS])]),
+    serverHostKey: [...hostKeys.filter(isKnown), ...hostKeys.filter((name) => !isKnown(name))],
     cipher: offer(
       'ciphers',
       hasAesInstructions() ? [...GCM, ...CHACHA, ...CTR] : [...CHACHA, ...GCM, ...CTR],

@@ -48,7 +48,7 @@ import { offeredAlgorithms } from './algorithms.ts';
 import { FirstLine } from './firstline.ts';
 import { hostKeyCheck } from './hostkeycheck.ts';
 import { PhaseTimer } from './phasetimer.ts';
-import { lacksStrictExchange, noCommonAlgorithm, ServerOffer } from './serveroffer.ts';
+import { noCommonAlgorithm, offersCertificate, ServerOffer } from './serveroffer.ts';
 
 /** What we need to talk to one SSH server: how to verify it, and how to log in. */
 export interface Access {
@@ -110,6 +110,8 @@ class ConnectionAttempt {
   #algorithms: NegotiatedAlgorithms | undefined;
   #hostKey: TrustedHostKey | undefined;
   #authentication: Authentication | undefined;
+  /** What the verifier took before the handshake, in ms: it doesn't count. */
+  #asked = 0;
   #phase: Phase = 'identification';
   /** Key exchanges after the first. */
   #exchanges = 0;
@@ -125,7 +127,10 @@ class ConnectionAttempt {
   async run(): Promise<EstablishedLink> {
     const { hostKeys, authenticator, settings, stream, signal } = this.#options;
     try {
-      const preferred = await hostKeys.preferredTypes(settings.hostName, settings.port);
+      const asked = performance.now();
+      const preferred = await hostKeys.preferredTypes(settings.hostName, settings.port, signal);
+      // KnownHostsCommand may have been asked.
+      this.#asked = performance.now() - asked;
       this.#authentication = await authenticator.begin({
         user: settings.user,
         host: settings.name,
@@ -253,7 +258,7 @@ class ConnectionAttempt {
 
   #limitHandshake(reject: (error: TunnelError) => void): void {
     const { at, role, time } = this.#options;
-    const remaining = time.seconds * 1000 - (performance.now() - time.began);
+    const remaining = time.seconds * 1000 - (performance.now() - time.began - this.#asked);
     this.#timer = new PhaseTimer(Math.max(1, remaining), () =>
       reject(
         this.#phase === 'identification' && this.#greeting.text !== undefined
@@ -299,6 +304,7 @@ class ConnectionAttempt {
         port,
         signal: this.#over.signal,
         onPrompt: this.#pause,
+        certified: () => offersCertificate(this.#serverOffer.lists, algorithms.hostKeys),
         onAccepted: ({ described, why }) => {
           this.#hostKey = { key: described, why };
         },
@@ -355,8 +361,7 @@ class ConnectionAttempt {
     const { lists } = this.#serverOffer;
     const lacking =
       /no matching /i.test(error.message) && lists !== undefined
-        ? (noCommonAlgorithm(at, role, this.#ours, lists, error) ??
-          lacksStrictExchange(at, lists, error))
+        ? noCommonAlgorithm(at, role, this.#ours, lists, error)
         : undefined;
     const fault = lacking ?? exchangeFault(at, error);
     if (fault !== undefined) return fault;

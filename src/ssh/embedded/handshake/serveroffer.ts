@@ -61,6 +61,23 @@ export class ServerOffer {
   }
 }
 
+/**
+ * The host certificates that ssh asks for by default are those with other signatures than SHA-1.
+ */
+const CERTIFICATE = /^(?!ssh-(rsa|dss)-).*-cert-v\d+@openssh\.com$/;
+
+/**
+ * Whether the server has a host certificate that ssh would have been shown. `wanted`:
+ * HostKeyAlgorithms.
+ */
+export function offersCertificate(
+  theirs: ServerLists | undefined,
+  wanted: readonly string[] | undefined,
+): boolean {
+  const certificates = theirs?.hostKeys.filter((name) => CERTIFICATE.test(name)) ?? [];
+  return certificates.some((name) => wanted?.includes(name) ?? true);
+}
+
 /** undefined: it is none, or its lists don't fit into it. */
 function parseKexInit(packet: Buffer): ServerLists | undefined {
   if (packet[PACKET_HEAD] !== KEXINIT) return undefined;
@@ -81,26 +98,6 @@ function parseKexInit(packet: Buffer): ServerLists | undefined {
     macs: [list(4), list(5)],
     compression: [list(6), list(7)],
   };
-}
-
-const STRICT = 'kex-strict-s-v00@openssh.com';
-
-/**
- * TunnelError `jumphost-key-exchange` for a server of whose ciphers only those are in common that
- * are not offered without strict key exchange (ssh2/exchange.ts); undefined: it has that.
- */
-export function lacksStrictExchange(
-  at: string,
-  { kex, ciphers }: ServerLists,
-  cause: unknown,
-): TunnelError | undefined {
-  if (kex.includes(STRICT)) return undefined;
-  const offered = algorithmNames(ciphers[0].join(','));
-  return new TunnelError(
-    'jumphost-key-exchange',
-    `${at} lacks strict key exchange, and offers nothing that is safe without it (CVE-2023-48795): ${offered}`,
-    { hint: 'have its SSH server updated, or AES-GCM or CTR enabled there', cause },
-  );
 }
 
 interface Lack {

@@ -129,11 +129,11 @@ export function replaceExchange(kex: KexModule, supported: string[]): void {
   const waiting = new WeakMap<Party, NodeJS.Timeout>();
 
   /** The server's KEXINIT has come; undefined: it hasn't, and we no longer wait for it. */
-  const offer = (party: Party, theirs: readonly string[] | undefined): void => {
+  const offer = (party: Party, theirs: TheirInit | undefined): void => {
     clearTimeout(waiting.get(party));
     waiting.delete(party);
-    if (theirs?.includes(STRICT) !== true) {
-      const lists = listsWithoutStrict(party._offer);
+    if (theirs?.methods.includes(STRICT) !== true) {
+      const lists = listsWithoutStrict(party._offer, theirs);
       if (lists !== undefined) party._offer = new KexInit(lists);
     }
     kexinit(party);
@@ -154,7 +154,7 @@ export function replaceExchange(kex: KexModule, supported: string[]): void {
     const theirs = readInit(payload);
     // ssh2 itself refuses a malformed one.
     if (party._server || theirs === undefined) return pass(payload);
-    if (waiting.has(party)) offer(party, theirs.methods);
+    if (waiting.has(party)) offer(party, theirs);
     // If the server has begun it, this is our answer; ssh2 would send it a little later.
     if (party._kexinit === undefined) kexinit(party);
     const { kex: ours, serverHostKey } = party._offer.lists;
@@ -268,6 +268,8 @@ interface TheirInit {
   /** With its markers. */
   readonly methods: readonly string[];
   readonly hostKeys: readonly string[];
+  /** Ciphers from us and from the server, and MACs from us and from the server. */
+  readonly directions: readonly (readonly string[])[];
   /** first_kex_packet_follows, and where it stands. */
   readonly guesses: boolean;
   readonly guessesAt: number;
@@ -276,10 +278,11 @@ interface TheirInit {
 /** undefined: malformed. */
 function readInit(payload: Buffer): TheirInit | undefined {
   const lists = strings(payload.subarray(KEXINIT_HEAD), LISTS);
-  const [methods, hostKeys] = lists.map((list) => list.toString('latin1').split(','));
+  const [methods, hostKeys, ...others] = lists.map((list) => list.toString('latin1').split(','));
   if (lists.length < LISTS || methods === undefined || hostKeys === undefined) return undefined;
   const guessesAt = lists.reduce((at, { length }) => at + 4 + length, KEXINIT_HEAD);
-  return { methods, hostKeys, guesses: payload[guessesAt] === 1, guessesAt };
+  const guesses = payload[guessesAt] === 1;
+  return { methods, hostKeys, directions: others.slice(0, 4), guesses, guessesAt };
 }
 
 /** The server's KEXINIT as ssh2 is to read it: without a guess, and with STAND_IN if we choose. */
@@ -313,26 +316,35 @@ function needsStrict({ lists }: Offer): boolean {
   );
 }
 
-/** What may be offered without strict mode; undefined: a list would be empty. */
-function listsWithoutStrict({ lists }: Offer): object | undefined {
+/**
+ * What may be offered without strict mode; undefined: nothing that the server has, so the exchange
+ * will be refused for what it chooses (refuseUnsafe).
+ */
+function listsWithoutStrict({ lists }: Offer, theirs: TheirInit | undefined): object | undefined {
   const safe = ({ cipher, mac, compress, lang }: Lists) => {
     const ciphers = cipher.array.filter((name) => !isChacha(name));
     const macs = ciphers.some(isCbc) ? mac.array.filter((name) => !isEtm(name)) : mac.array;
     return { cipher: ciphers, mac: macs, compress: compress.array, lang: lang.array };
   };
   const [cs, sc] = [safe(lists.cs), safe(lists.sc)];
-  if ([cs.cipher, cs.mac, sc.cipher, sc.mac].some(({ length }) => length === 0)) return undefined;
+  const left = [cs.cipher, sc.cipher, cs.mac, sc.mac];
+  const before = [lists.cs.cipher, lists.sc.cipher, lists.cs.mac, lists.sc.mac];
+  const lost = left.some((names, at) => {
+    const common = (name: string): boolean => theirs?.directions[at]?.includes(name) ?? true;
+    return before[at]?.array.some(common) === true && !names.some(common);
+  });
+  if (lost) return undefined;
   return { kex: lists.kex.array, serverHostKey: lists.serverHostKey.array, cs, sc };
 }
 
-/** Needed where settings admit nothing else. */
+/** Needed where the server has nothing else, or settings admit nothing else. */
 function refuseUnsafe({ negotiated }: Exchange): void {
   for (const direction of [negotiated.cs, negotiated.sc]) {
     if (!isUnsafe(direction)) continue;
     const { cipher, mac } = direction;
     throw new ExchangeFault(
       `lacks strict key exchange, without which ${mac === '' ? cipher : `${cipher} with ${mac}`} is not safe (CVE-2023-48795)`,
-      'allow another cipher, for example with -o Ciphers=aes256-ctr; have the server updated if that is possible',
+      "have the server updated; if Ciphers of ssh_config or -o leaves others out, allow aes256-ctr; the system's ssh doesn't insist on it (--transport openssh)",
     );
   }
 }

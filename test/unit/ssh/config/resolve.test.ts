@@ -38,6 +38,10 @@ describe('resolveSettings', { skip: LACKING }, () => {
         strict: 'ask',
         hashNames: false,
         pins: [],
+        revokedFiles: [],
+        command: undefined,
+        leastRsaBits: 1024,
+        fixedOrder: false,
       },
       authentication: {
         identityFiles: [],
@@ -48,6 +52,8 @@ describe('resolveSettings', { skip: LACKING }, () => {
         methods: ['publickey', 'keyboard-interactive', 'password'],
         numberOfPasswordPrompts: 3,
         batch: false,
+        acceptedAlgorithms: undefined,
+        leastRsaBits: 1024,
       },
       algorithms: { kex: undefined, ciphers: undefined, macs: undefined, hostKeys: undefined },
       connectTimeout: 15,
@@ -56,6 +62,7 @@ describe('resolveSettings', { skip: LACKING }, () => {
       rekey: { bytes: undefined, seconds: undefined },
       flush: true,
       onlyOpenssh: [],
+      unobeyed: [],
     });
   });
 
@@ -206,16 +213,10 @@ describe('resolveSettings', { skip: LACKING }, () => {
     ],
     [
       'system keys',
-      'PKCS11Provider /lib/x.so\nGSSAPIAuthentication yes\nHostbasedAuthentication yes\nRevokedHostKeys /x\nKnownHostsCommand /bin/k %H',
+      'PKCS11Provider /lib/x.so\nGSSAPIAuthentication yes\nHostbasedAuthentication yes',
       'a',
       {
-        onlyOpenssh: [
-          'GSSAPIAuthentication',
-          'HostbasedAuthentication',
-          'PKCS11Provider',
-          'KnownHostsCommand',
-          'RevokedHostKeys',
-        ],
+        onlyOpenssh: ['GSSAPIAuthentication', 'HostbasedAuthentication', 'PKCS11Provider'],
       },
     ],
   ];
@@ -449,12 +450,13 @@ describe('resolveSettings', { skip: LACKING }, () => {
     syncBuiltinESMExports();
     try {
       const nameless = { sshProgram: NO_SSH };
-      const config = 'IdentityAgent /agent-%r\nMatch user me\nPort 3';
+      const config = 'IdentityAgent /agent-%r\nKnownHostsCommand /bin/k %r\nMatch user me\nPort 3';
       const { user, port } = await resolve(lab(config), 'me@a', {}, nameless);
       assert.deepEqual([user, port], ['me', 3]);
       const unnamed = { name: 'UsageError', message: /no name for the calling user/ };
       await assert.rejects(resolve(lab(''), 'a', {}, nameless), unnamed);
-      await assert.rejects(resolve(lab('IdentityFile /k-%u'), 'me@a', {}, nameless), unnamed);
+      for (const line of ['IdentityFile /k-%u', 'KnownHostsCommand /bin/k %u'])
+        await assert.rejects(resolve(lab(line), 'me@a', {}, nameless), unnamed);
       await assert.rejects(
         resolve(lab('Match localuser me\nPort 4'), 'me@a', {}, nameless),
         unnamed,

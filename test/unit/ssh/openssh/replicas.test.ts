@@ -112,7 +112,9 @@ describe("replicas of a jump host, through the system's ssh", { skip: sshdMissin
   });
 
   it('holds beside a KnownHostsCommand of the user, too', () =>
-    refusedAfter({ settings: { onlyOpenssh: ['KnownHostsCommand'] } }));
+    refusedAfter({
+      hostKeys: { command: { words: ['/bin/true'], fingerprintHash: 'sha256' } },
+    }));
 
   it('each key is accepted where the addresses are no replicas, and of an address that has shown nothing yet', async () => {
     const hostKeys = { userFiles: [knownHosts] };

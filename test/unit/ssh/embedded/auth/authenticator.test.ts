@@ -4,7 +4,7 @@
  */
 import assert from 'node:assert/strict';
 import { type ChildProcess, execFileSync } from 'node:child_process';
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
@@ -147,6 +147,34 @@ describe('authentication', { skip: sshdMissing }, () => {
     agent?.kill();
     await sshd?.stop();
   });
+
+  it('offers no keys that PubkeyAcceptedAlgorithms or RequiredRSASize forbid, of files or the agent', () =>
+    withSshd([], async (server) => {
+      const files = ['first', 's1'];
+      const settings = { agentSocket, acceptedAlgorithms: ['rsa-sha2-256'] };
+      await login({ server, files, settings });
+      const log = await server.log();
+      assert.match(log, /Accepted publickey for \S+ .*: RSA /);
+      assert.equal(await offers(server), 2, 'the RSA key, and its signature');
+      assert.doesNotMatch(log, /userauth_pubkey: .*(ssh-ed25519|rsa-sha2-512)/);
+      const error = await refused({ server, files, settings: { ...settings, leastRsaBits: 3072 } });
+      assert.equal(await offers(server), 2, 'none of them');
+      assert.match(error.message, /s1 \(PubkeyAcceptedAlgorithms doesn't permit ssh-ed25519\)/);
+      assert.match(error.message, /it has 2048 bits, and RequiredRSASize wants 3072/);
+    }));
+
+  it('leaves out a forbidden key that only its passphrase shows', () =>
+    withSshd([], async (server) => {
+      const path = key('hidden');
+      await makeKey(path, 'rsa', ['-m', 'PEM', '-N', PASSPHRASE]);
+      rmSync(`${path}.pub`);
+      const settings = { leastRsaBits: 3072 };
+      const prompter = new Answers(PASSPHRASE);
+      const error = await refused({ server, files: ['hidden'], settings, prompter });
+      assert.equal(await offers(server), 0);
+      assert.match(error.message, /hidden/);
+      assert.equal(prompter.asked.length, 1);
+    }));
 
   it('publickey,publickey: two different keys, each offered once', () =>
     withSshd(['AuthenticationMethods publickey,publickey'], async (server) => {

@@ -21,7 +21,7 @@ describe('offeredAlgorithms', () => {
     assert.doesNotMatch(JSON.stringify(offer), /sha1(?!\d)|md5|cbc|arcfour|"ssh-rsa"|ssh-dss/);
   });
 
-  it('puts first what is known for the host, unless a setting gives the order', () => {
+  it('puts first what is known for the host, also of what a setting names', () => {
     const options = { preferredTypes: ['ssh-rsa'], observer: silentObserver };
     const own = offeredAlgorithms({ ...options, wanted: NOTHING }).serverHostKey as string[];
     assert.deepEqual(own.slice(0, 3), ['rsa-sha2-512', 'rsa-sha2-256', 'ssh-ed25519']);
@@ -31,6 +31,11 @@ describe('offeredAlgorithms', () => {
       hostKeys: ['ssh-ed25519-cert-v01@openssh.com', 'ssh-ed25519', 'rsa-sha2-512'],
     };
     assert.deepEqual(offeredAlgorithms({ ...options, wanted }).serverHostKey, [
+      'rsa-sha2-512',
+      'ssh-ed25519',
+    ]);
+    // The verifier gives no types when the setting gives the order.
+    assert.deepEqual(offeredAlgorithms({ ...options, preferredTypes: [], wanted }).serverHostKey, [
       'ssh-ed25519',
       'rsa-sha2-512',
     ]);

@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import {
-  lacksStrictExchange,
   noCommonAlgorithm,
   ServerOffer,
 } from '../../../../../src/ssh/embedded/handshake/serveroffer.ts';
@@ -110,23 +109,5 @@ describe('noCommonAlgorithm', () => {
       assert.match(error?.message ?? '', new RegExp(`it offers ${name}$`));
       assert.match(error?.hint ?? '', /--transport openssh/);
     }
-  });
-});
-
-describe('a server without strict key exchange', () => {
-  it('is told as that when nothing else of what it offers is in common', () => {
-    const lists = {
-      kex: ['curve25519-sha256'],
-      hostKeys: [],
-      macs: [[], []],
-      compression: [[], []],
-    };
-    const ciphers = [['chacha20-poly1305@openssh.com'], []];
-    const theirs = { ...lists, ciphers } as unknown as Parameters<typeof lacksStrictExchange>[1];
-    const error = lacksStrictExchange('jump:22', theirs, undefined);
-    assert.equal(error?.code, 'jumphost-key-exchange');
-    assert.match(error.message, /lacks strict key exchange.*: chacha20-poly1305@openssh\.com$/);
-    const strict = { ...theirs, kex: ['x', 'kex-strict-s-v00@openssh.com'] };
-    assert.equal(lacksStrictExchange('jump:22', strict, undefined), undefined);
   });
 });

@@ -271,6 +271,12 @@ describe('the order of messages', () => {
     const lax = await meet({ kex, answer, followedBy: [IGNORE], strict: false });
     assertAccepted(lax);
   });
+
+  it('a packet before KEXINIT, with which Terrapin begins', async () => {
+    const early = { kex, answer, precededBy: [IGNORE] };
+    assertFault(await meet(early), /KEXINIT not first packet in strict KEX mode/);
+    assertAccepted(await meet({ ...early, strict: false }));
+  });
 });
 
 describe('without strict key exchange', () => {
@@ -295,6 +301,13 @@ describe('without strict key exchange', () => {
     const lax = await meet({ ...offer, macs, strict: false }, settings);
     assertAccepted(lax);
     assert.doesNotMatch(lax.server.offered[0]?.macs.join() ?? '', /etm/);
+  });
+
+  it('what the server has alone is refused', async () => {
+    const lax = { kex, answer, ciphers: CHACHA, strict: false };
+    const outcome = await meet(lax);
+    assertFault(outcome, /lacks strict key exchange, without which chacha20-poly1305@openssh\.com/);
+    assert.match(outcome.error.hint ?? '', /--transport openssh/);
   });
 
   it('what settings admit alone is refused', async () => {

@@ -1,0 +1,150 @@
+/** What the package is made of, and that it is the same wherever it is made. */
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import {
+  cpSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { after, describe, it } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { billOfMaterials, licenceOf, manifestAt } from '../../../scripts/sbom.ts';
+
+const ROOT = fileURLToPath(new URL('../../../../', import.meta.url));
+const read = (path: string): string => readFileSync(join(ROOT, path), 'utf8');
+
+interface Locked {
+  readonly version: string;
+  readonly integrity?: string;
+  readonly dev?: boolean;
+  readonly optional?: boolean;
+  readonly hasInstallScript?: boolean;
+}
+const lock: { packages: Readonly<Record<string, Locked>> } = JSON.parse(read('package-lock.json'));
+const locked = Object.entries(lock.packages).filter(([path]) => path !== '');
+const shipped = locked.filter(([, { dev }]) => dev !== true);
+const nameOf = (path: string): string => path.slice(path.lastIndexOf('node_modules/') + 13);
+
+describe('the packages that this one needs', () => {
+  it('have exact versions, and digests in the lock file', () => {
+    const { dependencies, devDependencies } = JSON.parse(read('package.json'));
+    for (const [name, version] of Object.entries({ ...dependencies, ...devDependencies }))
+      assert.match(String(version), /^\d+\.\d+\.\d+$/, name);
+    for (const [path, { integrity }] of locked) assert.match(integrity ?? '', /^sha512-/, path);
+  });
+
+  it('are those of docs/dependencies.md, with their licences', () => {
+    const rows = read('docs/dependencies.md').matchAll(/^\| ([^|]+) \| (\d[^|]*) \| ([^|]+) \|/gm);
+    const documented = [...rows].map(([, name, version, licence]) => [name, version, licence]);
+    const installed = shipped.map(([path, { version }]) => [
+      nameOf(path),
+      version,
+      licenceOf(manifestAt(path)),
+    ]);
+    assert.deepEqual(documented.toSorted(), installed.toSorted());
+  });
+
+  it('run no install script that docs/dependencies.md does not name', () => {
+    const documented = read('docs/dependencies.md').matchAll(/^\| ([^|]+) \| `([^|]+)` \|/gm);
+    const scripts = shipped
+      .filter(([, { hasInstallScript }]) => hasInstallScript === true)
+      .map(([path]) => [nameOf(path), installScript(path)]);
+    const own = ['tunnel-vpn', installScript('.')];
+    assert.deepEqual(
+      [...documented].map(([, name, script]) => [name, script]).toSorted(),
+      [own, ...scripts].toSorted(),
+    );
+  });
+});
+
+function installScript(path: string): string | undefined {
+  const { scripts }: { scripts?: Readonly<Record<string, string>> } = JSON.parse(
+    read(join(path, 'package.json')),
+  );
+  return scripts?.['install'];
+}
+
+describe('the bill of materials', () => {
+  const bom = billOfMaterials();
+
+  it('has each package with its version, licence and digest', () => {
+    assert.equal(bom.bomFormat, 'CycloneDX');
+    assert.equal(bom.metadata.component.name, 'tunnel-vpn');
+    const listed = bom.components.map(({ name, version, licenses, hashes }) => ({
+      name,
+      version,
+      licence: licenses?.[0]?.license.id,
+      integrity: hashes?.map(({ content }) => Buffer.from(content, 'hex').toString('base64')),
+    }));
+    const wanted = shipped.map(([path, { version, integrity }]) => ({
+      name: nameOf(path),
+      version,
+      licence: licenceOf(manifestAt(path)),
+      integrity: [integrity?.replace(/^sha512-/, '')],
+    }));
+    const byName = (a: { name: string }, b: { name: string }) => (a.name < b.name ? -1 : 1);
+    assert.deepEqual(listed.toSorted(byName), wanted.toSorted(byName));
+  });
+
+  it('is the same when it is made again', () => {
+    assert.deepEqual(billOfMaterials(), bom);
+  });
+});
+
+describe('the packed package', () => {
+  const directory = mkdtempSync(join(tmpdir(), 'tunnel-pack-'));
+  after(() => rmSync(directory, { recursive: true }));
+
+  /** A checkout as `git clone` makes it under a umask, and what npm packs there. */
+  function packed(name: string, umask: string): { integrity: string; paths: string[] } {
+    const copy = join(directory, name);
+    for (const file of tracked()) {
+      mkdirSync(join(copy, dirname(file)), { recursive: true });
+      cpSync(join(ROOT, file), join(copy, file));
+    }
+    symlinkSync(join(ROOT, 'node_modules'), join(copy, 'node_modules'));
+    mkdirSync(join(copy, 'dist/src'), { recursive: true });
+    writeFileSync(join(copy, 'dist/src', `left-by-${name}.js`), '');
+    const mask = umask === '022' ? 'go-w' : 'go-rwx';
+    execFileSync('chmod', ['-R', mask, copy]);
+    const command = `umask ${umask}; npm pack --json --silent`;
+    const [made] = JSON.parse(execFileSync('sh', ['-c', command], { cwd: copy, encoding: 'utf8' }));
+    return {
+      integrity: made.integrity,
+      paths: made.files.map((file: { path: string }) => file.path),
+    };
+  }
+
+  it('is the same, octet by octet, from two checkouts', { skip: noCheckout() }, () => {
+    const one = packed('one', '022');
+    const other = packed('other', '077');
+    assert.deepEqual(one, other);
+    assert.ok(one.paths.includes('dist/src/main.js') && one.paths.includes('tunnel'));
+    const strange = one.paths.filter(
+      (path) => !/^(dist\/src|native|docs)\/|^[A-Z]+(\.md)?$|^(tunnel|package\.json)$/.test(path),
+    );
+    assert.deepEqual(strange, []);
+  });
+});
+
+function tracked(): string[] {
+  const files = execFileSync('git', ['ls-files', '-z', '-co', '--exclude-standard'], {
+    cwd: ROOT,
+    encoding: 'utf8',
+  });
+  return files.split('\0').filter((file) => file !== '');
+}
+
+function noCheckout(): string | false {
+  try {
+    return tracked().length > 0 ? false : 'not a git checkout';
+  } catch {
+    return 'not a git checkout';
+  }
+}
