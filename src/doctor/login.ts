@@ -4,11 +4,10 @@
  */
 import { TunnelError } from '../errors/errors.ts';
 import type { Established, NegotiatedAlgorithms } from '../ssh/established.ts';
+import { isPostQuantum, postQuantumAdvice } from '../ssh/postquantum.ts';
 import { serverKind } from '../ssh/servers.ts';
 import type { CheckName, Finding } from '../system/doctor/diagnosis.ts';
 
-/** Key exchanges that a quantum computer doesn't break later on (RFC 9370 has the reasons). */
-const POST_QUANTUM = /^(?:mlkem|sntrup)/;
 /** Algorithms that OpenSSH has switched off by default, or is about to. */
 const OLD = /sha1(?:@|$|-)|^ssh-rsa$|^ssh-dss$|-cbc$|^arcfour|md5|^3des/;
 /** With more, a server's default of 6 tries is close (MaxAuthTries). */
@@ -51,10 +50,11 @@ function hostKey({ hostKey: found }: Established): Finding {
     : { name, state: 'ok', detail: `${found.key} is trusted because ${found.why}` };
 }
 
-function algorithms({ algorithms: found, client }: Established): Finding {
+function algorithms(established: Established): Finding {
   const name = 'algorithms';
+  const { algorithms: found } = established;
   if (found === undefined) return { name, state: 'note', detail: 'not known' };
-  const postQuantum = POST_QUANTUM.test(found.kex);
+  const postQuantum = isPostQuantum(found.kex);
   const detail = `${named(found).join(', ')}; ${postQuantum ? '' : 'not '}post-quantum`;
   const old = named(found).filter((algorithm) => OLD.test(algorithm));
   if (old.length > 0)
@@ -65,14 +65,12 @@ function algorithms({ algorithms: found, client }: Established): Finding {
       hint: 'have the SSH server on the jump host updated',
     };
   if (postQuantum) return { name, state: 'ok', detail };
-  const own = client === 'the embedded client';
+  const advice = postQuantumAdvice(established) ?? '';
   return {
     name,
     state: 'note',
     detail,
-    hint: own
-      ? 'what is recorded today could be read by a quantum computer one day; with --transport openssh, ssh 9.0 or later has such a key exchange'
-      : 'what is recorded today could be read by a quantum computer one day; the jump host needs OpenSSH 8.5 or later',
+    hint: `what is recorded today could be read by a quantum computer one day; ${advice}`,
   };
 }
 

@@ -86,6 +86,12 @@ export const ERRORS = [
     meaning: 'server and SSH client offer no common algorithm; the hint says what to allow',
   },
   {
+    codes: ['jumphost-key-exchange'],
+    exit: EXIT.jumpHost,
+    meaning:
+      'the server breaks a rule of the key exchange: a wrong signature, a key out of range, an RSA host key that is too short, no strict key exchange where the cipher needs it',
+  },
+  {
     codes: ['algorithms-unknown'],
     exit: EXIT.usage,
     meaning: "your configuration names only algorithms that the SSH client doesn't have",
@@ -101,6 +107,11 @@ export const ERRORS = [
     exit: EXIT.jumpHost,
     meaning:
       'the jump host hung up before authentication: `MaxStartups`, `PerSourcePenalties`, a ban',
+  },
+  {
+    codes: ['jumphost-protocol'],
+    exit: EXIT.jumpHost,
+    meaning: 'the server breaks the rules of SSH: it is faulty or hostile; the message says how',
   },
   {
     codes: ['host-key-unknown', 'host-key-changed', 'host-key-revoked'],

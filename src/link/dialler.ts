@@ -13,7 +13,8 @@
  *
  * What the user has answered and what was learnt is kept from one link to the next: an Access for
  * each hop (the host keys that were accepted, the keys that the server took), the unlocked keys,
- * the key that all addresses must show, and whether the embedded client lacks an algorithm.
+ * the key that all addresses must show, whether the embedded client lacks an algorithm, and which
+ * key exchanges the user has been told of.
  *
  * If the embedded client fails because it lacks an algorithm, `auto` dials once more through the
  * system's ssh. The server has not seen a user name by then, so it penalises nobody.
@@ -41,7 +42,8 @@ import { speaksTls } from '../ssh/dial/tlsprobe.ts';
 import { Authenticator } from '../ssh/embedded/auth/authenticator.ts';
 import { Keyring } from '../ssh/embedded/auth/keyring.ts';
 import type { Access } from '../ssh/embedded/handshake/attempt.ts';
-import { dialSsh2, HURRIED_SECONDS } from '../ssh/embedded/handshake/dial.ts';
+import { dialSsh2, HURRIED_SECONDS, prepareDial } from '../ssh/embedded/handshake/dial.ts';
+import { type Established, isDescribable } from '../ssh/established.ts';
 import { hopsOf } from '../ssh/hops.ts';
 import { ReplicaKeys } from '../ssh/hostkeys/replicas.ts';
 import { createHostKeyVerifier } from '../ssh/hostkeys/verifier.ts';
@@ -49,6 +51,7 @@ import { defaultIdentityFiles } from '../ssh/identities/identities.ts';
 import { canBeBound } from '../ssh/openssh/bounddial.ts';
 import { dialOpenssh } from '../ssh/openssh/dial.ts';
 import type { SshOptions } from '../ssh/options.ts';
+import { postQuantumAdvice } from '../ssh/postquantum.ts';
 import type { Prompter } from '../ssh/prompter.ts';
 import { formatJump } from '../ssh/remote.ts';
 import type { AuthenticationSettings, SshSettings } from '../ssh/settings.ts';
@@ -66,6 +69,8 @@ export interface DiallerOptions {
    * decide.
    */
   readonly deviceFor?: DialDevice | undefined;
+  /** For the message that a key exchange is not post-quantum. Default: info. */
+  readonly adviceLevel?: Level | undefined;
 }
 
 /** Where the jump host is now. */
@@ -121,6 +126,7 @@ export class Dialler {
   #embeddedFailure: string | undefined;
   #choice: TransportChoice | undefined;
   #askedForTls = false;
+  readonly #exchangesTold = new Set<string>();
   /** A dial has succeeded: while the link is only lost for a while, progress is not news. */
   #everUp = false;
 
@@ -134,7 +140,9 @@ export class Dialler {
    * and resolveJumpHosts do.
    */
   async locate(signal: AbortSignal, patience?: Patience): Promise<Located> {
-    const { observer } = this.#options;
+    const { ssh, observer } = this.#options;
+    // While settings and names are looked up; the dial waits for it and reports its error.
+    if (ssh.transport !== 'openssh') prepareDial();
     this.#settings ??= await this.#readSettings(signal);
     const jumpHosts = await resolveJumpHosts(this.#settings, {
       observer,
@@ -163,10 +171,26 @@ export class Dialler {
     try {
       const transport = await this.#dial(jumpHosts, signal);
       this.#everUp = true;
+      if (isDescribable(transport)) this.#tellExchange(transport.describe());
       return transport;
     } catch (error) {
       throw (await this.#recognised(jumpHosts, error, signal)) ?? error;
     }
+  }
+
+  /** Once for each key exchange method of a run. */
+  #tellExchange(established: Established): void {
+    const { kex } = established.algorithms ?? {};
+    if (kex === undefined || this.#exchangesTold.has(kex)) return;
+    this.#exchangesTold.add(kex);
+    const { observer, adviceLevel = 'info' } = this.#options;
+    const advice = postQuantumAdvice(established);
+    if (advice === undefined) observer.log('info', `protected by ${kex}`);
+    else
+      observer.log(
+        adviceLevel,
+        `protected by ${kex}, which is not post-quantum: what is recorded today could be read one day; ${advice}`,
+      );
   }
 
   /**

@@ -115,6 +115,8 @@ export const COUNTERS = {
   tunnel_ssh_exchange_time_limit_total: 'links given up because a key exchange did not end',
   tunnel_ssh_exchange_queue_limit_total:
     'links given up because too much waited for a key exchange',
+  tunnel_ssh_exchange_storm_limit_total:
+    'links given up because the server exchanged keys again and again',
   tunnel_ssh_violations_total: 'breaches of the rules of SSH channels by the server',
   tunnel_ssh_config_jumps_refused_total: 'ProxyJumps of ssh_config with more than MAX_JUMP_HOPS',
   tunnel_open_reason_missing_total: 'refusals of which ssh did not say the reason',
@@ -124,6 +126,8 @@ export const COUNTERS = {
   tunnel_dial_slow_total: 'slow dials of an address given up for others that waited',
   tunnel_server_text_cut_total: 'texts of servers cut because they were too long for one login',
   tunnel_auth_questions_limit_total: 'logins ended because the server asked too much',
+  tunnel_start_limit_total: 'starts of ssh given up after an hour, while it may have been asking',
+  tunnel_auth_stages_limit_total: 'logins ended because the server wanted more again and again',
   tunnel_host_keys_unchecked_total:
     'host keys refused because RevokedHostKeys or KnownHostsCommand could not be asked',
   tunnel_known_hosts_malformed_total: 'lines of known_hosts that are malformed',

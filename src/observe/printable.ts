@@ -8,11 +8,11 @@ import { stripVTControlCharacters } from 'node:util';
 export const MAX_PRINTABLE_LENGTH = 80 * 1024;
 
 /**
- * C0 and C1 controls, characters that reorder or hide text (bidirectional controls, zero-width
- * characters, line separators, tags), and lone surrogates.
+ * C0 and C1 controls; characters that reorder, hide or join text, or show nothing (bidirectional
+ * controls, format characters, variation selectors, fillers, tags, line separators); and lone
+ * surrogates. Also the blank of Braille, which no property has.
  */
-const UNPRINTABLE =
-  /[\u0000-\u001f\u007f-\u009f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\u{e0000}-\u{e007f}\p{Surrogate}]+/gu;
+const UNPRINTABLE = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}\p{Default_Ignorable_Code_Point}\u2800]+/gu;
 
 /** One line without such characters; each run of them becomes one space. */
 export function printable(text: string): string {

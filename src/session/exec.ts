@@ -64,7 +64,7 @@ export function runExec(configuration: ExecConfiguration, options: RunOptions): 
       const variables = machine.becomeUser(launcher.user, observer);
       adviseAboutProxies(observer);
 
-      const tunnel = await openTunnel(session, wanted, options);
+      const tunnel = await openTunnel(session, wanted, { ...options, sharesError: true });
       const { configuration: complete, link, guard } = tunnel;
       session.own('the watch', machine.watch(link, '', observer), (unwatch) => unwatch());
       const device = machine.launchedDevice(launcher, plan.addresses);

@@ -40,7 +40,7 @@ export async function runBehindProxy(
   const ofUser = machine.becomeUser(launcher.user, observer);
   adviseWithoutNamespace(wanted.allow.rules !== undefined, observer);
 
-  const tunnel = await openTunnel(session, wanted, options);
+  const tunnel = await openTunnel(session, wanted, { ...options, sharesError: true });
   const { configuration, link } = tunnel;
   session.own('the watch', machine.watch(link, '', observer), (unwatch) => unwatch());
   const names = openProxyNames(session, tunnel, { machine, direct: new DirectConnector() });

@@ -45,6 +45,8 @@ export interface TunnelOptions extends RunOptions {
   readonly servers?: JumpHostServers;
   /** Of these, those whose answers are dropped while they are captured. */
   readonly filtered?: (server: Destination) => boolean;
+  /** Standard error is that of a command, too: what is only advice is logged at `info`. */
+  readonly sharesError?: true;
 }
 
 const NO_ROUTES = { targets: [], exclusions: [] };
@@ -88,7 +90,8 @@ export async function openTunnel(
   );
   const { guard } = learning;
   const book = new NameBook({ observer });
-  const dialler = machine.dialler({ ssh, prompter, observer, deviceFor });
+  const adviceLevel = options.sharesError ? 'info' : 'notice';
+  const dialler = machine.dialler({ ssh, prompter, observer, deviceFor, adviceLevel });
   const link = session.own(
     'the SSH connection',
     createLink(ssh, {

@@ -33,6 +33,8 @@ export interface Established {
 /** RFC 4253 §7.1. Where both directions differ, that from the server. */
 export interface NegotiatedAlgorithms {
   readonly kex: string;
+  /** All that the server offers for it. undefined: not known. */
+  readonly kexOffered?: readonly string[] | undefined;
   readonly hostKey: string;
   readonly cipher: string;
   /** undefined: the cipher needs none. */

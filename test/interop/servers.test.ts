@@ -65,9 +65,14 @@ function suite(kind: JumpServer, labOf: () => ServerLab): void {
   before(async () => {
     lab = labOf();
     server = await lab.start(kind);
-    way = await lab.proxy(server);
+    way = await lab.proxy(server, kind.lacksStrict ? 'openssh' : 'auto');
   });
   after(() => server?.kill());
+
+  if (kind.lacksStrict)
+    it('is refused by the embedded client, which says why', async () => {
+      await assert.rejects(lab.proxy(server), /lacks strict key exchange.*CVE-2023-48795/);
+    });
 
   it('is known by its identification, and its words are those in the table', async () => {
     const { identification, answers } = await lab.words(server, pairs);

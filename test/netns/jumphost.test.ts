@@ -72,7 +72,7 @@ const SERVERS: readonly Server[] = [
 
 /**
  * What ssh-audit 2.5 (Debian 12) says of what it is too old for, and 3.9 of the key exchanges for
- * clients that have no post-quantum one, as this program's own. And of the lab's RSA host key,
+ * clients that have no post-quantum one. And of the lab's RSA host key,
  * which is none of the drop-in's.
  */
 const AUDIT_KNOWN = [

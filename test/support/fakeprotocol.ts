@@ -3,6 +3,7 @@
  * of the server's channels, and checks it against RFC 4254. Tests call its handlers as ssh2's
  * parser would. Errors are recorded, not thrown: streams catch much of what is thrown in them.
  */
+import { MAX_PACKET } from '../../src/ssh/embedded/channels/channel.ts';
 import type { SshProtocol } from '../../src/ssh/embedded/ssh2/internals.ts';
 
 /** What we have sent on one channel, as the server would count it. */
@@ -68,9 +69,16 @@ export class FakeProtocol {
     });
   }
 
-  /** A message from the server. */
+  /** A message from the server; data in packets of the size that was agreed. */
   say(message: string, ...fields: unknown[]): void {
-    this._handlers[message]?.(this, ...fields);
+    const [id, data, ...rest] = fields;
+    const large = Buffer.isBuffer(data) && data.length > MAX_PACKET && /DATA$/.test(message);
+    if (!large) {
+      this._handlers[message]?.(this, ...fields);
+      return;
+    }
+    for (let at = 0; at < data.length; at += MAX_PACKET)
+      this._handlers[message]?.(this, id, data.subarray(at, at + MAX_PACKET), ...rest);
   }
 
   channelData(remote: number, data: Buffer): void {

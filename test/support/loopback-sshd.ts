@@ -23,6 +23,8 @@ export interface SshdOptions {
   readonly config?: readonly string[];
   /** `Match` blocks. They come last, as they must. */
   readonly match?: readonly string[];
+  /** A directory with another OpenSSH, unpacked. Default: this machine's. */
+  readonly unpacked?: string | undefined;
   /** The address to listen on. Default: 127.0.0.1. */
   readonly listen?: string;
   /** Types for ssh-keygen -t. Default: ed25519. */
@@ -60,6 +62,7 @@ export class LoopbackSshd {
       // The first of a keyword's lines wins, except for MaxStartups, where it is the last.
       'MaxStartups 100',
       ...(options.config ?? []),
+      ...(options.unpacked === undefined ? [] : programsIn(options.unpacked)),
       `ListenAddress ${listen.includes(':') ? `[${listen}]` : listen}:${port}`,
       ...types.map((type) => `HostKey ${join(directory, `host_${type}`)}`),
       `AuthorizedKeysFile ${join(directory, 'authorized_keys')}`,
@@ -78,7 +81,7 @@ export class LoopbackSshd {
     if (process.getuid?.() === 0) mkdirSync('/run/sshd', { recursive: true });
     // The kernel ends it with us, even when we are killed.
     const command = [
-      SSHD,
+      `${options.unpacked ?? ''}${SSHD}`,
       '-D',
       '-f',
       join(directory, 'sshd_config'),
@@ -175,6 +178,12 @@ export async function makeKey(
     ...size,
     ...options,
   ]);
+}
+
+/** Since 9.8 and 10.0 sshd starts further programs of its own. */
+function programsIn(directory: string): string[] {
+  const programs = join(directory, 'usr/lib/openssh');
+  return [`SshdSessionPath ${programs}/sshd-session`, `SshdAuthPath ${programs}/sshd-auth`];
 }
 
 async function descendants(pid: number): Promise<number[]> {

@@ -3,11 +3,12 @@
  * USER KEYFILE` prints its identification as a line, and then for each line `HOST PORT` on standard
  * input the answer as JSON: `{"reason": 2, "text": "..."}`, or `{"open": true}`.
  *
- * It is ssh2's own client, not this program's, so that the words are what is on the wire.
+ * It is ssh2's own client, not this program's, so that the words are what is on the wire. Nor does
+ * it refuse what this program refuses.
  */
 import { readFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
-import ssh2 from '../../src/ssh/embedded/ssh2/library.ts';
+import ssh2 from 'ssh2';
 
 export type OpenAnswer =
   | { readonly open: true }

@@ -41,9 +41,10 @@ export class ServerLab {
   }
 
   /** Runs `tunnel proxy`; returns the way to it for `carry`. */
-  async proxy(server: SshServer): Promise<string> {
+  async proxy(server: SshServer, transport = 'auto'): Promise<string> {
     const child = await this.lab.client.spawn([
       ...[process.execPath, MAIN, 'proxy', '-r', server.remote, '--listen', '127.0.0.1:0'],
+      ...['--transport', transport],
     ]);
     this.#running.push(child);
     const [, port = ''] = await child.waitForLine(/proxy at \S+:(\d+)/, START_TIMEOUT_MS);

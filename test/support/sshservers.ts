@@ -61,6 +61,8 @@ export interface JumpServer {
   readonly oneAtATime?: true;
   /** It doesn't print `session` when somebody opens a session channel. */
   readonly hidesSessions?: true;
+  /** Its only cipher needs strict key exchange, which it lacks: the embedded client refuses it. */
+  readonly lacksStrict?: true;
   /** False, or why it can't run here. */
   readonly missing: () => string | false;
   /** Makes what it needs, and returns its command line. */
@@ -119,6 +121,7 @@ export const dropbear: JumpServer = {
 export const tinyssh: JumpServer = {
   name: 'tinyssh',
   hidesSessions: true,
+  lacksStrict: true,
   missing: () => program(TINYSSHD, 'tinysshd')() || program('/usr/bin/ncat', 'ncat')(),
   async prepare({ port, hostKey, directory }) {
     const { secret, open } = rawKey(hostKey);

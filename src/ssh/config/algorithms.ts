@@ -2,7 +2,8 @@
  * The algorithm lists of ssh_config(5): `a,b` replaces the defaults, `+a,b` adds to their end,
  * `-a,b` removes from them, `^a,b` puts in front. After "-", and in lists of key types, names may
  * be patterns of what ssh knows. The defaults are those of OpenSSH 9.2 to 9.8. Newer versions put
- * more post-quantum key exchanges in front.
+ * mlkem768x25519-sha256 in front, and so does the embedded client where a list has the post-quantum
+ * key exchange of the older ones (ssh/embedded/handshake/algorithms.ts).
  */
 
 import { UsageError } from '../../errors/errors.ts';

@@ -60,7 +60,7 @@ import { LogFacts } from './facts.ts';
 import { type LinkOptions, OpensshLink } from './link.ts';
 import { SshLog } from './log.ts';
 import { type Exit, opensshVersion, SshProcess } from './process.ts';
-import { longestSilence, mayBeAsking } from './silence.ts';
+import { LONGEST_START_SECONDS, longestSilence, mayBeAsking, Patience } from './silence.ts';
 
 export type { GivenOptions } from './arguments.ts';
 
@@ -204,6 +204,7 @@ class SshStart {
   readonly #words: ServerWords;
   #link: OpensshLink | undefined;
   #timer: NodeJS.Timeout | undefined;
+  readonly #patience = new Patience();
   #phaseChanged: () => void = () => {};
   #refuse: (error: unknown) => void = () => {};
 
@@ -241,7 +242,12 @@ class SshStart {
         };
         process.exited.then((exit) => this.#failure(exit)).then(reject, reject);
         this.#restartSilenceTimer();
+        whole = setTimeout(() => {
+          observer.count('tunnel_start_limit_total');
+          reject(undecided(this.#at, LONGEST_START_SECONDS));
+        }, LONGEST_START_SECONDS * 1000);
       });
+    let whole: NodeJS.Timeout | undefined;
     const progress = tellProgress({ observer, level, what: (elapsed) => this.#progress(elapsed) });
     try {
       await within({ signal }, up);
@@ -252,6 +258,7 @@ class SshStart {
       progress.stop();
       // No earlier: log lines that ssh writes while it ends set the timer again.
       clearTimeout(this.#timer);
+      clearTimeout(whole);
     }
     // ssh is listening, so it has verified the key. Log lines alone would not prove this, because a
     // server can forge them (log.ts).
@@ -299,7 +306,7 @@ class SshStart {
     if (this.#link !== undefined) return;
     this.#facts.line(line);
     this.#options.observer.log('debug', `ssh: ${serverText(withoutCommand(line))}`);
-    this.#restartSilenceTimer();
+    this.#restartSilenceTimer(line);
     this.#checkReplica();
     if (this.#log.phase !== before) this.#phaseChanged();
   }
@@ -336,7 +343,8 @@ class SshStart {
       return;
     }
     const level = line.startsWith(DIALLER) ? 'debug' : 'notice';
-    for (const text of this.#words.lines(line)) observer.log(level, text);
+    // Marked, or a line of the banner could pass for one of this program's own.
+    for (const text of this.#words.lines(line)) observer.log(level, `ssh: ${text}`);
   }
 
   /**
@@ -351,26 +359,16 @@ class SshStart {
     return progressOf({ phase, at: this.#at, accepted });
   }
 
-  /** The start fails when the log is silent for too long. */
-  #restartSilenceTimer(): void {
+  /** The start fails when a step takes too long (silence.ts). */
+  #restartSilenceTimer(line = ''): void {
+    if (!this.#patience.restarts(this.#log, this.#settings, line)) return;
     clearTimeout(this.#timer);
     const { phase } = this.#log;
     const seconds = longestSilence(this.#log, this.#settings);
     if (seconds === undefined) return;
     this.#timer = setTimeout(() => {
-      if (phase !== 'authentication') {
-        this.#refuse((this.#log.accepted ? slowError : timeoutError)(this.#at, seconds, phase));
-        return;
-      }
-      this.#refuse(
-        new TunnelError(
-          'auth-timeout',
-          `${this.#at} did not decide about the login within ${seconds} s`,
-          {
-            hint: 'try again, or allow more time with --auth-timeout',
-          },
-        ),
-      );
+      if (phase === 'authentication') this.#refuse(undecided(this.#at, seconds));
+      else this.#refuse((this.#log.accepted ? slowError : timeoutError)(this.#at, seconds, phase));
     }, seconds * 1000);
   }
 
@@ -386,8 +384,8 @@ class SshStart {
       }
       await delay(LISTEN_POLL_MS);
     }
-    // If ssh is ending, its exit status says more.
-    if (!process.alive) await process.exited;
+    // If ssh is ending, it says more. A server can have forged the login (log.ts).
+    if (!process.alive) throw await this.#failure(await process.exited);
     throw new TunnelError('openssh-failed', `ssh to ${this.#at} does not listen for flows`, {
       hint: 'try the same with "ssh -v -D SOCKET"',
       cause: new Error(this.#log.kept.map((line) => serverText(line)).join('\n')),
@@ -407,7 +405,8 @@ class SshStart {
       lines: kept,
       stderr: this.#stderrLines,
       exit,
-      phase,
+      // A server can have forged the line that says so.
+      phase: phase === 'up' ? 'authentication' : phase,
       accepted,
       offered,
       acceptedKey,
@@ -422,6 +421,16 @@ class SshStart {
       keyFiles: files.keys,
     });
   }
+}
+
+function undecided(at: string, seconds: number): TunnelError {
+  return new TunnelError(
+    'auth-timeout',
+    `${at} did not decide about the login within ${seconds} s`,
+    {
+      hint: 'try again, or allow more time with --auth-timeout',
+    },
+  );
 }
 
 /** ssh logs the whole ProxyCommand, which may contain a password (ncat --proxy-auth). */

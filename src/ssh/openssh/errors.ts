@@ -158,6 +158,22 @@ const RULES: readonly Rule[] = [
     }),
   ],
   [
+    /: incorrect signature$/,
+    (_match, { at, hostKey }) => ({
+      code: 'jumphost-key-exchange',
+      message: `${at} does not prove that it has the host key that it shows: ${serverText(hostKey ?? '(unknown)')}`,
+      hint: 'its SSH server is faulty, or somebody in between interferes: ask whoever runs it',
+    }),
+  ],
+  [
+    /^(?:ssh_dispatch_run_fatal: .*: )?((?:invalid format|message authentication code incorrect|incomplete message|string is too large|error in libcrypto|Bad packet length|Corrupted MAC|padding error|Packet corrupt).*)/,
+    ([, what = ''], { at, phase }) => ({
+      code: 'jumphost-protocol',
+      message: `${at} breaks the rules of SSH in ${phase}: ${serverText(what)}`,
+      hint: 'its SSH server is faulty or hostile, or somebody changes what it sends',
+    }),
+  ],
+  [
     /(?:Address already in use|cannot listen|Could not request local forwarding)/i,
     ({ input }) => ({
       code: 'openssh-failed',

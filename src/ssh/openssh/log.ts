@@ -59,6 +59,8 @@ interface Told {
 /** Written by native/guard.c, not by ssh. */
 const GUARD = /^tunnel-guard: ssh (\d{1,10}) has read (\d{1,15})$/;
 
+const OTHER_LINE_ENDS = /[\r\u2028\u2029]/g;
+
 /** After one of these lines, ssh may ask the user something, and logs nothing while it waits. */
 const QUESTION =
   /^debug1: (Server host key: |Server accepts key: |Next authentication method: (password|keyboard-interactive)|read_passphrase|Trying private key: )/;
@@ -88,7 +90,9 @@ export class SshLog {
   }
 
   /** Handles one line, given without its line end. */
-  line(text: string): void {
+  line(raw: string): void {
+    // Within a server's words. The patterns' "." would not match them.
+    const text = raw.replace(OTHER_LINE_ENDS, ' ');
     const [, pid, bytes] = GUARD.exec(text) ?? [];
     if (bytes !== undefined) {
       this.#told = { pid: Number(pid), bytesRead: Number(bytes) };

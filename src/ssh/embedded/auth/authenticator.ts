@@ -46,6 +46,9 @@ import { KeyboardInteractiveMethod, PasswordMethod } from './questions.ts';
 import { AuthReport } from './report.ts';
 import { type MethodName, type UserauthAnswer, UserauthExchange } from './userauth.ts';
 
+/** What a server may accept in part in one login, before it must let the user in or refuse. */
+export const MAX_STAGES = 8;
+
 export interface AuthenticatorOptions {
   readonly settings: AuthenticationSettings;
   readonly prompter: Prompter;
@@ -202,12 +205,19 @@ export class Authentication {
   async #run(exchange: UserauthExchange): Promise<void> {
     const methods = this.#methods(exchange);
     let answer: UserauthAnswer | undefined = await exchange.none();
+    let stages = 0;
     while (answer !== undefined && answer.kind !== 'success') {
       // `none` never gives `undefined`, and the methods handle every answer that is neither yes nor
       // no.
       if (answer.kind !== 'failure') throw unexpected(answer);
       this.#report.permits(answer.methods);
-      if (answer.partial) this.#nextStage(methods);
+      if (answer.partial) {
+        this.#nextStage(methods);
+        if (++stages > MAX_STAGES) {
+          this.#options.observer.count('tunnel_auth_stages_limit_total');
+          throw this.#report.endless();
+        }
+      }
       answer = await this.#next(methods, answer.methods);
     }
     if (answer === undefined) throw this.#report.failure();

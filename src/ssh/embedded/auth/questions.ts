@@ -15,7 +15,7 @@ import type { MethodName, UserauthAnswer } from './userauth.ts';
 
 /** Questions at a time; one-time-code modules ask one or two. With more, the method is skipped. */
 export const MAX_PROMPTS = 16;
-/** Rounds in one attempt, including those without a question. With more, the method is skipped. */
+/** Rounds in one login, including those without a question. With more, the method is skipped. */
 export const MAX_ROUNDS = 32;
 
 type Questions = Extract<UserauthAnswer, { kind: 'questions' }>;
@@ -70,6 +70,8 @@ abstract class QuestionMethod implements AuthMethod {
 }
 
 export class KeyboardInteractiveMethod extends QuestionMethod {
+  #rounds = 0;
+
   constructor(context: MethodContext, limit: number) {
     super('keyboard-interactive', context, limit);
   }
@@ -78,8 +80,9 @@ export class KeyboardInteractiveMethod extends QuestionMethod {
     const { exchange } = this.context;
     let answer = await exchange.keyboardInteractive();
     let asked = false;
-    for (let round = 1; answer.kind === 'questions'; round++) {
-      if (round > MAX_ROUNDS) throw this.#tooMuch(`more than ${MAX_ROUNDS} rounds of questions`);
+    while (answer.kind === 'questions') {
+      if (++this.#rounds > MAX_ROUNDS)
+        throw this.#tooMuch(`more than ${MAX_ROUNDS} rounds of questions`);
       asked ||= answer.prompts.length > 0;
       answer = await exchange.respond(await this.#answers(answer));
     }

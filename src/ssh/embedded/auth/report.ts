@@ -84,13 +84,21 @@ export class AuthReport {
     this.#tried = [];
   }
 
+  /** The server has accepted one part after another, more often than is followed. */
+  endless(): TunnelError {
+    const message = `${this.#server} accepts the login of "${this.#user}" in part again and again, ${this.#accepted.length} times`;
+    return new TunnelError('auth-failed', message, {
+      hint: 'its SSH server is faulty or hostile; look into its log',
+    });
+  }
+
   /** The server has refused everything. */
   failure(): TunnelError {
-    const permits = this.methods.length === 0 ? 'no method' : this.methods.join(', ');
+    const permits = this.methods.length === 0 ? 'no method' : counted(this.methods);
     const message =
       this.#accepted.length === 0
         ? `${this.#server} does not let "${this.#user}" in: it permits ${permits}; ${this.#describe()}`
-        : `${this.#server} accepted ${this.#accepted.join(' and ')}, but also wants ${this.methods.join(' or ')}; ${this.#describe()}`;
+        : `${this.#server} accepted ${listed(this.#accepted, ' and ')}, but also wants ${listed(this.methods)}; ${this.#describe()}`;
     return new TunnelError('auth-failed', message, { hint: this.#hint() });
   }
 
@@ -139,7 +147,7 @@ export class AuthReport {
     if (this.methods.length > 0 && !this.methods.some((method) => OWN_METHODS.includes(method)))
       return `use --transport openssh: the embedded client knows only ${OWN_METHODS.join(', ')}`;
     if (this.methods.length > 0 && !this.#enabled.some((method) => this.methods.includes(method)))
-      return `enable one of ${this.methods.join(', ')}: your ssh configuration permits only ${this.#enabled.join(', ')} (PreferredAuthentications, BatchMode)`;
+      return `enable one of ${listed(this.methods, ', ')}: your ssh configuration permits only ${this.#enabled.join(', ')} (PreferredAuthentications, BatchMode)`;
     const keys = this.#leftOut.filter((item) => !isUnaskedMethod(item));
     if (this.#accepted.length > 0 && keys.length < this.#leftOut.length)
       return this.#hintForUnasked();
@@ -182,6 +190,14 @@ function isUnaskedMethod({ what, unasked }: LeftOut): boolean {
 /** `1 more was`, `2 more were` */
 function more(count: number): string {
   return `${count} more ${count === 1 ? 'was' : 'were'}`;
+}
+
+/** `a or b or 4 more` */
+function listed(items: readonly string[], between = ' or '): string {
+  const names = [...new Set(items)];
+  const rest = names.length - MAX_NAMED;
+  const shown = names.slice(0, MAX_NAMED);
+  return (rest > 0 ? [...shown, `${rest} more`] : shown).join(between);
 }
 
 /** `a, b (3 times), and 4 more` */

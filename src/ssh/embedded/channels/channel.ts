@@ -18,8 +18,8 @@
  * CLOSE once a write has failed too or we have sent EOF.
  *
  * A server that sends more than the window admits would fill our memory while a reader doesn't
- * read, so its flow ends with `window-exceeded`. Extended data has no meaning here (RFC 4254 §7.2).
- * It is dropped, but counts towards the window.
+ * read, so its flow ends with `window-exceeded`. So does one with a packet above MAX_PACKET.
+ * Extended data has no meaning here (RFC 4254 §7.2). It is dropped, but counts towards the window.
  */
 import { TunnelError } from '../../../errors/errors.ts';
 import { both, type Conduit, connectionReset, type OverListener } from '../../../flow/conduit.ts';
@@ -30,6 +30,8 @@ import type { Sender } from './scheduler.ts';
 
 /** RFC 4254 §5.2: a window never exceeds it. */
 const MAX_SEND_WINDOW = 2 ** 32 - 1;
+/** The largest packet that is accepted: what sshd sends, and what ssh2 can decrypt. */
+export const MAX_PACKET = 32 * 1024;
 /**
  * Data smaller than this that can't be sent at once are copied. Otherwise they would keep a slab in
  * use that is many times larger. PieceQueue decides about data that come after them.
@@ -257,8 +259,11 @@ export class Channel implements Conduit, Sender {
       this.#owner.violated('data after EOF');
       return false;
     }
-    if (this.#receiveWindow.receive(bytes)) return true;
-    this.#owner.violated('more data than the window admits');
+    const tooLarge = bytes > MAX_PACKET;
+    if (!tooLarge && this.#receiveWindow.receive(bytes)) return true;
+    this.#owner.violated(
+      tooLarge ? 'a packet larger than was agreed' : 'more data than the window admits',
+    );
     const error = windowExceeded();
     this.#other?.abort(error);
     this.#fail(error);

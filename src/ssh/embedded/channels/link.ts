@@ -64,6 +64,7 @@ const BULK_BYTES = 16 * 1024;
 const EXCHANGE_STUCK: Readonly<Record<Stuck, string>> = {
   time: `the jump host has not finished exchanging keys within ${EXCHANGE_SECONDS} s`,
   queue: 'the jump host wants too many answers while it exchanges keys',
+  storm: 'the jump host exchanges keys again and again',
 };
 /** RFC 4253 §11.1 */
 const DISCONNECT_BY_APPLICATION = 11;
@@ -72,6 +73,7 @@ const DISCONNECT_BY_APPLICATION = 11;
 const EXCHANGE_LIMITS = {
   time: 'tunnel_ssh_exchange_time_limit_total',
   queue: 'tunnel_ssh_exchange_queue_limit_total',
+  storm: 'tunnel_ssh_exchange_storm_limit_total',
 } as const;
 
 export interface LinkOptions {
@@ -109,6 +111,8 @@ export class Ssh2Link implements Transport, Probing {
   /** undefined: the server doesn't delay what it sends, or --no-flush was given. */
   readonly #flusher: Flusher | undefined;
   readonly #acknowledger: Acknowledger;
+  /** The method of the first key exchange; undefined: another has replaced it. */
+  #kex: string | undefined;
   #closing = false;
   /** Bytes received since the round trip was last measured. */
   #unmeasured = 0;
@@ -121,6 +125,7 @@ export class Ssh2Link implements Transport, Probing {
     this.#at = options.at;
     this.#observer = observer;
     this.#protocol = protocolOf(client);
+    this.#kex = this.#protocol._kex?.negotiated.kex;
     this.#windows = new ReceiveWindows({
       ...options.windows,
       onLimited: () => observer.count('tunnel_window_budget_total'),
@@ -196,7 +201,8 @@ export class Ssh2Link implements Transport, Probing {
       REQUEST_FAILURE: () => this.#answered(),
     });
     client.on('error', (error: SshError) => this.#failed(error));
-    client.on('handshake', () => {
+    client.on('handshake', ({ kex }) => {
+      this.#tellChange(kex);
       // After a key exchange there is a new cipher, and waiting data may be sent.
       this.#rekeying.renewed();
       writePacketsTo(this.#protocol, this.#outbox);
@@ -311,6 +317,16 @@ export class Ssh2Link implements Transport, Probing {
     if (this.#socket.writableEnded) this.#inputEnded();
     // Without a channel only answers to keepalives come.
     if (this.#multiplexer.channels > 0) this.#acknowledger.received(end - start);
+  }
+
+  /** What was said to protect the link no longer does. Said once for each link. */
+  #tellChange(kex: string): void {
+    if (this.#kex === undefined || kex === this.#kex) return;
+    this.#observer.log(
+      'warning',
+      `${this.#at} has exchanged keys again, by ${kex} instead of ${this.#kex}`,
+    );
+    this.#kex = undefined;
   }
 
   #answered(): void {

@@ -22,14 +22,12 @@
  */
 import type { Observer } from '../../../observe/observer.ts';
 import { isExchangingKeys, type SshProtocol, sendChannelData } from '../ssh2/internals.ts';
-import { Channel, type ChannelOwner } from './channel.ts';
+import { Channel, type ChannelOwner, MAX_PACKET } from './channel.ts';
 import type { Inbox } from './inbox.ts';
 import type { Outbox } from './outbox.ts';
 import type { ReceiveWindow, ReceiveWindows } from './receivewindow.ts';
 import { Scheduler } from './scheduler.ts';
 
-/** The largest packet that is accepted: what sshd sends, and what ssh2 can decrypt. */
-const MAX_PACKET = 32 * 1024;
 /**
  * When this much has been granted in one turn, it is sent at once. A turn may read as much as a
  * whole window. A server that has used up its window and gets all of it back at the end of the turn
@@ -198,8 +196,10 @@ export class Multiplexer implements ChannelOwner {
       GLOBAL_REQUEST: (_, _name: string, wantReply: boolean) => {
         if (wantReply) this.#protocol.requestFailure();
       },
-      CHANNEL_OPEN: (_, { sender }: { sender: number }) =>
-        this.#protocol.channelOpenFail(sender, ADMINISTRATIVELY_PROHIBITED, ''),
+      CHANNEL_OPEN: (_, { sender }: { sender: number }) => {
+        this.violated('opens a channel of its own');
+        this.#protocol.channelOpenFail(sender, ADMINISTRATIVELY_PROHIBITED, '');
+      },
       CHANNEL_OPEN_CONFIRMATION: (
         _,
         info: { recipient: number; sender: number; window: number; packetSize: number },

@@ -2,12 +2,22 @@
  * When keys are exchanged again (RFC 4253 §9). ssh2 answers a server that begins a key exchange,
  * but never begins one itself. OpenSSH's sshd does, with the same limits; other servers may not.
  *
- * While keys are being exchanged flows wait (Multiplexer), but data that the server had under way
- * still arrive. ssh2 queues our answers to them, without a limit of size or time. So a server that
- * goes on sending and never finishes the exchange is given up after EXCHANGE_SECONDS, or when more
- * than MAX_QUEUED packets wait for it.
+ *   quiet -- count(): bytes or seconds are used up --> exchanging -- renewed() --> quiet
+ *      `---- the server's KEXINIT ---------------------^    `-- a limit --> given up
+ *
+ * While keys are being exchanged flows wait (Multiplexer), and so do those who write to them. Data
+ * that the server had under way still arrive, and ssh2 queues our answers to them, without a limit
+ * of size or time. A server is given up that
+ *
+ *   time    has not finished an exchange after EXCHANGE_SECONDS, whoever began it
+ *   queue   makes more wait for its end than may wait in the socket (MAX_BACKLOG)
+ *   storm   begins one exchange after the other, although hardly anything is carried in between
+ *
+ * An exchange takes some milliseconds of the processor, so a server may begin FREE_EXCHANGES at
+ * once and one more each second. One after WORTHWHILE_BYTES is not counted.
  */
-import { isExchangingKeys, queuedPackets, type SshProtocol } from '../ssh2/internals.ts';
+import { isExchangingKeys, queuedFrom, type SshProtocol } from '../ssh2/internals.ts';
+import { MAX_BACKLOG } from './outbox.ts';
 
 export interface RekeyLimits {
   /** Of both directions together; undefined: what the cipher allows. */
@@ -24,15 +34,17 @@ const AES_BYTES = 2 ** 36;
 const OTHER_BYTES = 2 ** 30;
 
 /**
- * Seconds during which the program runs. Many, because on a slow path everything that the server
- * has already queued comes before its part of the exchange.
+ * Seconds during which the program runs. On a slow path everything that the server has already
+ * queued comes before its part of the exchange.
  */
-export const EXCHANGE_SECONDS = 300;
-/** More than all channels together can send while none of them may send data. */
-export const MAX_QUEUED = 128 * 1024;
+export const EXCHANGE_SECONDS = 60;
+/** What a packet that waits costs besides its own bytes: the objects of a Buffer. */
+export const QUEUED_COST = 200;
+export const FREE_EXCHANGES = 30;
+export const WORTHWHILE_BYTES = 2 ** 20;
 
-/** Why an exchange that doesn't end is given up. */
-export type Stuck = 'time' | 'queue';
+/** Why the link is given up. */
+export type Stuck = 'time' | 'queue' | 'storm';
 
 export class Rekeying {
   readonly #protocol: SshProtocol;
@@ -42,13 +54,21 @@ export class Rekeying {
   /** Runs while keys are being exchanged. */
   #timer: NodeJS.Timeout | undefined;
   #stopped = false;
+  /** The exchange that is under way was begun here. */
+  #ours = false;
+  /** Of what waits for the end of the exchange: packets that have been counted, and their bytes. */
+  #counted = 0;
+  #queued = 0;
+  /** How many exchanges the server may begin now, and since when that has not been raised. */
+  #allowed = FREE_EXCHANGES;
+  #allowedAt = 0;
   #since = 0;
   #bytes = 0;
   /** Keys are exchanged again after this many bytes. */
   #byteLimit = 0;
 
   /**
-   * `onStuck` is called once for an exchange that doesn't end. `clock`: milliseconds, monotonic.
+   * `onStuck` is called once, when the link must be given up. `clock`: milliseconds, monotonic.
    */
   constructor(
     protocol: SshProtocol,
@@ -60,6 +80,7 @@ export class Rekeying {
     this.#limits = limits;
     this.#onStuck = onStuck;
     this.#clock = clock;
+    this.#allowedAt = clock();
     this.#countFromZero();
   }
 
@@ -77,6 +98,7 @@ export class Rekeying {
     // Not in the middle of a packet.
     process.nextTick(() => {
       if (this.#stopped) return;
+      this.#ours = !isExchangingKeys(this.#protocol);
       this.#protocol.rekey();
       this.#checkExchange();
     });
@@ -90,8 +112,15 @@ export class Rekeying {
 
   #checkExchange(): void {
     if (this.#stopped || !isExchangingKeys(this.#protocol)) return;
-    if (queuedPackets(this.#protocol) > MAX_QUEUED) this.#giveUp('queue');
-    else this.#timer ??= this.#startTimer();
+    this.#timer ??= this.#startTimer();
+    this.#checkQueue();
+  }
+
+  #checkQueue(): void {
+    const added = queuedFrom(this.#protocol, this.#counted);
+    this.#counted += added.length;
+    for (const packet of added) this.#queued += packet.length + QUEUED_COST;
+    if (this.#queued > MAX_BACKLOG) this.#giveUp('queue');
   }
 
   /**
@@ -101,6 +130,7 @@ export class Rekeying {
     let left = EXCHANGE_SECONDS;
     return setInterval(() => {
       if (--left <= 0) this.#giveUp('time');
+      else this.#checkQueue();
     }, 1000);
   }
 
@@ -118,7 +148,20 @@ export class Rekeying {
   /** Keys have been exchanged, whichever side began it. */
   renewed(): void {
     this.#stopTimer();
+    if (!this.#ours && this.#bytes < WORTHWHILE_BYTES) this.#countBegun();
+    this.#ours = false;
+    this.#counted = 0;
+    this.#queued = 0;
     this.#countFromZero();
+  }
+
+  /** The server has begun an exchange that was not due. */
+  #countBegun(): void {
+    const now = this.#clock();
+    const earned = Math.floor((now - this.#allowedAt) / 1000);
+    this.#allowedAt += earned * 1000;
+    this.#allowed = Math.min(FREE_EXCHANGES, this.#allowed + earned) - 1;
+    if (this.#allowed < 0) this.#giveUp('storm');
   }
 
   #countFromZero(): void {

@@ -7,20 +7,24 @@
  * an old server. (Of host keys, the known ones come first, unless the setting gives their order.)
  * Names that ssh2 doesn't know are skipped, because such lists are usually written for OpenSSH. If
  * no name is left, that is an error.
+ *
+ * Group exchange (RFC 4419) is never offered: the server chooses the group, and to verify that its
+ * modulus is a safe prime takes seconds (docs/decisions/0039).
  */
 import { readFileSync } from 'node:fs';
 import type { Algorithms } from 'ssh2';
 import { TunnelError } from '../../../errors/errors.ts';
 import type { Observer } from '../../../observe/observer.ts';
 import type { SshSettings } from '../../settings.ts';
+import { MLKEM768_X25519 } from '../ssh2/exchange.ts';
 
 const KEX = [
+  MLKEM768_X25519,
   'curve25519-sha256',
   'curve25519-sha256@libssh.org',
   'ecdh-sha2-nistp256',
   'ecdh-sha2-nistp384',
   'ecdh-sha2-nistp521',
-  'diffie-hellman-group-exchange-sha256',
   'diffie-hellman-group16-sha512',
   'diffie-hellman-group18-sha512',
   'diffie-hellman-group14-sha256',
@@ -54,7 +58,6 @@ const ONLY_WHEN_NAMED = {
   kex: [
     'diffie-hellman-group15-sha512',
     'diffie-hellman-group17-sha512',
-    'diffie-hellman-group-exchange-sha1',
     'diffie-hellman-group14-sha1',
     'diffie-hellman-group1-sha1',
   ],
@@ -62,6 +65,9 @@ const ONLY_WHEN_NAMED = {
   macs: ['hmac-sha1-etm@openssh.com', 'hmac-sha1', 'hmac-sha1-96', 'hmac-md5', 'hmac-md5-96'],
   hostKeys: ['ssh-rsa'],
 } as const;
+
+/** With the ending @openssh.com from OpenSSH 8.5 on, without it since 9.9. */
+const SNTRUP761_X25519 = 'sntrup761x25519-sha512';
 
 export type Kind = keyof SshSettings['algorithms'];
 
@@ -119,7 +125,8 @@ function choose(
 ): string[] {
   if (wanted === undefined) return [...fallback];
   const names = [...new Set(wanted)];
-  const chosen = names.filter((name) => KNOWN_ALGORITHMS[kind].includes(name));
+  const known = names.filter((name) => KNOWN_ALGORITHMS[kind].includes(name));
+  const chosen = kind === 'kex' && known.length > 0 ? withHybrid(names, known) : known;
   const unknown = names.filter((name) => !KNOWN_ALGORITHMS[kind].includes(name));
   if (chosen.length === 0)
     throw new TunnelError(
@@ -133,6 +140,16 @@ function choose(
       `${KEYWORDS[kind]}: the embedded SSH client ignores ${unknown.join(', ')}`,
     );
   return chosen;
+}
+
+/**
+ * A list that was made from the defaults of an OpenSSH before 9.9 has that version's post-quantum
+ * exchange, which the embedded client doesn't know. It has the one of later versions, and puts it
+ * first, where the defaults have theirs.
+ */
+function withHybrid(names: readonly string[], known: readonly string[]): string[] {
+  const wanted = names.some((name) => name.startsWith(SNTRUP761_X25519));
+  return wanted ? [...new Set([MLKEM768_X25519, ...known])] : [...known];
 }
 
 /** RSA keys are all of type ssh-rsa; only the signatures differ (RFC 8332 §3). */

@@ -27,16 +27,22 @@ import type { SshSettings } from '../../settings.ts';
 import { progressOf, tellProgress } from '../../startprogress.ts';
 import type { Authentication, Authenticator } from '../auth/authenticator.ts';
 import {
+  breaksProtocol,
   closedError,
+  exchangeFault,
+  exchangesAgain,
   hostKeySkipped,
   noIdentificationError,
+  protocolError,
   type SshError,
 } from '../channels/errors.ts';
 import type { Inbox } from '../channels/inbox.ts';
 import { Ssh2Link } from '../channels/link.ts';
 import type { ReceiveWindowLimits } from '../channels/receivewindow.ts';
+import { FREE_EXCHANGES } from '../channels/rekey.ts';
+import { awaitKem } from '../ssh2/awaitkem.ts';
 import { awaitIdentification } from '../ssh2/identification.ts';
-import { guardFirstExchange, identificationOf, protocolOf } from '../ssh2/internals.ts';
+import { guardLogin, identificationOf, protocolOf } from '../ssh2/internals.ts';
 import ssh2 from '../ssh2/library.ts';
 import { offeredAlgorithms } from './algorithms.ts';
 import { FirstLine } from './firstline.ts';
@@ -84,9 +90,9 @@ export interface EstablishedLink {
 }
 
 /**
- * Rejects with a TunnelError: jumphost-timeout, -slow, -closed, -not-ssh, -no-common-algorithm; the
- * stream's own error (jumphost-proxy); algorithms-unknown; host-key-*; auth-*. Or with the signal's
- * reason.
+ * Rejects with a TunnelError: jumphost-timeout, -slow, -closed, -not-ssh, -no-common-algorithm,
+ * -key-exchange; the stream's own error (jumphost-proxy); algorithms-unknown; host-key-*; auth-*.
+ * Or with the signal's reason.
  */
 export function establish(options: AttemptOptions): Promise<EstablishedLink> {
   return new ConnectionAttempt(options).run();
@@ -107,6 +113,8 @@ class ConnectionAttempt {
   /** What the verifier took before the handshake, in ms: it doesn't count. */
   #asked = 0;
   #phase: Phase = 'identification';
+  /** Key exchanges after the first. */
+  #exchanges = 0;
   #ours: Algorithms = {};
   #timer: PhaseTimer | undefined;
   #progress: Reminder | undefined;
@@ -173,10 +181,15 @@ class ConnectionAttempt {
       client.on('error', (error: SshError) => reject(this.#translate(error)));
       client.on('close', () => reject(this.#closed()));
       client.on('banner', (text) => {
+        // With its name, or a line could pass for one of this program's own.
         for (const line of this.#words.lines(text))
-          observer.log('notice', line === '' ? ' ' : line);
+          observer.log('notice', `${settings.name}: ${line}`);
       });
       client.on('handshake', (negotiated) => {
+        if (this.#phase === 'authentication') {
+          this.#exchangedAgain(reject);
+          return;
+        }
         this.#phase = 'authentication';
         protocolOf(client)._debug = undefined;
         this.#limitAuthentication(reject);
@@ -184,6 +197,7 @@ class ConnectionAttempt {
         const { cipher } = sc;
         this.#algorithms = {
           kex,
+          kexOffered: this.#serverOffer.lists?.kex.map((name) => serverText(name)),
           hostKey: serverHostKey,
           cipher,
           mac: sc.mac === '' ? undefined : sc.mac,
@@ -216,6 +230,14 @@ class ConnectionAttempt {
         reject(error);
       }
     });
+  }
+
+  /** The server may exchange keys again before the login is done. That gives it no more time. */
+  #exchangedAgain(reject: (error: TunnelError) => void): void {
+    if (++this.#exchanges <= FREE_EXCHANGES) return;
+    const { at, observer } = this.#options;
+    observer.count('tunnel_ssh_exchange_storm_limit_total');
+    reject(exchangesAgain(at));
   }
 
   #facts(): EstablishedLink['facts'] {
@@ -287,6 +309,8 @@ class ConnectionAttempt {
           this.#hostKey = { key: described, why };
         },
         onRejected: reject,
+        onFailed: (error) =>
+          reject(this.#translate(error instanceof Error ? error : new Error(String(error)))),
       }),
       authHandler: () => this.#authentication?.next(),
       // Here each phase has its own timer.
@@ -294,9 +318,10 @@ class ConnectionAttempt {
       debug: (message) => this.#follow(message),
     });
     awaitIdentification(protocolOf(client));
+    awaitKem(client);
     client.once(
       'handshake',
-      guardFirstExchange(protocolOf(client), () => hostKeySkipped(at)),
+      guardLogin(protocolOf(client), () => hostKeySkipped(at)),
     );
     this.#authentication?.watch(client, reject);
   }
@@ -318,12 +343,17 @@ class ConnectionAttempt {
     const { at, role } = this.#options;
     // The stream itself has already said what happened.
     if (error instanceof TunnelError) return error;
-    if (this.#phase === 'identification')
-      return noIdentificationError(at, role, this.#greeting.text, error);
+    if (this.#phase === 'identification') {
+      return this.#greeting.begun && breaksProtocol(error)
+        ? protocolError(at, 'its identification', error)
+        : noIdentificationError(at, role, this.#greeting.text, error);
+    }
     if (this.#phase === 'key exchange') return this.#exchangeError(error);
     if (typeof error.code === 'number' && this.#authentication !== undefined)
       return this.#authentication.disconnected(serverText(error.message, MAX_SERVER_TEXT), error);
-    return closedError(at, this.#phase, error);
+    return breaksProtocol(error)
+      ? protocolError(at, this.#phase, error)
+      : closedError(at, this.#phase, error);
   }
 
   #exchangeError(error: SshError): TunnelError {
@@ -333,7 +363,11 @@ class ConnectionAttempt {
       /no matching /i.test(error.message) && lists !== undefined
         ? noCommonAlgorithm(at, role, this.#ours, lists, error)
         : undefined;
-    return lacking ?? closedError(at, 'key exchange', error);
+    const fault = lacking ?? exchangeFault(at, error);
+    if (fault !== undefined) return fault;
+    return breaksProtocol(error)
+      ? protocolError(at, 'key exchange', error)
+      : closedError(at, 'key exchange', error);
   }
 
   #closed(): TunnelError {

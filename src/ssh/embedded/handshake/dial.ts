@@ -36,6 +36,7 @@ import type { SshSettings } from '../../settings.ts';
 import { tellProgress } from '../../startprogress.ts';
 import { Inbox } from '../channels/inbox.ts';
 import type { ReceiveWindowLimits } from '../channels/receivewindow.ts';
+import { prepareKem } from '../ssh2/mlkem.ts';
 import type { Access } from './attempt.ts';
 import { type ChainOptions, connectChain, type HopChain, ViaError } from './chain.ts';
 
@@ -63,10 +64,12 @@ export interface DialOptions {
 
 /**
  * Rejects with a TunnelError: jumphost-dns, -refused, -unreachable, -timeout, -slow, -closed,
- * -not-ssh, -no-common-algorithm, -forwarding-prohibited, -proxy; algorithms-unknown; host-key-*;
- * auth-*; usage for a chain that is too long. Or with the signal's reason.
+ * -not-ssh, -no-common-algorithm, -key-exchange, -forwarding-prohibited, -proxy;
+ * algorithms-unknown; host-key-*; auth-*; usage for a chain that is too long. Or with the signal's
+ * reason.
  */
 export async function dialSsh2(options: DialOptions): Promise<HopChain> {
+  prepareDial();
   const access = await loadAccess(options);
   const accessOf = (hop: SshSettings): Access => {
     const found = access.get(hop);
@@ -75,6 +78,14 @@ export async function dialSsh2(options: DialOptions): Promise<HopChain> {
     return found;
   };
   return new JumpHostDial(options, accessOf).run();
+}
+
+/**
+ * Begins what a handshake needs and what takes a while the first time. Each handshake waits for it,
+ * and reports its error.
+ */
+export function prepareDial(): void {
+  prepareKem().catch(() => undefined);
 }
 
 /**
@@ -237,6 +248,7 @@ const TELLING = [
   'jumphost-forwarding-prohibited',
   'jumphost-no-common-algorithm',
   'jumphost-not-ssh',
+  'jumphost-protocol',
   'jumphost-proxy',
   'jumphost-closed',
   'jumphost-no-identification',

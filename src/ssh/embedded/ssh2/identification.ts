@@ -3,7 +3,8 @@
  * before it, and all of this may come in pieces of any size. If it comes in three pieces, ssh2
  * loses the second: it keeps the first, and joins it with the last only. The wrong identification
  * goes into the exchange hash, and the host key's signature then fails. So ssh2 gets nothing until
- * the identification is complete, and never gets the lines before it, which are dropped here.
+ * the identification is complete, and never gets the lines before it, which are dropped here. It
+ * also takes octets that are not ASCII for other ones than they are.
  */
 import type { SshProtocol } from './internals.ts';
 
@@ -20,7 +21,9 @@ const BEGINNING = 'SSH-';
  * is too long, for too many lines, and for a carriage return within a line. Must be called before
  * anything is read.
  */
-export function awaitIdentification(protocol: Pick<SshProtocol, 'parse'>): void {
+export function awaitIdentification(
+  protocol: Pick<SshProtocol, 'parse' | '_remoteIdentRaw'>,
+): void {
   const parse = protocol.parse;
   const line = Buffer.alloc(MAX_LINE_LENGTH);
   let length = 0;
@@ -38,8 +41,15 @@ export function awaitIdentification(protocol: Pick<SshProtocol, 'parse'>): void 
       if (isIdentification(line, length)) {
         // From here on ssh2 reads directly.
         protocol.parse = parse;
-        const whole = Buffer.concat([line.subarray(0, length), chunk.subarray(at + 1, end)]);
-        protocol.parse(whole, 0, whole.length);
+        protocol.parse(Buffer.from(line.subarray(0, length)), 0, length);
+        // ssh2 would hash octets above 127 as UTF-8, and the signature would fail.
+        const octets = line
+          .subarray(0, length)
+          .toString('latin1')
+          .replace(/\r*\n$/, '');
+        protocol._remoteIdentRaw = Buffer.from(octets, 'latin1');
+        const rest = Buffer.from(chunk.subarray(at + 1, end));
+        if (rest.length > 0) protocol.parse(rest, 0, rest.length);
         return;
       }
       if (++lines > MAX_LINES) throw new Error('Max greeting lines exceeded');

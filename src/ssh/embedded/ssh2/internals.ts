@@ -49,10 +49,12 @@ export interface SshProtocol {
    */
   readonly _kexinit: unknown;
   readonly _queue?: readonly Buffer[] | undefined;
+  /** The last key exchange. */
+  readonly _kex?: { readonly negotiated: { readonly kex: string } } | undefined;
   readonly _cipher: OutboundCipher;
   readonly _decipher: object;
   /** The server's identification, without its end of line. */
-  readonly _remoteIdentRaw?: Buffer | undefined;
+  _remoteIdentRaw?: Buffer | undefined;
   _onWrite: (packet: Buffer) => void;
   readonly _authsQueue: string[];
   authNone(user: string): void;
@@ -140,17 +142,31 @@ const METHODS = [
  */
 const BEFORE_ACCEPTANCE: readonly (number | undefined)[] = [1, 2, 3, 4, 7];
 
+/** RFC 4252 §5.1; from it on, messages of the protocols above may come. */
+const USERAUTH_SUCCESS = 52;
+const FIRST_AFTER_LOGIN = 80;
+
 /**
- * While the host key is being judged, accepts only packets that belong to the key exchange. ssh2
- * already uses the server's new keys by then: it would process everything that comes with them, and
- * answer it in clear. For any other packet, the error that `refusal` makes is thrown. Returns a
- * function that ends this; call it when the first key exchange is done.
+ * Accepts only what may come at a time.
+ *
+ * - While the host key is being judged: packets that belong to the key exchange. ssh2 already uses
+ *   the server's new keys by then: it would process everything that comes with them, and answer it
+ *   in clear. For any other packet, the error that `refusal` makes is thrown.
+ * - From then on until the login is over: no message above those of authentication (RFC 4252 §6).
+ *   ssh2 would answer those, in memory without a limit when the server doesn't read the answers.
+ *
+ * Returns a function that ends the first part; call it when the first key exchange is done.
  */
-export function guardFirstExchange(protocol: SshProtocol, refusal: () => Error): () => void {
+export function guardLogin(protocol: SshProtocol, refusal: () => Error): () => void {
   const deliver = protocol._onPayload;
   let accepted = false;
+  let loggedIn = false;
   protocol._onPayload = (payload) => {
     if (!accepted && payload.length > 0 && !BEFORE_ACCEPTANCE.includes(payload[0])) throw refusal();
+    const [number = 0] = payload;
+    if (!loggedIn && number >= FIRST_AFTER_LOGIN)
+      throw new Error(`message ${number} comes before the login is over`);
+    loggedIn ||= number === USERAUTH_SUCCESS;
     return deliver(payload);
   };
   return () => {
@@ -300,9 +316,10 @@ export function isExchangingKeys(protocol: SshProtocol): boolean {
   return protocol._kexinit !== undefined;
 }
 
-/** How many packets wait for the end of a key exchange. */
-export function queuedPackets(protocol: SshProtocol): number {
-  return protocol._queue?.length ?? 0;
+/** The packets that wait for the end of a key exchange, without the first `counted`. */
+export function queuedFrom(protocol: SshProtocol, counted: number): readonly Buffer[] {
+  const queue = protocol._queue;
+  return queue === undefined || queue.length === counted ? [] : queue.slice(counted);
 }
 
 /**

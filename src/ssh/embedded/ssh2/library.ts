@@ -1,13 +1,16 @@
 /**
- * The only place that loads ssh2. It replaces ssh2's AES-GCM with ours (gcm.ts).
+ * The only place that loads ssh2. It replaces ssh2's AES-GCM with ours (gcm.ts), and puts our
+ * checks and methods into its key exchange (exchange.ts).
  *
  * ssh2 makes its ciphers with two functions of one of its modules. Its other modules copy them when
  * they are loaded, so the two are replaced before anything else of ssh2 is loaded. Without the
- * addon, or if the addon finds no OpenSSL, ssh2's own classes are used.
+ * addon, or if the addon finds no OpenSSL, ssh2's own classes are used. The same is true of the
+ * functions that exchange keys.
  */
 import { createRequire } from 'node:module';
 import type ssh2 from 'ssh2';
 import { addon, type GcmHandle } from '../../../native/addon.ts';
+import { type KexModule, replaceExchange } from './exchange.ts';
 import { AESGCMCipher, AESGCMDecipher } from './gcm.ts';
 
 interface CipherInfo {
@@ -67,6 +70,9 @@ ciphers.createDecipher = (config) => {
   const handle = gcm(decipherInfo, decipherKey, decipherIV, false);
   return handle === null ? createDecipher(config) : new AESGCMDecipher(handle, seqno, onPayload);
 };
+
+const constants = require('ssh2/lib/protocol/constants.js') as { readonly SUPPORTED_KEX: string[] };
+replaceExchange(require('ssh2/lib/protocol/kex.js') as KexModule, constants.SUPPORTED_KEX);
 
 export default require('ssh2') as typeof ssh2;
 

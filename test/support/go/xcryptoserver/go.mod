@@ -1,7 +1,7 @@
 module xcryptoserver
 
-go 1.19
+go 1.24.0
 
-require golang.org/x/crypto v0.21.0
+require golang.org/x/crypto v0.45.0
 
-require golang.org/x/sys v0.18.0 // indirect
+require golang.org/x/sys v0.38.0 // indirect

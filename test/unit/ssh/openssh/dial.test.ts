@@ -299,8 +299,8 @@ describe("the system's ssh", { skip: sshdMissing }, () => {
       await server.stop();
     }
     assert.deepEqual(notices.slice(0, 2), [
-      'keep \\033[31mout',
-      'debug1: channel 0: free: x, nchannels 1',
+      'ssh: keep \\033[31mout',
+      'ssh: debug1: channel 0: free: x, nchannels 1',
     ]);
   });
 

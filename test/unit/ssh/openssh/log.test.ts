@@ -64,6 +64,19 @@ describe("ssh's log", () => {
     });
   }
 
+  it('a reason with other line ends in it is still one', () => {
+    const { refused } = read([
+      ...UP,
+      LISTENERS['OpenSSH 9.2'],
+      OPENED['OpenSSH 9.2'](1),
+      'channel 1: open failed: connect failed: no\rway\u2028out',
+      freed(1, '10.0.0.1 port 443'),
+    ]);
+    assert.deepEqual(refused, [
+      { host: '10.0.0.1', port: 443, text: 'connect failed: no way out' },
+    ]);
+  });
+
   it("a listener of the user's configuration that is freed is not the end", () => {
     const { log } = read([
       'Authenticated to 127.0.0.1 ([127.0.0.1]:22) using "publickey".',

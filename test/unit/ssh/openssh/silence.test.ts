@@ -5,6 +5,7 @@ import type { Phase } from '../../../../src/ssh/openssh/log.ts';
 import {
   longestSilence,
   mayBeAsking,
+  Patience,
   QUESTION_SECONDS,
 } from '../../../../src/ssh/openssh/silence.ts';
 import type { SshSettings } from '../../../../src/ssh/settings.ts';
@@ -48,6 +49,25 @@ describe("the silence of ssh's log", () => {
     const proxy = { kind: 'command', command: 'nc' } as const;
     assert.equal(limits(false, false, { proxy })[0], undefined);
     assert.notEqual(limits(false, true, { proxy })[0], undefined);
+  });
+
+  it('is not begun again by lines that are no step, which a server can have written', () => {
+    const settings = testSettings({ hostName: 'jumphost', port: 22 });
+    const asking = { ...settings, authentication: authenticationSettings() };
+    const patience = new Patience();
+    const begins = (phase: Phase, mayAsk: boolean, line = 'debug1: Remote: wait') =>
+      patience.restarts({ phase, mayAsk }, asking, line);
+    assert.equal(begins('identification', false), true);
+    assert.equal(begins('identification', false), false);
+    assert.equal(
+      begins('identification', false, 'debug1: Connecting to b [192.0.2.2] port 22.'),
+      true,
+    );
+    assert.equal(begins('authentication', false), true);
+    for (let time = 0; time < 3; time++) assert.equal(begins('authentication', false), false);
+    assert.equal(begins('authentication', true), true, 'somebody is asked');
+    assert.equal(begins('authentication', false), true, 'and has answered');
+    assert.equal(begins('authentication', false, 'debug1: Connecting to c'), false);
   });
 
   it('while somebody may be asked, messages would appear within the question', () => {

@@ -129,6 +129,20 @@ describe("a start of the system's ssh that fails", { skip: sshdMissing }, () => 
       'openssh-failed',
     );
   });
+  it('jumphost-key-exchange and jumphost-protocol, for what ssh refuses to read', () => {
+    const told = (words: string) =>
+      startError({
+        ...failure,
+        lines: [`ssh_dispatch_run_fatal: Connection to 192.0.2.1 port 22: ${words}`],
+        phase: 'key exchange',
+        hostKey: 'ssh-ed25519 SHA256:x',
+      });
+    assert.equal(told('incorrect signature').code, 'jumphost-key-exchange');
+    assert.match(told('incorrect signature').message, /SHA256:x/);
+    assert.equal(told('invalid format').code, 'jumphost-protocol');
+    assert.match(told('message authentication code incorrect').message, /in key exchange: message/);
+    assert.equal(told('Connection reset by peer').code, 'jumphost-closed');
+  });
   it('proposes chmod for a key that the settings name only, and as one word for the shell', () => {
     const own = "/home/it's me/id $(id)";
     const refused = (path: string) =>

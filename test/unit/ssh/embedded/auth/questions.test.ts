@@ -12,7 +12,7 @@ import { after, before, describe, it } from 'node:test';
 import type { AuthContext, KeyboardAuthContext, Server } from 'ssh2';
 import { TunnelError } from '../../../../../src/errors/errors.ts';
 import type { Observer } from '../../../../../src/observe/observer.ts';
-import { Authenticator } from '../../../../../src/ssh/embedded/auth/authenticator.ts';
+import { Authenticator, MAX_STAGES } from '../../../../../src/ssh/embedded/auth/authenticator.ts';
 import { MAX_PROMPTS, MAX_ROUNDS } from '../../../../../src/ssh/embedded/auth/questions.ts';
 import { dialSsh2 } from '../../../../../src/ssh/embedded/handshake/dial.ts';
 import ssh2 from '../../../../../src/ssh/embedded/ssh2/library.ts';
@@ -262,6 +262,53 @@ describe('keyboard-interactive', () => {
         observer.lines.join('\n'),
       );
     }
+  });
+
+  it('rounds count in the whole login, and so do stages', async () => {
+    const observer = new Log();
+    let rounds = 0;
+    const error = await refused({
+      observer,
+      settings: { numberOfPasswordPrompts: 1000 },
+      onAuthentication: interactive((context) => {
+        rounds++;
+        // Each try is refused after one question.
+        context.prompt([{ prompt: 'Code:', echo: true }], () =>
+          context.reject(['keyboard-interactive']),
+        );
+      }),
+      prompter: new Answers(...Array<string>(1000).fill('1')),
+    });
+    assert.equal(error.code, 'auth-failed');
+    assert.equal(rounds, MAX_ROUNDS + 1);
+    assert.deepEqual(observer.counted, ['tunnel_auth_questions_limit_total']);
+    const again = new Log();
+    let parts = 0;
+    const endless = await refused({
+      observer: again,
+      onAuthentication: interactive((context) => {
+        parts++;
+        context.reject(['keyboard-interactive'], true);
+      }),
+    });
+    assert.equal(endless.code, 'auth-failed');
+    assert.match(endless.message, /in part again and again/);
+    assert.equal(parts, MAX_STAGES + 1);
+    assert.deepEqual(again.counted, ['tunnel_auth_stages_limit_total']);
+  });
+
+  it('a server that permits thousands of methods does not fill the screen', async () => {
+    const methods = Array.from({ length: 3000 }, (_, number) => `m${number}`);
+    const error = await refused({
+      onAuthentication: (context) => context.reject(methods as never),
+    });
+    assert.match(error.message, /permits m0, m1, .* and 2990 more/);
+    assert.ok(`${error.message}${error.hint}`.length < 600, error.message);
+    const own = await refused({
+      settings: { methods: ['publickey'] },
+      onAuthentication: (context) => context.reject([...methods, 'password'] as never),
+    });
+    assert.ok(`${own.message}${own.hint}`.length < 600, own.hint);
   });
 
   it('when nobody can answer, another method takes over in the middle', async () => {

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { setImmediate as turn } from 'node:timers/promises';
 import { Slab } from '../../../../../src/flow/memory.ts';
+import { MAX_PACKET } from '../../../../../src/ssh/embedded/channels/channel.ts';
 import { EARLY_GRANT_BYTES } from '../../../../../src/ssh/embedded/channels/multiplexer.ts';
 import { Bench } from '../../../../support/channelbench.ts';
 import { CountingPool } from '../../../../support/countingpool.ts';
@@ -209,6 +210,19 @@ describe('Channel', () => {
     );
     assert.deepEqual(bench.counted, ['tunnel_ssh_violations_total']);
     assert.equal(bench.windows.used, 0);
+  });
+
+  it('ends with a packet that is larger than was agreed', () => {
+    const { bench, end, told, over } = open();
+    const { received } = bench.multiplexer;
+    received(0, Buffer.alloc(MAX_PACKET));
+    assert.deepEqual(over, []);
+    received(0, Buffer.alloc(MAX_PACKET + 1));
+    assert.deepEqual(
+      [end.said, over, told.closes],
+      [['abort window-exceeded'], ['window-exceeded'], 1],
+    );
+    assert.deepEqual(bench.counted, ['tunnel_ssh_violations_total']);
   });
 
   it('extended data is dropped, and its window granted again', () => {

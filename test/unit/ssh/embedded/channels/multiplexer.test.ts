@@ -296,6 +296,7 @@ describe('Multiplexer', () => {
       data: {},
     });
     assert.deepEqual(bench.server.refused, [3]);
+    assert.equal(bench.counted.filter((name) => name === 'tunnel_ssh_violations_total').length, 2);
     bench.server.say('GLOBAL_REQUEST', 'hostkeys-00@openssh.com', false, []);
     bench.server.say('GLOBAL_REQUEST', 'keepalive@openssh.com', true, null);
     assert.equal(bench.server.globalFailures, 1);

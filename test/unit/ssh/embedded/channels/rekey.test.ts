@@ -8,17 +8,20 @@ import { afterEach, beforeEach, describe, it, mock } from 'node:test';
 import { LinkGoneError } from '../../../../../src/flow/connector.ts';
 import { silentObserver } from '../../../../../src/observe/observer.ts';
 import { Ssh2Link } from '../../../../../src/ssh/embedded/channels/link.ts';
+import { MAX_BACKLOG } from '../../../../../src/ssh/embedded/channels/outbox.ts';
 import {
   EXCHANGE_SECONDS,
-  MAX_QUEUED,
+  FREE_EXCHANGES,
+  QUEUED_COST,
   Rekeying,
   type RekeyLimits,
   type Stuck,
+  WORTHWHILE_BYTES,
 } from '../../../../../src/ssh/embedded/channels/rekey.ts';
 import {
   isExchangingKeys,
   protocolOf,
-  queuedPackets,
+  queuedFrom,
   type SshProtocol,
 } from '../../../../../src/ssh/embedded/ssh2/internals.ts';
 import ssh2 from '../../../../../src/ssh/embedded/ssh2/library.ts';
@@ -148,14 +151,27 @@ describe('a key exchange that does not end', () => {
     });
   }
 
-  it('is given up when too many packets wait for it', () => {
+  it('is given up when more waits for it than may wait in the socket', () => {
     const { protocol, rekeying, why } = exchanging();
-    protocol._queue = Array<Buffer>(MAX_QUEUED).fill(Buffer.alloc(0));
-    rekeying.count(1);
+    const packet = Buffer.alloc(1024 - QUEUED_COST);
+    for (let queued = 0; queued < MAX_BACKLOG; queued += 1024) {
+      protocol._queue.push(packet);
+      if (queued % MIB === 0) rekeying.count(1);
+    }
     assert.deepEqual(why, []);
-    protocol._queue.push(Buffer.alloc(0));
-    rekeying.count(1);
-    assert.deepEqual(why, ['queue']);
+    protocol._queue.push(packet);
+    mock.timers.tick(1000);
+    assert.deepEqual(why, ['queue'], 'also if nothing is sent or received');
+  });
+
+  it('begins with an empty queue', () => {
+    const { protocol, rekeying, why } = exchanging();
+    for (let exchange = 0; exchange < 3; exchange++) {
+      protocol._queue = Array<Buffer>(10_000).fill(Buffer.alloc(1024));
+      rekeying.count(1);
+      rekeying.renewed();
+    }
+    assert.deepEqual(why, []);
   });
 
   it('counts again from zero for each exchange, and for none once the link has ended', () => {
@@ -209,17 +225,61 @@ describe('a key exchange that does not end', () => {
       const opened = assert.rejects(link.connect({ host: '127.0.0.1', port: 1 }), LinkGoneError);
       while (!isExchangingKeys(protocolOf(client))) await new Promise(setImmediate);
       void link.probe(10);
-      assert.ok(queuedPackets(protocolOf(client)) > 0, 'what is to be said waits');
+      assert.ok(queuedFrom(protocolOf(client), 0).length > 0, 'what is to be said waits');
       mock.timers.tick(1000 * EXCHANGE_SECONDS);
       const error = await link.ended;
       assert.equal(error?.code, 'link-lost');
-      assert.match(error.message, /has not finished exchanging keys within 300 s/);
+      assert.match(error.message, /has not finished exchanging keys within 60 s/);
       assert.ok(counts.includes('tunnel_ssh_exchange_time_limit_total'));
       await opened;
     } finally {
       relay.close();
       await sshd.stop();
     }
+  });
+});
+
+describe('key exchanges that the server begins', () => {
+  function served() {
+    const protocol = {
+      _cipher: new AESGCMCipher(),
+      _kexinit: undefined as object | undefined,
+      rekey: () => {},
+    };
+    const why: Stuck[] = [];
+    const time = { now: 1000 };
+    const rekeying = new Rekeying(
+      protocol as unknown as SshProtocol,
+      { bytes: GIB, seconds: undefined },
+      (reason) => void why.push(reason),
+      () => time.now,
+    );
+    const exchange = (carried: number): void => {
+      rekeying.count(carried);
+      protocol._kexinit = {};
+      rekeying.count(1000);
+      protocol._kexinit = undefined;
+      rekeying.renewed();
+    };
+    return { exchange, time, why };
+  }
+
+  it('are limited when hardly anything is carried in between', () => {
+    const { exchange, why } = served();
+    for (let round = 0; round < FREE_EXCHANGES; round++) exchange(100);
+    assert.deepEqual(why, []);
+    exchange(100);
+    assert.deepEqual(why, ['storm']);
+  });
+
+  it('may come each second for ever, and after each MiB', () => {
+    const { exchange, time, why } = served();
+    for (let round = 0; round < 10 * FREE_EXCHANGES; round++) {
+      exchange(WORTHWHILE_BYTES);
+      exchange(100);
+      time.now += 1000;
+    }
+    assert.deepEqual(why, []);
   });
 });
 

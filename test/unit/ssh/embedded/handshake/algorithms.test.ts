@@ -41,6 +41,25 @@ describe('offeredAlgorithms', () => {
     ]);
   });
 
+  it('offers the post-quantum exchange first, and in lists that have that of an older OpenSSH', () => {
+    const kexOf = (kex: readonly string[] | undefined) =>
+      offeredAlgorithms({
+        preferredTypes: [],
+        wanted: { ...NOTHING, kex },
+        observer: silentObserver,
+      }).kex as string[];
+    const hybrid = 'mlkem768x25519-sha256';
+    assert.equal(kexOf(undefined)[0], hybrid);
+    const older = 'sntrup761x25519-sha512@openssh.com';
+    assert.deepEqual(kexOf([older, 'curve25519-sha256']), [hybrid, 'curve25519-sha256']);
+    assert.deepEqual(kexOf(['curve25519-sha256']), ['curve25519-sha256']);
+    assert.throws(() => kexOf([older]), { code: 'algorithms-unknown' });
+  });
+
+  it('lets no server choose a group', () => {
+    assert.doesNotMatch(JSON.stringify(KNOWN_ALGORITHMS), /group-exchange/);
+  });
+
   it('a setting that names only unknown algorithms is an error with its keyword', () => {
     for (const [kind, keyword] of [
       ['kex', 'KexAlgorithms'],

@@ -81,6 +81,23 @@ describe('dialSsh2 against ports that are not SSH servers', { skip: sshdMissing 
     assert.match(error.message, /during key exchange/);
   });
 
+  it('a port that says what SSH does not permit: told as that, not as closed', async () => {
+    const error = await at((socket) => socket.write(`SSH-2.0-${'y'.repeat(20_000)}\r\n`));
+    assert.equal(error.code, 'jumphost-protocol');
+    assert.match(error.message, /in its identification: Header line too long/);
+    const packet = await at((socket) =>
+      socket.write(Buffer.concat([Buffer.from('SSH-2.0-x\r\n'), Buffer.alloc(64, 0xff)])),
+    );
+    assert.equal(packet.code, 'jumphost-protocol');
+    assert.match(packet.message, /in key exchange: Bad packet length/);
+  });
+
+  it('a port that has said a part of an identification is slow, not another server', async () => {
+    const error = await at((socket) => socket.write('SSH-2.'), 1);
+    assert.equal(error.code, 'jumphost-slow');
+    assert.match(error.message, /no identification within 1 s/);
+  });
+
   it('a port that speaks TLS', async () => {
     const error = await at((socket) =>
       socket.once('data', () => socket.end(Buffer.of(0x15, 3, 1, 0, 2, 2, 0x28))),

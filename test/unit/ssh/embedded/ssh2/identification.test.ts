@@ -62,6 +62,15 @@ describe('an identification', () => {
     assert.equal(handed.join(''), IDENTIFICATION + AFTER);
   });
 
+  it('goes into the exchange hash octet by octet, whatever they are', () => {
+    const protocol = { parse: () => {}, _remoteIdentRaw: undefined as Buffer | undefined };
+    awaitIdentification(protocol);
+    const octets = Buffer.from([...Buffer.from('SSH-2.0-x '), 0xe9, 0x80, 0, 0xff]);
+    const line = Buffer.concat([octets, Buffer.from('\r\n')]);
+    (protocol.parse as (chunk: Buffer, start: number, end: number) => void)(line, 0, line.length);
+    assert.deepEqual(protocol._remoteIdentRaw, octets);
+  });
+
   it('is waited for only for a limited number of lines of limited length', () => {
     assert.deepEqual(read('x\n'.repeat(1024), IDENTIFICATION), [IDENTIFICATION]);
     assert.throws(() => read('x\n'.repeat(1025)), /Max greeting lines exceeded/);
