@@ -41,6 +41,12 @@ export class BusyError extends ConnectError {
   }
 }
 
+/**
+ * The server may have nothing left to open the connection with, such as descriptors. Or it has no
+ * route: OpenSSH has one text for both.
+ */
+export class ServerShortError extends ConnectError {}
+
 export interface ConnectOptions {
   /**
    * The id of the flow that the connection is for (FlowRequest), for the log. Undefined: for no

@@ -14,11 +14,13 @@ import { createGuard, guardedConnector } from '../connect/guarded.ts';
 import { NameBook } from '../dns/upstream/known.ts';
 import type { Connector } from '../flow/connector.ts';
 import { createLink } from '../link/link.ts';
+import type { SourceFinder } from '../link/opensources.ts';
 import type { Supervisor } from '../link/supervisor.ts';
 import type { Observer } from '../observe/observer.ts';
 import type { AllowGuard } from '../policy/allowlist.ts';
 import type { CapturedPrefixes } from '../policy/captured.ts';
 import type { Prompter } from '../ssh/prompter.ts';
+import { SocketSources } from '../system/socketsources.ts';
 import { Advice } from './advice.ts';
 import { linux, type Machine } from './machine.ts';
 import type { Session, SessionOptions } from './session.ts';
@@ -36,6 +38,8 @@ export interface RunOptions extends SessionOptions {
 export interface TunnelOptions extends RunOptions {
   /** What the link must not fall into. Default: nothing is captured that it could. */
   readonly captured?: CapturedPrefixes;
+  /** Whose the sockets are that connect. Default: those of this machine. */
+  readonly finder?: SourceFinder;
 }
 
 const NO_ROUTES = { targets: [], exclusions: [] };
@@ -64,8 +68,10 @@ export interface Tunnel {
 export async function openTunnel(
   session: Session,
   wanted: Configuration,
-  { observer, prompter, learned, machine = linux, captured }: TunnelOptions,
+  options: TunnelOptions,
 ): Promise<Tunnel> {
+  const { observer, prompter, learned, machine = linux, captured } = options;
+  const { finder = new SocketSources() } = options;
   // The launcher of exec has read the command's words from this process by now.
   machine.hideMemory();
   const { ssh, allow } = wanted;
@@ -84,6 +90,7 @@ export async function openTunnel(
       observer,
       captured,
       book,
+      finder,
     }),
     (it) => it.close(),
   );
