@@ -58,6 +58,8 @@ export interface ConnectOptions {
    * closed at once.
    */
   readonly signal?: GiveUpSignal;
+  /** What the application's socket is connected to. Default: the destination. */
+  readonly peer?: Destination | undefined;
   /** The application's address, sent to the server as the originator (RFC 4254 §7.2). */
   readonly originator?: Destination;
   /**

@@ -15,13 +15,13 @@
  *     |       |                                      more, and gets MAX_SILENT such opens at most
  *     `-------`-- answered() --> given back, once
  *
- * What sshd can have open is its limit of descriptors, and nothing tells it: ASSUMED_DESCRIPTORS, of
- * the usual 1024, until more have been seen at a time, or until it has said that it has no more
+ * What sshd can have open is its limit of descriptors, and nothing tells it: ASSUMED_DESCRIPTORS,
+ * of the usual 1024, until more have been seen at a time, or until it has said that it has no more
  * (`short`). Connections that are open take descriptors, too.
  *
  * Opens by name cost more: sshd looks a name up with getaddrinfo(3), during which it does nothing
- * else. So few are looked up at a time, and fewer of one name. sshd handles opens in order: an answer
- * to a later one shows that a lookup is over.
+ * else. So few are looked up at a time, and fewer of one name. sshd handles opens in order: an
+ * answer to a later one shows that a lookup is over.
  */
 import type { AnsweredDestinations } from './answereddestinations.ts';
 import { type Groups, OpenShares } from './openshares.ts';
@@ -101,14 +101,19 @@ export class OpenPlaces {
     return this.#trusted.total + this.#untried.total;
   }
 
-  /** Of these, in the order in which they were begun, those that have been silent for a while. */
-  get silent(): ReadonlySet<Place> {
-    return this.#silent;
+  /** All that the server has not answered, the oldest first. */
+  get taken(): Iterable<Place> {
+    return [...this.#silent, ...this.#fresh];
   }
 
-  /** Whether so many places are taken that it matters by whom. */
+  /** Of these, how many have been silent for a while. */
+  get silent(): number {
+    return this.#silent.size;
+  }
+
+  /** Whether so many places are taken, by what is silent among others, that it matters by whom. */
   get contended(): boolean {
-    return 3 * this.#untried.total >= this.untriedLimit || 3 * this.total >= this.limit;
+    return this.#silent.size > 0 && 3 * this.#untried.total >= this.untriedLimit;
   }
 
   /** How many opens there may be. */
@@ -145,12 +150,15 @@ export class OpenPlaces {
     return oldest?.since;
   }
 
-  /** Takes a place. undefined: there is none for it now. */
-  take(request: OpenRequest, now: number): Place | undefined {
+  /**
+   * Takes a place. undefined: there is none for it now. `trustedOnly`: none of those for what has
+   * not answered lately.
+   */
+  take(request: OpenRequest, now: number, trustedOnly = false): Place | undefined {
     this.age(now);
     if (!this.destinationMay(request)) return undefined;
     const trusted = this.#mayTrust(request, now);
-    if (!trusted && !this.#mayTry(request.groups)) return undefined;
+    if (!trusted && (trustedOnly || !this.#mayTry(request.groups))) return undefined;
     const { groups } = request;
     const place = { request, groups, trusted, since: now, silent: false };
     (trusted ? this.#trusted : this.#untried).take(groups);

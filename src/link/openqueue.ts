@@ -15,13 +15,14 @@
  * An open can't be withdrawn. A caller that gives up gets its answer at once, but the place stays
  * taken until the server answers, and counts towards the share of whoever asked.
  *
- * While few places are taken, nobody is asked for: an open of this machine gets one at once. From a
- * third on (`contended`), an open of this machine waits for the moment that it takes to find its
- * user and process (opensources.ts), since places that nobody knows the owner of can't be shared.
+ * While few places are taken, or none is silent, it hardly matters whose an open is. Else
+ * (`contended`), the user of a socket of this machine is found first, and for our own user the
+ * process, which takes a moment (opensources.ts): places that nobody knows the owner of can't be
+ * shared.
  *
- * When opens wait and the server is silent, a message says once who holds the places. If names wait,
- * the server is also asked for something that it refuses at once (MARKER): its answer shows that
- * the lookups before it are over (openplaces.ts).
+ * When opens wait and the server is silent, a message says once who holds the places. If names
+ * wait, the server is also asked for something that it refuses at once (MARKER): its answer shows
+ * that the lookups before it are over (openplaces.ts).
  *
  * A destination that the server has prohibited will be prohibited again, so a program that tries in
  * a loop doesn't make us ask each time.
@@ -41,16 +42,22 @@ import {
 } from '../flow/connector.ts';
 import { type Destination, formatDestination } from '../net/destination.ts';
 import type { Observer } from '../observe/observer.ts';
+import type { SocketSource } from '../system/socketsources.ts';
 import { AnsweredDestinations } from './answereddestinations.ts';
 import { OpenPlaces, type OpenRequest, type Outcome, type Place } from './openplaces.ts';
-import { groupsOf, groupsOfSource, type SourceFinder } from './opensources.ts';
+import { groupsOf, groupsOfUser, type SourceFinder } from './opensources.ts';
 import { OpenStall } from './openstall.ts';
 import { WaitingOpens } from './waitingopens.ts';
 
-/** Opens that wait for a place. */
-export const MAX_WAITING_OPENS = 4096;
+/**
+ * Opens that wait for a place. With those that have one fewer than the device holds (MAX_HELD of
+ * capture/tun/endpoint.ts), which doesn't know whose they are.
+ */
+export const MAX_WAITING_OPENS = 2048;
 /** For how long one waits. */
 export const WAIT_MS = 60_000;
+/** For how long nobody is looked for while nothing is silent. */
+const BURST_MS = 200;
 /** How often the waiting ones are looked at. */
 const LOOK_MS = 250;
 /** A lookup that takes longer than this may be over without our knowing. */
@@ -83,6 +90,8 @@ interface Waiting {
   start(place: Place): void;
   refuse(error: ConnectError): void;
 }
+
+type More = SocketSource | Promise<SocketSource | undefined>;
 
 export class OpenQueue implements Connector {
   readonly #connector: Connector;
@@ -120,7 +129,7 @@ export class OpenQueue implements Connector {
   }
 
   connect(destination: Destination, options: ConnectOptions = {}): Promise<Conduit> {
-    const { signal, originator } = options;
+    const { signal } = options;
     if (signal?.aborted) return Promise.reject(signal.reason);
     const text = formatDestination(destination);
     const prohibited = this.#prohibited.peek(text);
@@ -128,25 +137,57 @@ export class OpenQueue implements Connector {
       this.#observer.count('tunnel_opens_known_prohibited_total');
       return Promise.reject(prohibited.error);
     }
+    // Who has waited longer comes first.
+    if (this.#serving) this.#serve();
     const request: OpenRequest = {
-      groups: groupsOf(destination, originator, this.#finder),
+      groups: groupsOf(destination, options.originator, this.#finder),
       destination: text,
       name: isIP(destination.host) === 0 ? destination.host : undefined,
     };
-    // Who has waited longer comes first.
-    if (this.#serving) this.#serve();
-    const unknown = this.#mustBeFound(originator);
-    const place = unknown === undefined ? this.#places.take(request, this.#clock.now()) : undefined;
+    const now = this.#clock.now();
+    const { contended } = this.#places;
+    let place = this.#places.take(request, now, contended);
     if (place !== undefined) return this.#open(place, destination, options);
-    return this.#turn(request, destination, { signal, unknown }).then((taken) =>
+    const more = contended
+      ? this.#identify(request, destination, options)
+      : this.#identifyLater(request, destination, options);
+    if (more === undefined) place = this.#places.take(request, now);
+    if (place !== undefined) return this.#open(place, destination, options);
+    return this.#turn(request, destination, { signal, more }).then((taken) =>
       this.#open(taken, destination, options),
     );
   }
 
-  /** The socket whose user must be known before it gets a place. */
-  #mustBeFound(originator: Destination | undefined): Destination | undefined {
-    if (originator === undefined || this.#finder === undefined) return undefined;
-    return this.#places.contended && this.#finder.isHere(originator.host) ? originator : undefined;
+  /** A burst to what is good is served before anybody is looked for. */
+  #identifyLater(
+    request: OpenRequest,
+    destination: Destination,
+    options: ConnectOptions,
+  ): More | undefined {
+    const { originator } = options;
+    if (originator === undefined || !this.#finder?.isHere(originator.host)) return undefined;
+    return new Promise((resolve) => {
+      this.#clock.after(BURST_MS, () => {
+        const waits = this.#waiting.to(request.destination) !== undefined;
+        resolve(
+          waits ? this.#finder?.sourceOf(originator, options.peer ?? destination) : undefined,
+        );
+      });
+    });
+  }
+
+  /** Finds whose it is. Returns what is not known at once. */
+  #identify(
+    request: OpenRequest,
+    destination: Destination,
+    { originator, peer = destination }: ConnectOptions,
+  ): More | undefined {
+    const finder = this.#finder;
+    if (originator === undefined || !finder?.isHere(originator.host)) return undefined;
+    const source = finder.sourceOf(originator, peer);
+    if (source instanceof Promise) return source;
+    request.groups = groupsOfUser(destination, source?.user, undefined);
+    return source?.process === undefined ? undefined : source;
   }
 
   /**
@@ -219,14 +260,14 @@ export class OpenQueue implements Connector {
     if (this.#waiting.to(destination) !== undefined) this.#hopeful.add(destination);
   }
 
-  /** Resolves when a place has been taken. `unknown`: the socket whose user is to be found. */
+  /** Resolves when a place has been taken. `more`: whose it is, if that is not known yet. */
   #turn(
     request: OpenRequest,
     destination: Destination,
     {
       signal,
-      unknown,
-    }: { readonly signal: GiveUpSignal | undefined; readonly unknown: Destination | undefined },
+      more,
+    }: { readonly signal: GiveUpSignal | undefined; readonly more: More | undefined },
   ): Promise<Place> {
     this.#observer.count('tunnel_opens_delayed_total');
     return new Promise((resolve, reject) => {
@@ -242,7 +283,7 @@ export class OpenQueue implements Connector {
         request,
         destination,
         since: this.#clock.now(),
-        ready: unknown === undefined,
+        ready: more === undefined,
         place: undefined,
         start: (place) => {
           leave();
@@ -259,13 +300,20 @@ export class OpenQueue implements Connector {
       this.#looking ??= this.#clock.after(LOOK_MS, () => this.#look());
       if (this.#places.trusts(request.destination, this.#clock.now()))
         this.#hope(request.destination);
-      if (unknown !== undefined) void this.#find(waiting, unknown);
+      if (more !== undefined) void this.#find(waiting, more);
     });
   }
 
-  async #find(waiting: Waiting, socket: Destination): Promise<void> {
-    const source = await this.#finder?.sourceOf(socket);
-    this.#waiting.identified(waiting, groupsOfSource(waiting.destination, source));
+  async #find(waiting: Waiting, more: More): Promise<void> {
+    const { destination } = waiting;
+    const source = await more;
+    let process: string | undefined;
+    if (source?.process !== undefined) {
+      this.#waiting.regroup(waiting, groupsOfUser(destination, source.user, undefined));
+      process = await source.process;
+    }
+    this.#waiting.regroup(waiting, groupsOfUser(destination, source?.user, process));
+    this.#waiting.ready(waiting);
     this.#serveSoon();
   }
 
@@ -302,8 +350,9 @@ export class OpenQueue implements Connector {
     for (const destination of this.#hopeful) {
       if (!places.trusts(destination, now)) this.#hopeful.delete(destination);
       for (const waiting of this.#waiting.to(destination) ?? []) {
-        if (waiting.ready && !take(waiting)) break;
-        if (waiting.place !== undefined) waiting.start(waiting.place);
+        waiting.place = places.take(waiting.request, now, !waiting.ready);
+        if (waiting.place === undefined) break;
+        waiting.start(waiting.place);
       }
       if (this.#waiting.to(destination) === undefined) this.#hopeful.delete(destination);
     }

@@ -10,6 +10,9 @@
  *   prefix    what that process asks for in a /24  3/5                      2/5
  *   host      of these, one host                   1/2                      1/2
  *
+ * RESERVED of the places are left for processes that have fewer than FEW: however many take their
+ * shares one after the other, the next one finds a place. The parts above are of the rest.
+ *
  * All groups of an open must admit it. So nobody takes all places, whichever way he spreads what he
  * asks for; and whoever has none gets one while any is free. A place is taken until it is given
  * back: nothing takes one away, because an open can't be withdrawn.
@@ -24,6 +27,8 @@ export type Groups = readonly [owner: string, process: string, prefix: string, h
 export const LEVELS = ['owner', 'process', 'prefix', 'host'] as const;
 export const FACTORS = [4, 2, 1.5, 1] as const;
 export const MOST_FOR_OWNER = 8;
+export const RESERVED = 1 / 10;
+export const FEW = 4;
 
 export class OpenShares {
   readonly #taken = new Map<string, number>();
@@ -39,14 +44,27 @@ export class OpenShares {
     return this.#taken.get(group) ?? 0;
   }
 
-  /** Whether a group of this level may have another place. `limit`: how many there are now. */
+  /**
+   * Whether a group of this level may have another place, as far as the level tells. `limit`: how
+   * many there are now.
+   */
   groupMay(group: string, level: number, limit: number): boolean {
-    const free = limit - this.#total;
-    return free >= 1 && this.of(group) < (FACTORS[level] ?? 1) * free;
+    return this.#levelMay(group, level, this.#free(limit, level === 1 ? group : undefined));
   }
 
   may(groups: Groups, limit: number): boolean {
-    return groups.every((group, level) => this.groupMay(group, level, limit));
+    const free = this.#free(limit, groups[1]);
+    return groups.every((group, level) => this.#levelMay(group, level, free));
+  }
+
+  /** What is free for this process; undefined: for one that has none. */
+  #free(limit: number, process: string | undefined): number {
+    const few = process === undefined || this.of(process) < FEW;
+    return limit - this.#total - (few ? 0 : Math.floor(RESERVED * limit));
+  }
+
+  #levelMay(group: string, level: number, free: number): boolean {
+    return free >= 1 && this.of(group) < (FACTORS[level] ?? 1) * free;
   }
 
   take(groups: Groups): void {

@@ -7,8 +7,8 @@
  *                none              the tunnel's own: queries for names, a cloud's catalog
  *   destination  its host, and its /24, its /64, or the domain above its name
  *
- * Who has a socket, only the kernel knows, and asking takes a moment (system/socketsources.ts). It
- * is asked when places are short. Until then all of this machine counts as one.
+ * Who has a socket, only the kernel knows (system/socketsources.ts), and which process it is takes
+ * a moment. It is asked when places are short. Until then all of this machine counts as one.
  */
 import { isIP } from 'node:net';
 import { addressBytes } from '../net/address.ts';
@@ -20,8 +20,14 @@ import type { Groups } from './openshares.ts';
 export interface SourceFinder {
   /** Whether the canonical address is one of this machine's. */
   isHere(address: string): boolean;
-  /** Whose the socket is that has this address; undefined: nobody's any more. Never rejects. */
-  sourceOf(socket: Destination): Promise<SocketSource | undefined>;
+  /**
+   * Whose the socket is that has this address and is connected to `peer`; undefined: nobody's any
+   * more. A promise where it takes a moment; never rejects.
+   */
+  sourceOf(
+    socket: Destination,
+    peer: Destination,
+  ): SocketSource | undefined | Promise<SocketSource | undefined>;
 }
 
 /** What separates the parts of a group's key. */
@@ -41,12 +47,16 @@ export function groupsOf(
 }
 
 /**
- * The groups of an open of this machine, once it is known whose socket has asked for it. Those that
- * have closed theirs before that share.
+ * The groups of an open of this machine, once it is known whose socket has asked for it; undefined:
+ * nobody's any more. All those are one group, and so are a user's whose process is not known.
  */
-export function groupsOfSource(destination: Destination, source: SocketSource | undefined): Groups {
-  const owner = source === undefined ? 'sockets that are closed' : `user ${source.user}`;
-  return groups(owner, source?.process ?? '', destination);
+export function groupsOfUser(
+  destination: Destination,
+  user: number | undefined,
+  process: string | undefined,
+): Groups {
+  const owner = user === undefined ? 'sockets that are closed' : `user ${user}`;
+  return groups(owner, process ?? '', destination);
 }
 
 /** For messages: `user 1000, process 4711 (firefox)`. */

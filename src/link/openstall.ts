@@ -22,7 +22,7 @@ export class OpenStall {
 
   /** Some wait: `longest` for how long, in milliseconds. */
   look(places: OpenPlaces, longest: number, waiting: number, now: number): void {
-    if (longest < STALLED_MS || places.silent.size === 0) return;
+    if (longest < STALLED_MS || places.silent === 0) return;
     const isNew = now - this.#last >= QUIET_MS;
     this.#last = now;
     if (!isNew) return;
@@ -36,15 +36,14 @@ export class OpenStall {
 
   /** Who holds the places, for messages. */
   describe(places: OpenPlaces): string {
-    const { silent } = places;
     const sources = new Map<string, number>();
     const prefixes = new Map<string, number>();
-    for (const { groups } of silent) {
+    for (const { groups } of places.taken) {
       count(sources, formatSource(groups));
       count(prefixes, formatPrefix(groups));
     }
-    if (silent.size === 0) return 'the jump host has not answered the ones before it';
-    return `${silent.size} opens to destinations that do not answer hold the places, ${most(sources)} of them for ${name(sources)}, ${most(prefixes)} to ${name(prefixes)}`;
+    if (places.total === 0) return 'nothing holds the places any more';
+    return `${places.total} opens that the jump host has not answered hold the places, ${most(sources)} of them for ${name(sources)}, ${most(prefixes)} to ${name(prefixes)}`;
   }
 }
 

@@ -24,7 +24,8 @@
  * - A lost link is dialled again at once if it had lasted for a while, and otherwise after a wait.
  *   A link that the server closed while nobody used it (UnusedConnectionTimeout) is dialled again
  *   when it is needed.
- * - Each link limits how many flows are opened at a time, and shares these (openqueue.ts). A connect that waits there
+ * - Each link limits how many flows are opened at a time, and shares these (openqueue.ts). A
+ * connect that waits there
  *   counts its time from when it was asked for, so it doesn't start a new wait when the link is
  *   lost.
  * - connect() waits while there is no link (waitingconnects.ts). So does a connect whose link was

@@ -71,13 +71,18 @@ export class WaitingOpens<T extends WaitingOpen> {
     return this.#destinations.get(destination);
   }
 
-  /** It is now known whose it is. */
-  identified(open: T, groups: Groups): void {
-    if (!this.#all.has(open)) return;
+  /** More is known about whose it is. */
+  regroup(open: T, groups: Groups): void {
     this.#leave(open);
     open.request.groups = groups;
+    if (this.#all.has(open)) this.#join(open);
+  }
+
+  /** All that can be known is: it may have its turn. */
+  ready(open: T): void {
+    this.#leave(open);
     open.ready = true;
-    this.#join(open);
+    if (this.#all.has(open)) this.#join(open);
   }
 
   /** Takes out the next one that gets a place; undefined: none does. */

@@ -141,9 +141,10 @@ async function launch(
 /** Whose the sockets are in the network of this process, which becomes the command. */
 function socketsOf(pid: number): SourceFinder {
   const sources = new SocketSources({
+    ask: null, // it tells about this process's own network only
     table: (name) => readFile(`/proc/${pid}/net/${name}`, 'latin1'),
   });
-  return { isHere: () => true, sourceOf: (socket) => sources.sourceOf(socket) };
+  return { isHere: () => true, sourceOf: (socket, peer) => sources.sourceOf(socket, peer) };
 }
 
 /** The host's resolvers answer queries, and the policy lets them through. */

@@ -43,7 +43,7 @@ export function heldQueue(owners?: Owners) {
   const observer = new Recorder();
   const finder: SourceFinder | undefined = owners && {
     isHere: (address) => address === HERE || address.startsWith('127.'),
-    sourceOf: async ({ port }) => owners(port),
+    sourceOf: ({ port }) => owners(port),
   };
   const opens = new OpenQueue({ connector: held, observer, clock, finder });
   return { held, clock, observer, opens };

@@ -20,11 +20,14 @@ import {
   PROHIBITED_MS,
   WAIT_MS,
 } from '../../../src/link/openqueue.ts';
+import { RESERVED } from '../../../src/link/openshares.ts';
 import { turns } from '../../support/manualclock.ts';
 import { HERE, heldQueue, type Owners } from '../../support/opens.ts';
 
 /** Places for destinations that have not answered lately, with no connection open. */
 const UNTRIED = UNTRIED_SHARE * ASSUMED_DESCRIPTORS;
+/** Of these, what one who asks alone gets for one host. */
+const ONE_HOST = Math.ceil((UNTRIED * (1 - RESERVED)) / 2);
 
 function make() {
   const { held, opens, observer, clock } = heldQueue();
@@ -40,7 +43,7 @@ function make() {
 describe('OpenQueue', () => {
   it('asks for as many at a time as have a share, the others in order', async () => {
     const { held, ask, observer } = make();
-    const share = UNTRIED / 2;
+    const share = ONE_HOST;
     const results = Array.from({ length: share + 3 }, (_, i) => ask('192.0.2.1', i));
     await turn();
     assert.equal(held.asked.length, share);
@@ -123,7 +126,7 @@ describe('OpenQueue', () => {
 
   it(`has ${MAX_WAITING_OPENS} wait: the one that has waited longest makes room`, async () => {
     const { ask, askAside, observer } = make();
-    const oldest = Array.from({ length: UNTRIED / 2 + 1 }, (_, i) => ask('192.0.2.1', i)).at(-1);
+    const oldest = Array.from({ length: ONE_HOST + 1 }, (_, i) => ask('192.0.2.1', i)).at(-1);
     for (let i = 1; i < MAX_WAITING_OPENS; i++) askAside('192.0.2.1', 1000 + i);
     await turn();
     assert.equal(observer.counters.get('tunnel_opens_delayed_total'), MAX_WAITING_OPENS);
@@ -232,8 +235,8 @@ const OTHER = 4;
 const OWNERS: Owners = (port) =>
   ({
     [ATTACKER]: { user: 1001, process: undefined },
-    [PAGE]: { user: 1000, process: '4711 (browser)' },
-    [TERMINAL]: { user: 1000, process: '815 (ssh)' },
+    [PAGE]: { user: 1000, process: Promise.resolve('4711 (browser)') },
+    [TERMINAL]: { user: 1000, process: Promise.resolve('815 (ssh)') },
     [OTHER]: { user: 1002, process: undefined },
   })[port];
 
@@ -263,6 +266,17 @@ describe('OpenQueue, where most destinations are silent', () => {
       assert.ok((await time(GOOD, 444, TERMINAL)) !== undefined, 'a terminal beside a browser');
       assert.ok((await time('another.example', 444, TERMINAL)) === undefined, 'not answered');
     });
+
+  it('after eight others have taken their shares', async () => {
+    const { attack, time, GOOD } = shared((port) =>
+      port >= 100 ? { user: port, process: undefined } : OWNERS(port),
+    );
+    await attack(1000, SPREADS['2,400 silent addresses'], () => PAGE);
+    for (let user = 100; user < 108; user++)
+      await attack(1000, SPREADS['2,400 silent addresses'], () => user);
+    assert.ok((await time(GOOD, 444, TERMINAL)) !== undefined);
+    assert.ok((await time(GOOD, 443, OTHER)) !== undefined);
+  });
 
   it('also while the attacker goes on, for as long as sshd waits and longer', async () => {
     const { attack, time, clock, held, GOOD } = shared(OWNERS);
@@ -332,20 +346,24 @@ describe('OpenQueue, where most destinations are silent', () => {
     const { attack, connect, observer, clock, held } = shared(OWNERS);
     await attack(2400, SPREADS['2,400 silent addresses'], () => PAGE);
     await clock.advance(SILENT_MS);
+    await attack(2400, SPREADS['2,400 silent addresses'], () => PAGE);
     const waits = connect('10.78.0.1', 80, PAGE).catch((error: unknown) => error);
     await clock.advance(WAIT_MS - 1_000);
     const warnings = observer.lines.filter(({ level }) => level === 'warning');
     assert.deepEqual(
       warnings.map(({ message }) => message),
       [
-        'a connection waits to be opened: 584 opens to destinations that do not answer hold the places, 334 of them for user 1000, process 4711 (browser), 256 to 10.78.0.0/24; others and destinations that have answered lately go on',
+        'a connection waits to be opened: 600 opens that the jump host has not answered hold the places, 450 of them for this machine, 256 to 10.78.0.0/24; others and destinations that have answered lately go on',
       ],
     );
     assert.equal(observer.counters.get('tunnel_opens_stalls_total'), 1);
     await clock.advance(2_000);
     const error = await waits;
     assert.ok(error instanceof ConnectError && error.refusal === 'timeout');
-    assert.match(error.message, /no place to open it within 60 s: \d+ opens to destinations/);
+    assert.match(
+      error.message,
+      /no place to open it within 60 s: \d+ opens that the jump host has not/,
+    );
     assert.equal(observer.counters.get('tunnel_opens_wait_timeouts_total'), 1);
     for (const { answer } of held.asked) answer(new ConnectError('timeout', 'timed out'));
     await clock.advance(1_000);
@@ -382,17 +400,23 @@ describe('OpenQueue, where most destinations are silent', () => {
     held.asked.pop()?.answer(short);
     const error = await result;
     assert.ok(error instanceof BusyError, 'asked again by the kernel of whoever asks');
-    assert.match(error.message, /seems to have no descriptors left; 300 opens to destinations/);
+    assert.match(
+      error.message,
+      /seems to have no descriptors left; 300 opens that the jump host has not/,
+    );
     await attack(2400, SPREADS['2,400 silent addresses']);
     assert.equal(held.asked.length, limit);
   });
 
-  it('a burst to what is good needs no more than two round trips, for 1,000 connections', async () => {
-    const { connect, held } = shared(() => ({ user: 1000, process: '1 (browser)' }));
+  it('a burst to what is good needs no more than three round trips, for 1,000 connections', async () => {
+    const { connect, held } = shared(() => ({
+      user: 1000,
+      process: Promise.resolve('1 (browser)'),
+    }));
     held.good = () => false;
     let opened = 0;
     for (let i = 0; i < 1000; i++) void connect('10.77.0.1', 443, i).then(() => opened++);
-    for (let trip = 1; trip <= 2; trip++) {
+    for (let trip = 1; trip <= 3; trip++) {
       await turns();
       for (const { answer } of held.asked.splice(0)) answer();
     }

@@ -74,9 +74,12 @@ describe('WaitingOpens', () => {
     assert.equal(waiting.next(ALL), undefined);
     assert.equal(waiting.size, 1);
     assert.equal(waiting.crowded(), unknown);
-    waiting.identified(unknown, open('a', 'x', 'p', 'h').request.groups);
+    waiting.regroup(unknown, open('a', 'x', 'p', 'h').request.groups);
+    assert.equal(waiting.next(ALL), undefined);
+    waiting.ready(unknown);
     assert.equal(waiting.next(ALL), unknown);
-    waiting.identified(unknown, open('b', 'x', 'p', 'h').request.groups);
+    waiting.regroup(unknown, open('b', 'x', 'p', 'h').request.groups);
+    waiting.ready(unknown);
     assert.equal(waiting.size, 0);
     assert.equal(waiting.next(ALL), undefined, 'it has left');
   });
