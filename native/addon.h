@@ -17,6 +17,7 @@ napi_status addon_netwatch_register(napi_env env, napi_value exports);
 napi_status addon_gcm_register(napi_env env, napi_value exports);
 napi_status addon_write_register(napi_env env, napi_value exports);
 napi_status addon_rtnetlink_register(napi_env env, napi_value exports);
+napi_status addon_sockdiag_register(napi_env env, napi_value exports);
 napi_status addon_memory_register(napi_env env, napi_value exports);
 
 /*

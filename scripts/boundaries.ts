@@ -38,7 +38,7 @@ export const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   'dns/upstream': ['dns/wire'],
   'dns/server': ['dns', 'dns/upstream', 'dns/wire', 'flow'],
   connect: ['flow', 'policy'],
-  system: [],
+  system: ['native'],
   'system/programs': ['native', 'system'],
   'system/resolver': ['system', 'system/programs'],
   'system/helper': ['native', 'system/programs', 'system/resolver'],

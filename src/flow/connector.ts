@@ -41,6 +41,12 @@ export class BusyError extends ConnectError {
   }
 }
 
+/**
+ * The server may have nothing left to open the connection with, such as descriptors. Or it has no
+ * route: OpenSSH has one text for both.
+ */
+export class ServerShortError extends ConnectError {}
+
 export interface ConnectOptions {
   /**
    * The id of the flow that the connection is for (FlowRequest), for the log. Undefined: for no
@@ -52,6 +58,8 @@ export interface ConnectOptions {
    * closed at once.
    */
   readonly signal?: GiveUpSignal;
+  /** What the application's socket is connected to. Default: the destination. */
+  readonly peer?: Destination | undefined;
   /** The application's address, sent to the server as the originator (RFC 4254 §7.2). */
   readonly originator?: Destination;
   /**

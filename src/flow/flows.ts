@@ -136,6 +136,7 @@ export class Flows {
       flow: request.id,
       signal: request.signal,
       originator: request.source,
+      peer: request.peer,
     };
     if (verdict.kind === 'resolve') return this.#dialResolved(request, policy);
     return (verdict.kind === 'tunnel' ? tunnel : direct).connect(request.destination, options);
@@ -144,7 +145,7 @@ export class Flows {
   /** Dials a name whose addresses decide. If one of them is a target, none is dialled directly. */
   async #dialResolved(request: FlowRequest, policy: Policy): Promise<Conduit> {
     const { tunnel, direct, resolve } = this.#options;
-    const { id: flow, signal, source: originator } = request;
+    const { id: flow, signal, source: originator, peer } = request;
     const { host, port } = request.destination;
     const verdicts = (await resolve(host, signal)).map((address) => ({
       address,
@@ -154,7 +155,7 @@ export class Flows {
       verdicts.filter(({ verdict }) => verdict.kind === kind).map(({ address }) => address);
     const tunnelled = addressesWith('tunnel');
     if (tunnelled.length > 0)
-      return connectInTurn(tunnel, tunnelled, port, { flow, signal, originator, name: host });
+      return connectInTurn(tunnel, tunnelled, port, { flow, signal, originator, peer, name: host });
     for (const { address, verdict } of verdicts) {
       if (verdict.kind !== 'refuse') continue;
       throw new DeniedError(verdict.refusal, `${host}:${port} is ${address}: ${verdict.why}`);

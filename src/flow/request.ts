@@ -28,6 +28,8 @@ export interface FlowRequest {
   /** The application's own address and port. */
   readonly source: Destination;
   readonly destination: Destination;
+  /** What the application's socket is connected to. Default: the destination. */
+  readonly peer?: Destination | undefined;
   /** Aborted when the application has given up. */
   readonly signal: GiveUpSignal;
   /**

@@ -25,6 +25,7 @@ import { watchClock } from '../system/watch/clock.ts';
 import { watchNetwork } from '../system/watch/network.ts';
 import { dialPatience } from './backoff.ts';
 import { type Dialler, type Located, withPatience } from './dialler.ts';
+import type { SourceFinder } from './opensources.ts';
 import { type DialRequest, Supervisor } from './supervisor.ts';
 
 /** Finds the jump host and makes one connection to it: a Dialler, or its stand-in in tests. */
@@ -45,6 +46,8 @@ export interface LinkParts {
   readonly filtered?: ((server: Destination) => boolean) | undefined;
   /** Gets the names that are resolved to find the jump host, before anything is dialled. */
   readonly book: { setOwn(names: readonly string[]): void };
+  /** Whose the opens are that come from this machine. */
+  readonly finder?: SourceFinder | undefined;
 }
 
 /** Seconds: --reconnect-hold and --wait-auth. */
@@ -58,6 +61,7 @@ export function createLink(times: LinkTimes, parts: LinkParts): Supervisor {
     waitAuth: times.waitAuth,
     observer,
     clock,
+    finder: parts.finder,
     dial: (request) => dials.dial(request),
     probe: (transport, milliseconds) => dials.probe(transport, milliseconds),
   });

@@ -1,89 +1,193 @@
 /**
- * Limits how many flows are being opened at a time. It sits between the callers of connect() and
- * the transport that opens the channels.
+ * Limits how many flows are being opened at a time, and shares these places. It sits between the
+ * callers of connect() and the transport that opens the channels.
  *
  *   connect() -> prohibited a moment ago? -> refused at once
- *             -> a place is free          -> the transport; the place is taken until it answers
- *             -> no place is free         -> waits its turn, in order; an aborted one leaves
+ *             -> a place (openplaces.ts)  -> the transport; the place is taken until it answers
+ *             -> none                     -> whose it is, is looked up, then it waits its turn
+ *                                            (waitingopens.ts)
  *
- * An open that waits for a silent destination costs sshd a descriptor for two minutes or more. And
- * sshd looks up names with getaddrinfo(3), which stalls all channels of the connection: a dead name
- * server stops everybody. So few names are looked up at a time, and few opens at a time ask for the
- * same name. A caller that gives up gets its answer at once, but its place stays taken: the server
- * goes on with the lookup, and a program that tries a dead name every second must not pile up
- * lookups there.
+ *   waits -> a place  -> the transport
+ *         -> given up -> leaves
+ *         -> WAIT_MS  -> "timeout": the application sees silence, as from its destination
+ *         -> too many wait, and its own group has the most -> BusyError: put off, or refused
+ *
+ * An open can't be withdrawn. A caller that gives up gets its answer at once, but the place stays
+ * taken until the server answers, and counts towards the share of whoever asked.
+ *
+ * While few places are taken, or none is silent, it hardly matters whose an open is. Else
+ * (`contended`), the user of a socket of this machine is found first, and for our own user the
+ * process, which takes a moment (opensources.ts): places that nobody knows the owner of can't be
+ * shared.
+ *
+ * When opens wait and the server is silent, a message says once who holds the places. If names
+ * wait, the server is also asked for something that it refuses at once (MARKER): its answer shows
+ * that the lookups before it are over (openplaces.ts).
  *
  * A destination that the server has prohibited will be prohibited again, so a program that tries in
  * a loop doesn't make us ask each time.
  */
 import { isIP } from 'node:net';
+import { type Clock, type ClockTimer, systemClock } from '../base/clock.ts';
 import type { GiveUpSignal } from '../base/giveup.ts';
 import { LruMap } from '../base/lrumap.ts';
 import type { Conduit } from '../flow/conduit.ts';
-import { BusyError, ConnectError, type ConnectOptions, type Connector } from '../flow/connector.ts';
+import {
+  BusyError,
+  ConnectError,
+  type ConnectOptions,
+  type Connector,
+  LinkGoneError,
+  ServerShortError,
+} from '../flow/connector.ts';
 import { type Destination, formatDestination } from '../net/destination.ts';
 import type { Observer } from '../observe/observer.ts';
+import type { SocketSource } from '../system/socketsources.ts';
+import { AnsweredDestinations } from './answereddestinations.ts';
+import { OpenPlaces, type OpenRequest, type Outcome, type Place } from './openplaces.ts';
+import { groupsOf, groupsOfUser, type SourceFinder } from './opensources.ts';
+import { OpenStall } from './openstall.ts';
+import { WaitingOpens } from './waitingopens.ts';
 
-/** Opens that the transport is asked for at a time. */
-export const MAX_OPENS = 2048;
-/** How many of these may be by name, and how many of those by the same name. */
-export const MAX_OPENS_BY_NAME = 32;
-export const MAX_OPENS_OF_A_NAME = 8;
-/** Opens that wait for a place. */
-export const MAX_WAITING_OPENS = 4096;
+/**
+ * Opens that wait for a place. With those that have one fewer than the device holds (MAX_HELD of
+ * capture/tun/endpoint.ts), which doesn't know whose they are.
+ */
+export const MAX_WAITING_OPENS = 2048;
+/** For how long one waits. */
+export const WAIT_MS = 60_000;
+/** For how long nobody is looked for while nothing is silent. */
+const BURST_MS = 200;
+/** How often the waiting ones are looked at. */
+const LOOK_MS = 250;
+/** A lookup that takes longer than this may be over without our knowing. */
+const LOOKUP_MS = 500;
 /** How long a prohibition by the server is remembered, and for how many destinations. */
 export const PROHIBITED_MS = 5_000;
 export const MAX_PROHIBITED = 1024;
-
-interface Waiting {
-  readonly name: string | undefined;
-  readonly start: () => void;
-}
+/** Nobody can listen on port 0, so a server refuses it whatever it permits. */
+export const MARKER: Destination = { host: '127.0.0.1', port: 0 };
 
 export interface OpenQueueOptions {
   readonly connector: Connector;
   readonly observer: Observer;
-  /** Milliseconds of a monotonic clock. */
-  readonly clock?: () => number;
+  /** Default: systemClock. */
+  readonly clock?: Clock | undefined;
+  /** What earlier links have shown. Default: nothing yet. */
+  readonly answered?: AnsweredDestinations | undefined;
+  /** Default: all opens of this machine count as one user's. */
+  readonly finder?: SourceFinder | undefined;
+  /** Tells stalls, of all links. Default: a new one. */
+  readonly stall?: OpenStall | undefined;
 }
+
+interface Waiting {
+  readonly request: OpenRequest;
+  readonly destination: Destination;
+  readonly since: number;
+  ready: boolean;
+  place: Place | undefined;
+  start(place: Place): void;
+  refuse(error: ConnectError): void;
+}
+
+type More = SocketSource | Promise<SocketSource | undefined>;
 
 export class OpenQueue implements Connector {
   readonly #connector: Connector;
   readonly #observer: Observer;
-  readonly #clock: () => number;
-  readonly #waiting = new Set<Waiting>();
-  /** Opens under way, by name. */
-  readonly #names = new Map<string, number>();
-  #opening = 0;
-  #byName = 0;
+  readonly #clock: Clock;
+  readonly #finder: SourceFinder | undefined;
+  readonly #stall: OpenStall;
+  readonly #places: OpenPlaces;
+  readonly #waiting = new WaitingOpens<Waiting>();
+  /** Destinations that have answered lately, for which opens wait. */
+  readonly #hopeful = new Set<string>();
+  #serving = false;
+  #looking: ClockTimer | undefined;
+  /** A marker is on its way. */
+  #marking = false;
   /** By destination: until when the prohibition is remembered. */
   readonly #prohibited: LruMap<string, { readonly until: number; readonly error: ConnectError }>;
+  readonly #connectionEnded = (): void => {
+    this.#places.connections(-1);
+    this.#serveSoon();
+  };
 
   constructor(options: OpenQueueOptions) {
+    const { observer, clock = systemClock } = options;
     this.#connector = options.connector;
-    this.#observer = options.observer;
-    this.#clock = options.clock ?? (() => performance.now());
+    this.#observer = observer;
+    this.#clock = clock;
+    this.#finder = options.finder;
+    this.#stall = options.stall ?? new OpenStall(observer);
+    this.#places = new OpenPlaces(options.answered ?? rememberAnswers(observer));
     this.#prohibited = new LruMap({
       limit: MAX_PROHIBITED,
-      evicted: () => this.#observer.count('tunnel_opens_prohibited_forgotten_total'),
+      evicted: () => observer.count('tunnel_opens_prohibited_forgotten_total'),
     });
   }
 
   connect(destination: Destination, options: ConnectOptions = {}): Promise<Conduit> {
     const { signal } = options;
     if (signal?.aborted) return Promise.reject(signal.reason);
-    const prohibited = this.#prohibited.peek(formatDestination(destination));
-    if (prohibited !== undefined && prohibited.until > this.#clock()) {
+    const text = formatDestination(destination);
+    const prohibited = this.#prohibited.peek(text);
+    if (prohibited !== undefined && prohibited.until > this.#clock.now()) {
       this.#observer.count('tunnel_opens_known_prohibited_total');
       return Promise.reject(prohibited.error);
     }
-    const name = isIP(destination.host) === 0 ? destination.host : undefined;
-    if (!this.#free(name))
-      return this.#turn(name, destination, signal).then(() =>
-        this.#open(name, destination, options),
-      );
-    this.#begin(name);
-    return this.#open(name, destination, options);
+    // Who has waited longer comes first.
+    if (this.#serving) this.#serve();
+    const request: OpenRequest = {
+      groups: groupsOf(destination, options.originator, this.#finder),
+      destination: text,
+      name: isIP(destination.host) === 0 ? destination.host : undefined,
+    };
+    const now = this.#clock.now();
+    const { contended } = this.#places;
+    let place = this.#places.take(request, now, contended);
+    if (place !== undefined) return this.#open(place, destination, options);
+    const more = contended
+      ? this.#identify(request, destination, options)
+      : this.#identifyLater(request, destination, options);
+    if (more === undefined) place = this.#places.take(request, now);
+    if (place !== undefined) return this.#open(place, destination, options);
+    return this.#turn(request, destination, { signal, more }).then((taken) =>
+      this.#open(taken, destination, options),
+    );
+  }
+
+  /** A burst to what is good is served before anybody is looked for. */
+  #identifyLater(
+    request: OpenRequest,
+    destination: Destination,
+    options: ConnectOptions,
+  ): More | undefined {
+    const { originator } = options;
+    if (originator === undefined || !this.#finder?.isHere(originator.host)) return undefined;
+    return new Promise((resolve) => {
+      this.#clock.after(BURST_MS, () => {
+        const waits = this.#waiting.to(request.destination) !== undefined;
+        resolve(
+          waits ? this.#finder?.sourceOf(originator, options.peer ?? destination) : undefined,
+        );
+      });
+    });
+  }
+
+  /** Finds whose it is. Returns what is not known at once. */
+  #identify(
+    request: OpenRequest,
+    destination: Destination,
+    { originator, peer = destination }: ConnectOptions,
+  ): More | undefined {
+    const finder = this.#finder;
+    if (originator === undefined || !finder?.isHere(originator.host)) return undefined;
+    const source = finder.sourceOf(originator, peer);
+    if (source instanceof Promise) return source;
+    request.groups = groupsOfUser(destination, source?.user, undefined);
+    return source?.process === undefined ? undefined : source;
   }
 
   /**
@@ -92,100 +196,219 @@ export class OpenQueue implements Connector {
    * closed.
    */
   #open(
-    name: string | undefined,
+    place: Place,
     destination: Destination,
     { signal, ...options }: ConnectOptions,
   ): Promise<Conduit> {
     return new Promise((resolve, reject) => {
       // It may have been aborted since its turn came.
       if (signal?.aborted) {
-        this.#end(name);
+        this.#answered(place, 'unanswered');
         reject(signal.reason);
         return;
       }
-      const abort = (): void => reject(signal?.reason);
+      const abort = (): void => {
+        this.#observer.count('tunnel_opens_given_up_total');
+        reject(signal?.reason);
+      };
       signal?.addEventListener('abort', abort, { once: true });
       this.#connector.connect(destination, options).then(
         (conduit) => {
           signal?.removeEventListener('abort', abort);
-          this.#end(name);
+          this.#places.connections(1);
+          conduit.whenOver(this.#connectionEnded);
+          this.#answered(place, 'opened');
           if (signal?.aborted) conduit.abort(undefined);
           else resolve(conduit);
         },
         (error: unknown) => {
           signal?.removeEventListener('abort', abort);
-          if (error instanceof ConnectError && error.refusal === 'prohibited')
-            this.#prohibited.set(formatDestination(destination), {
-              until: this.#clock() + PROHIBITED_MS,
-              error,
-            });
-          this.#end(name);
-          reject(error);
+          reject(this.#failed(place, error));
         },
       );
     });
   }
 
-  #free(name: string | undefined): boolean {
-    if (this.#opening >= MAX_OPENS) return false;
-    if (name === undefined) return true;
-    return this.#byName < MAX_OPENS_BY_NAME && (this.#names.get(name) ?? 0) < MAX_OPENS_OF_A_NAME;
+  /** Returns what the caller is told. */
+  #failed(place: Place, error: unknown): unknown {
+    const { destination } = place.request;
+    const short = error instanceof ServerShortError && this.#places.short();
+    if (error instanceof ConnectError && error.refusal === 'prohibited')
+      this.#prohibited.set(destination, { until: this.#clock.now() + PROHIBITED_MS, error });
+    const byServer =
+      error instanceof ConnectError &&
+      !(error instanceof LinkGoneError) &&
+      !(error instanceof BusyError);
+    this.#answered(place, byServer ? 'refused' : 'unanswered');
+    if (!short) return error;
+    this.#observer.count('tunnel_opens_server_short_total');
+    return new BusyError(
+      `${destination}: the jump host seems to have no descriptors left; ${this.#stall.describe(this.#places)}`,
+      { hint: 'the limit of open files of its sshd may be low (LimitNOFILE)', cause: error },
+    );
   }
 
-  /** Resolves when a place has been taken. */
-  async #turn(
-    name: string | undefined,
+  /** Gives the place back. */
+  #answered(place: Place, outcome: Outcome): void {
+    this.#places.answered(place, outcome, this.#clock.now());
+    if (this.#waiting.size === 0) return;
+    if (outcome === 'opened') this.#hope(place.request.destination);
+    this.#serveSoon();
+  }
+
+  #hope(destination: string): void {
+    if (this.#waiting.to(destination) !== undefined) this.#hopeful.add(destination);
+  }
+
+  /** Resolves when a place has been taken. `more`: whose it is, if that is not known yet. */
+  #turn(
+    request: OpenRequest,
     destination: Destination,
-    signal: GiveUpSignal | undefined,
-  ): Promise<void> {
+    {
+      signal,
+      more,
+    }: { readonly signal: GiveUpSignal | undefined; readonly more: More | undefined },
+  ): Promise<Place> {
     this.#observer.count('tunnel_opens_delayed_total');
-    if (this.#waiting.size >= MAX_WAITING_OPENS) {
-      this.#observer.count('tunnel_opens_over_limit_total');
-      throw new BusyError(
-        `${formatDestination(destination)}: ${MAX_WAITING_OPENS} connections are waiting to be opened, which is the limit`,
-        { hint: 'the destinations or the name servers behind the jump host may not answer' },
-      );
-    }
-    await new Promise<void>((resolve, reject) => {
+    return new Promise((resolve, reject) => {
+      const leave = (): void => {
+        this.#waiting.delete(waiting);
+        signal?.removeEventListener('abort', abort);
+      };
       const abort = (): void => {
-        this.#waiting.delete(entry);
+        leave();
         reject(signal?.reason);
       };
-      const entry: Waiting = {
-        name,
-        start: () => {
-          signal?.removeEventListener('abort', abort);
-          resolve();
+      const waiting: Waiting = {
+        request,
+        destination,
+        since: this.#clock.now(),
+        ready: more === undefined,
+        place: undefined,
+        start: (place) => {
+          leave();
+          resolve(place);
+        },
+        refuse: (error) => {
+          leave();
+          reject(error);
         },
       };
       signal?.addEventListener('abort', abort, { once: true });
-      this.#waiting.add(entry);
+      this.#waiting.add(waiting);
+      if (this.#waiting.size > MAX_WAITING_OPENS) this.#makeRoom();
+      this.#looking ??= this.#clock.after(LOOK_MS, () => this.#look());
+      if (this.#places.trusts(request.destination, this.#clock.now()))
+        this.#hope(request.destination);
+      if (more !== undefined) void this.#find(waiting, more);
     });
   }
 
-  #begin(name: string | undefined): void {
-    this.#opening++;
-    if (name === undefined) return;
-    this.#byName++;
-    this.#names.set(name, (this.#names.get(name) ?? 0) + 1);
+  async #find(waiting: Waiting, more: More): Promise<void> {
+    const { destination } = waiting;
+    const source = await more;
+    let process: string | undefined;
+    if (source?.process !== undefined) {
+      this.#waiting.regroup(waiting, groupsOfUser(destination, source.user, undefined));
+      process = await source.process;
+    }
+    this.#waiting.regroup(waiting, groupsOfUser(destination, source?.user, process));
+    this.#waiting.ready(waiting);
+    this.#serveSoon();
   }
 
-  #end(name: string | undefined): void {
-    this.#opening--;
-    if (name !== undefined) {
-      this.#byName--;
-      const left = (this.#names.get(name) ?? 1) - 1;
-      if (left === 0) this.#names.delete(name);
-      else this.#names.set(name, left);
+  /** Whoever has most waiting has one less. */
+  #makeRoom(): void {
+    this.#observer.count('tunnel_opens_over_limit_total');
+    const crowded = this.#waiting.crowded();
+    crowded?.refuse(
+      new BusyError(
+        `${crowded.request.destination}: ${MAX_WAITING_OPENS} connections are waiting to be opened, which is the limit`,
+        { hint: 'the destinations or the name servers behind the jump host may not answer' },
+      ),
+    );
+  }
+
+  /** Once for all answers that come together. */
+  #serveSoon(): void {
+    if (this.#serving || this.#waiting.size === 0) return;
+    this.#serving = true;
+    queueMicrotask(() => {
+      if (this.#serving) this.#serve();
+    });
+  }
+
+  /** Gives places to all who may have one. */
+  #serve(): void {
+    this.#serving = false;
+    const now = this.#clock.now();
+    const places = this.#places;
+    const take = (waiting: Waiting): boolean => {
+      waiting.place = waiting.ready ? places.take(waiting.request, now) : undefined;
+      return waiting.place !== undefined;
+    };
+    for (const destination of this.#hopeful) {
+      if (!places.trusts(destination, now)) this.#hopeful.delete(destination);
+      for (const waiting of this.#waiting.to(destination) ?? []) {
+        waiting.place = places.take(waiting.request, now, !waiting.ready);
+        if (waiting.place === undefined) break;
+        waiting.start(waiting.place);
+      }
+      if (this.#waiting.to(destination) === undefined) this.#hopeful.delete(destination);
     }
-    // One place has become free. The first waiting open that may take it gets it.
-    for (const entry of this.#waiting) {
-      if (!this.#free(entry.name)) continue;
-      this.#waiting.delete(entry);
-      // Taken at once, so that nobody else comes in between.
-      this.#begin(entry.name);
-      entry.start();
-      return;
+    const turns = {
+      groupMay: (group: string, level: number) => places.groupMay(group, level),
+      take: (waiting: Waiting) => places.destinationMay(waiting.request) && take(waiting),
+    };
+    for (;;) {
+      const next = this.#waiting.next(turns);
+      if (next?.place === undefined) return;
+      next.start(next.place);
     }
   }
+
+  /** Regularly, while some wait. */
+  #look(): void {
+    this.#looking = undefined;
+    const now = this.#clock.now();
+    this.#places.age(now);
+    for (const waiting of this.#waiting.all) {
+      if (now - waiting.since < WAIT_MS) break;
+      this.#observer.count('tunnel_opens_wait_timeouts_total');
+      waiting.refuse(
+        new ConnectError(
+          'timeout',
+          `${waiting.request.destination}: no place to open it within ${WAIT_MS / 1000} s: ${this.#stall.describe(this.#places)}`,
+        ),
+      );
+    }
+    const [longest] = this.#waiting.all;
+    if (longest === undefined) return;
+    this.#stall.look(this.#places, now - longest.since, this.#waiting.size, now);
+    if ([...this.#waiting.all].some(({ request }) => request.name !== undefined)) this.#mark(now);
+    this.#serveSoon();
+    this.#looking = this.#clock.after(LOOK_MS, () => this.#look());
+  }
+
+  /** Finds out whether lookups are over, if none has been answered for a while. */
+  #mark(now: number): void {
+    const { oldestLookup } = this.#places;
+    if (this.#marking || oldestLookup === undefined || now - oldestLookup < LOOKUP_MS) return;
+    this.#marking = true;
+    const over = (): void => {
+      this.#marking = false;
+      this.#places.reached(now);
+      this.#serveSoon();
+    };
+    this.#observer.count('tunnel_opens_markers_total');
+    this.#connector.connect(MARKER).then((conduit) => {
+      conduit.abort(undefined);
+      over();
+    }, over);
+  }
+}
+
+/** What has answered, for one link after another. */
+export function rememberAnswers(observer: Observer): AnsweredDestinations {
+  return new AnsweredDestinations(() => observer.count('tunnel_opens_answered_forgotten_total'));
 }

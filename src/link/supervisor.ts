@@ -24,7 +24,8 @@
  * - A lost link is dialled again at once if it had lasted for a while, and otherwise after a wait.
  *   A link that the server closed while nobody used it (UnusedConnectionTimeout) is dialled again
  *   when it is needed.
- * - Each link limits how many flows are opened at a time (openqueue.ts). A connect that waits there
+ * - Each link limits how many flows are opened at a time, and shares these (openqueue.ts). A
+ * connect that waits there
  *   counts its time from when it was asked for, so it doesn't start a new wait when the link is
  *   lost.
  * - connect() waits while there is no link (waitingconnects.ts). So does a connect whose link was
@@ -47,8 +48,11 @@ import { ConnectError, type ConnectOptions, LinkGoneError } from '../flow/connec
 import { type Destination, formatDestination } from '../net/destination.ts';
 import type { Observer } from '../observe/observer.ts';
 import { isProbing, type Probing, type Transport } from '../ssh/transport.ts';
+import type { AnsweredDestinations } from './answereddestinations.ts';
 import { LoginWait } from './loginwait.ts';
-import { OpenQueue } from './openqueue.ts';
+import { OpenQueue, rememberAnswers } from './openqueue.ts';
+import type { SourceFinder } from './opensources.ts';
+import { OpenStall } from './openstall.ts';
 import { RedialSchedule } from './redialschedule.ts';
 import { SlowOpens } from './slowopens.ts';
 import { WaitingConnects } from './waitingconnects.ts';
@@ -104,6 +108,8 @@ export interface SupervisorOptions {
   readonly clock?: Clock;
   /** Like Math.random, which is the default. */
   readonly random?: () => number;
+  /** Whose the opens are that come from this machine. Default: all of one user. */
+  readonly finder?: SourceFinder | undefined;
 }
 
 /** One transport while it is in use. */
@@ -129,6 +135,9 @@ export class Supervisor implements Transport {
   readonly #redial: RedialSchedule;
   readonly #logins: LoginWait;
   readonly #slowOpens: SlowOpens;
+  /** For all links: what has answered lately, and what was told about stalls. */
+  readonly #answered: AnsweredDestinations;
+  readonly #stall: OpenStall;
   readonly #closing = new AbortController();
   #state: State = { name: 'connecting' };
   #end: (error: TunnelError | undefined) => void = () => {};
@@ -156,6 +165,8 @@ export class Supervisor implements Transport {
     this.#waiting = new WaitingConnects({ observer, clock });
     this.#logins = new LoginWait({ seconds: waitAuth, observer, clock });
     this.#slowOpens = new SlowOpens(observer, clock);
+    this.#answered = rememberAnswers(observer);
+    this.#stall = new OpenStall(observer);
     this.#redial = new RedialSchedule({
       dial: () => this.#dialAgain(),
       wanted: () => this.#waiting.size > 0,
@@ -338,7 +349,10 @@ export class Supervisor implements Transport {
     const opens = new OpenQueue({
       connector: transport,
       observer: this.#observer,
-      clock: () => this.#clock.now(),
+      clock: this.#clock,
+      answered: this.#answered,
+      finder: this.#options.finder,
+      stall: this.#stall,
     });
     const link = { transport, opens, since: now, flows: 0, lastUse: now };
     this.#link = link;

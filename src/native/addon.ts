@@ -178,6 +178,18 @@ export interface Addon {
   rtnetlinkAsk(type: number, dump: boolean, body: Uint8Array, limit: number): Uint8Array;
 
   /**
+   * The user and the inode of the TCP socket that has this address (4 or 16 octets) and port and is
+   * connected, or connecting, to that peer (sock_diag(7)). An IPv4 socket may be one of IPv6.
+   * Undefined: this network has no such socket. Throws an Error with `errno` (positive).
+   */
+  socketOwner(
+    address: Uint8Array,
+    port: number,
+    peerAddress: Uint8Array,
+    peerPort: number,
+  ): [user: number, inode: number] | undefined;
+
+  /**
    * Calls `onChange` with 0 after devices, addresses, routes or rules have changed, except those of
    * `ignoredDevice`; once for changes that come together (native/netwatch.h). Calls it once with an
    * errno (> 0) when no more changes can be read. Doesn't keep the process running. Throws an Error

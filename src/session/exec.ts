@@ -20,6 +20,7 @@
  * next link (--reconnect-hold) and are then refused. When the command ends, no new connections are
  * accepted, open ones are reset, the device goes, and the SSH connection closes.
  */
+import { readFile } from 'node:fs/promises';
 import { NamespaceCapture, type NamespaceTraffic } from '../capture/namespace/namespace.ts';
 import type { ExecConfiguration } from '../config/execoptions.ts';
 import { DirectConnector } from '../connect/direct.ts';
@@ -27,11 +28,13 @@ import type { NameService } from '../dns/server/nameservice.ts';
 import { CapturedQueries } from '../dns/server/queries.ts';
 import { TunnelError } from '../errors/errors.ts';
 import type { Connector } from '../flow/connector.ts';
+import type { SourceFinder } from '../link/opensources.ts';
 import type { Observer } from '../observe/observer.ts';
 import { type DatagramVerdict, ExecPolicy } from '../policy/execpolicy.ts';
 import { createPolicy } from '../policy/policy.ts';
 import type { Launcher } from '../system/launcher/launcher.ts';
 import { isAnyLoopback, proxiesOfCaller } from '../system/launcher/proxyvariables.ts';
+import { SocketSources } from '../system/socketsources.ts';
 import { type ExecPlan, planExec } from './execplan.ts';
 import { runBehindProxy } from './execproxy.ts';
 import { createFlows } from './flows.ts';
@@ -64,7 +67,11 @@ export function runExec(configuration: ExecConfiguration, options: RunOptions): 
       const variables = machine.becomeUser(launcher.user, observer);
       adviseAboutProxies(observer);
 
-      const tunnel = await openTunnel(session, wanted, { ...options, sharesError: true });
+      const tunnel = await openTunnel(session, wanted, {
+        ...options,
+        sharesError: true,
+        finder: socketsOf(launcher.command.pid),
+      });
       const { configuration: complete, link, guard } = tunnel;
       session.own('the watch', machine.watch(link, '', observer), (unwatch) => unwatch());
       const device = machine.launchedDevice(launcher, plan.addresses);
@@ -130,6 +137,15 @@ async function launch(
       observer.log('notice', `to give it a network of its own: ${error.hint}`);
     return undefined;
   }
+}
+
+/** Whose the sockets are in the network of this process, which becomes the command. */
+function socketsOf(pid: number): SourceFinder {
+  const sources = new SocketSources({
+    ask: null, // it tells about this process's own network only
+    table: (name) => readFile(`/proc/${pid}/net/${name}`, 'latin1'),
+  });
+  return { isHere: () => true, sourceOf: (socket, peer) => sources.sourceOf(socket, peer) };
 }
 
 /** The host's resolvers answer queries, and the policy lets them through. */

@@ -14,6 +14,7 @@ import { createGuard, guardedConnector } from '../connect/guarded.ts';
 import { NameBook } from '../dns/upstream/known.ts';
 import type { Connector } from '../flow/connector.ts';
 import { createLink } from '../link/link.ts';
+import type { SourceFinder } from '../link/opensources.ts';
 import type { Supervisor } from '../link/supervisor.ts';
 import type { Destination } from '../net/destination.ts';
 import type { Observer } from '../observe/observer.ts';
@@ -22,6 +23,7 @@ import type { CapturedPrefixes } from '../policy/captured.ts';
 import type { JumpHostServers } from '../policy/jumphost.ts';
 import type { DialDevice } from '../ssh/dial/device.ts';
 import type { Prompter } from '../ssh/prompter.ts';
+import { SocketSources } from '../system/socketsources.ts';
 import { Advice } from './advice.ts';
 import { linux, type Machine } from './machine.ts';
 import type { Session, SessionOptions } from './session.ts';
@@ -47,6 +49,8 @@ export interface TunnelOptions extends RunOptions {
   readonly filtered?: (server: Destination) => boolean;
   /** Standard error is that of a command, too: what is only advice is logged at `info`. */
   readonly sharesError?: true;
+  /** Whose the sockets are that connect. Default: those of this machine. */
+  readonly finder?: SourceFinder;
 }
 
 const NO_ROUTES = { targets: [], exclusions: [] };
@@ -78,7 +82,7 @@ export async function openTunnel(
   options: TunnelOptions,
 ): Promise<Tunnel> {
   const { observer, prompter, learned, machine = linux, captured } = options;
-  const { deviceFor, servers, filtered } = options;
+  const { deviceFor, servers, filtered, finder = new SocketSources() } = options;
   // The launcher of exec has read the command's words from this process by now.
   machine.hideMemory();
   machine.sayWho(observer);
@@ -102,6 +106,7 @@ export async function openTunnel(
       servers,
       filtered,
       book,
+      finder,
     }),
     (it) => it.close(),
   );

@@ -14,7 +14,7 @@
  * from strerror(3) of glibc, musl, the BSDs and Windows.
  */
 
-import { ConnectError } from '../flow/connector.ts';
+import { ConnectError, ServerShortError } from '../flow/connector.ts';
 import { type Destination, formatDestination } from '../net/destination.ts';
 import type { Refusal } from '../net/refusal.ts';
 
@@ -107,7 +107,7 @@ export function openFailure(
 ): ConnectError {
   const to = formatDestination(destination);
   if (reason === OPEN_FAILURE.connectFailed && text === OPENSSH_AT_ONCE)
-    return new ConnectError(
+    return new ServerShortError(
       'unreachable',
       `${to}: no route at the jump host, or no descriptors left`,
       { cause },
@@ -123,10 +123,8 @@ export function openFailure(
     });
   }
   if (told !== undefined) return new ConnectError(refusal, `${to}: ${text}`, { cause });
-  return new ConnectError(refusal, `${to}: ${byReason(reason, text)}`, {
-    hint: UNTOLD_HINT,
-    cause,
-  });
+  const Refused = reason === OPEN_FAILURE.resourceShortage ? ServerShortError : ConnectError;
+  return new Refused(refusal, `${to}: ${byReason(reason, text)}`, { hint: UNTOLD_HINT, cause });
 }
 
 /** The destination's own name says nothing, even if it is timeout.example.com. */

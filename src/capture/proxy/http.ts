@@ -45,6 +45,7 @@ import {
   type ProxyContext,
   ProxyFlow,
   type ProxyReplies,
+  proxyEndOf,
   watchForEnd,
 } from './request.ts';
 import { UpstreamAgent } from './upstreamagent.ts';
@@ -320,7 +321,10 @@ class HttpRequests {
   #client(socket: Socket): Client {
     const known = this.#clients.get(socket);
     if (known !== undefined) return known;
-    const upstreams = new UpstreamAgent(clientOf(socket), this.#context.accept);
+    const upstreams = new UpstreamAgent(
+      { source: clientOf(socket), peer: proxyEndOf(socket) },
+      this.#context.accept,
+    );
     const client = { upstreams, outstanding: 0, last: Promise.resolve() };
     this.#clients.set(socket, client);
     socket.once('close', () => upstreams.destroy());

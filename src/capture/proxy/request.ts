@@ -40,6 +40,7 @@ export class ProxyFlow implements FlowRequest {
   readonly id = nextFlowId();
   readonly source: Destination;
   readonly destination: Destination;
+  readonly peer: Destination;
   readonly signal = new GiveUp();
   readonly #socket: Socket;
   readonly #replies: ProxyReplies;
@@ -47,6 +48,7 @@ export class ProxyFlow implements FlowRequest {
 
   constructor(socket: Socket, destination: Destination, replies: ProxyReplies) {
     this.source = clientOf(socket);
+    this.peer = proxyEndOf(socket);
     this.destination = destination;
     this.#socket = socket;
     this.#replies = replies;

@@ -8,7 +8,6 @@ import { Agent, type ClientRequest, type ClientRequestArgs } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { type FlowRequest, nextFlowId } from '../../flow/request.ts';
 import { StreamConduit } from '../../flow/streamconduit.ts';
-import type { Destination } from '../../net/destination.ts';
 import type { Refusal } from '../../net/refusal.ts';
 import { createPair } from './pair.ts';
 import { gaveUp } from './request.ts';
@@ -34,15 +33,18 @@ export class RefusedError extends Error {
  * An agent for http.request. If the flow is refused, the request emits 'error' with a RefusedError.
  */
 export class UpstreamAgent extends Agent {
-  readonly #source: Destination;
+  readonly #client: Pick<FlowRequest, 'source' | 'peer'>;
   readonly #accept: (request: FlowRequest) => void;
   readonly #abort = new AbortController();
   /** In the order in which they became idle. */
   readonly #idle = new Set<Duplex>();
 
-  constructor(source: Destination, accept: (request: FlowRequest) => void) {
+  constructor(
+    client: Pick<FlowRequest, 'source' | 'peer'>,
+    accept: (request: FlowRequest) => void,
+  ) {
     super({ keepAlive: true, maxFreeSockets: 1 });
-    this.#source = source;
+    this.#client = client;
     this.#accept = accept;
   }
 
@@ -58,7 +60,7 @@ export class UpstreamAgent extends Agent {
   ): undefined {
     this.#accept({
       id: nextFlowId(),
-      source: this.#source,
+      ...this.#client,
       destination: { host: host ?? '', port: Number(port) },
       signal: this.#abort.signal,
       open: () => {

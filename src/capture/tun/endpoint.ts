@@ -36,19 +36,14 @@ import { type Tuple, TupleTable } from './tuple.ts';
 import { FrameWriter, type SegmentFields, UNREACHABLE, type Unreachable } from './writer.ts';
 
 /**
- * The most connections that wait for the far side. Beyond it a SYN is dropped, and the
- * application's kernel sends it again.
+ * The most connections that wait for the far side. Beyond it the oldest is forgotten, if it is
+ * HELD_LEAST_MS old; otherwise the new SYN is dropped. Either SYN comes again if it is waited for.
  */
 export const MAX_HELD = 4096;
-/**
- * The most connections whose SYN-ACK has not been acknowledged yet, which takes a moment. Beyond it
- * the oldest is given up.
- */
+const HELD_LEAST_MS = 1000;
+/** The most whose SYN-ACK has not been acknowledged yet. Beyond it the oldest is given up. */
 export const MAX_HALF_OPEN = 1024;
-/**
- * The most bytes that wait for far sides, of all flows together. Beyond it, a flow's data are
- * dropped unless no other data of that flow wait.
- */
+/** Of all flows together. Beyond it, a flow's data are dropped unless none of that flow wait. */
 export const MAX_WAITING_BYTES = 64 * 1024 * 1024;
 /** A longer SYN is dropped: no options need so much space. */
 const MAX_SYN_BYTES = 128;
@@ -114,7 +109,8 @@ export class Endpoint implements FlowHost<TcpFlow> {
   readonly #table = new TupleTable<Tuple & (TcpFlow | TimeWait)>();
   readonly #timers = new TimerWheel<TcpFlow>();
   readonly #numbers: InitialNumberGenerator;
-  /** Flows whose SYN-ACK is not acknowledged yet, the oldest first. */
+  /** Those that wait for the far side; those whose SYN-ACK is not acknowledged. Oldest first. */
+  readonly #held = new Set<TcpFlow>();
   readonly #halfOpen = new Set<TcpFlow>();
   /** In the order in which they end. */
   readonly #timeWaits = new Set<TimeWait>();
@@ -236,7 +232,7 @@ export class Endpoint implements FlowHost<TcpFlow> {
 
   entered(flow: TcpFlow, from: State): void {
     const { counters } = this;
-    if (from === STATE.held) counters.flowsHeld--;
+    if (from === STATE.held && this.#held.delete(flow)) counters.flowsHeld--;
     if (from === STATE.answered || from === STATE.open) counters.flowsLive--;
     if (from === STATE.answered) this.#halfOpen.delete(flow);
     if (flow.state === STATE.answered) {
@@ -253,6 +249,7 @@ export class Endpoint implements FlowHost<TcpFlow> {
   refuse(flow: TcpFlow, refusal: Refusal): void {
     flow.refusal = refusal;
     flow.state = STATE.refused;
+    this.#held.delete(flow);
     this.counters.flowsHeld--;
     this.counters.flowsRefused++;
     if (refusal === 'timeout') {
@@ -374,18 +371,25 @@ export class Endpoint implements FlowHost<TcpFlow> {
       counters.droppedLongSyns++;
       return;
     }
-    if (counters.flowsHeld >= MAX_HELD) {
-      counters.droppedHeldLimit++;
-      return;
-    }
+    if (this.#held.size >= MAX_HELD && !this.#forgetHeld()) return;
     // Ignore data in a SYN: its sender sends them again (RFC 9293 §3.10.7.2).
     frame.end = frame.payload;
     const flow = new TcpFlow(this, this.#nextFlowId(), frame, hash);
     this.#table.add(flow);
+    this.#held.add(flow);
     counters.flowsHeld++;
     counters.flowsHeldTotal++;
     if (this.#options.families.has(frame.family)) this.#options.onFlow(flow);
     else flow.refuse('prohibited');
+  }
+
+  /** Makes room for a new one. False: there is none. */
+  #forgetHeld(): boolean {
+    const [oldest] = this.#held;
+    this.counters.droppedHeldLimit++;
+    if (oldest === undefined || this.now - oldest.heldSince < HELD_LEAST_MS) return false;
+    this.#end(oldest);
+    return true;
   }
 
   /** The application no longer wants this flow, or doesn't answer. */

@@ -95,6 +95,7 @@ export class TcpFlow extends Tuple implements FlowRequest, Conduit, SegmentSink 
   #challengedAt = Number.NEGATIVE_INFINITY;
   readonly #keepalive = new Keepalive();
   readonly patience: SynPatience;
+  readonly heldSince: number;
   #shut = false;
   #dropped = false;
 
@@ -111,6 +112,7 @@ export class TcpFlow extends Tuple implements FlowRequest, Conduit, SegmentSink 
     this.timestamps = new Timestamps(frame);
     this.out.setWindow(frame.window);
     this.patience = new SynPatience(host.now);
+    this.heldSince = host.now;
     host.arm(this, this.patience.until);
   }
 

@@ -35,6 +35,7 @@ export function translateRequests(
       id: request.id,
       source: request.source,
       destination: { host: hold.name, port },
+      peer: request.destination,
       signal: request.signal,
       open() {
         const conduit = request.open();

@@ -127,7 +127,8 @@ describe('the packed package', () => {
     assert.deepEqual(one, other);
     assert.ok(one.paths.includes('dist/src/main.js') && one.paths.includes('tunnel'));
     const strange = one.paths.filter(
-      (path) => !/^(dist\/src|native|docs)\/|^[A-Z]+(\.md)?$|^(tunnel|package\.json)$/.test(path),
+      (path) =>
+        !/^(dist\/src|native|docs|packaging)\/|^[A-Z]+(\.md)?$|^(tunnel|package\.json)$/.test(path),
     );
     assert.deepEqual(strange, []);
   });

@@ -32,6 +32,23 @@ describe('MAX_HELD', () => {
     assert.equal(lab.counters.flowsHeld, MAX_HELD);
   });
 
+  it('has the oldest forgotten once it has waited for a second: its SYN may come again', () => {
+    const lab = new TcpLab();
+    const oldest = lab.app();
+    oldest.send('S', SYN);
+    for (let n = 1; n < MAX_HELD; n++) lab.app().send('S', SYN);
+    lab.wait(1000);
+    lab.ignore();
+    lab.app().send('S', SYN).open();
+    assert.equal(lab.flows.length, MAX_HELD + 1);
+    assert.equal(lab.flows[0]?.signal.aborted, true);
+    assert.equal(lab.flows[1]?.signal.aborted, false);
+    assert.equal(lab.counters.droppedHeldLimit, 1);
+    assert.equal(lab.counters.flowsGivenUp, 1);
+    oldest.send('S', { ...SYN, seq: 0 });
+    oldest.open();
+  });
+
   it('is for those that wait alone: all are let go after their silence', () => {
     const lab = new TcpLab();
     for (let n = 0; n < MAX_HELD; n++) lab.app().send('S', SYN);

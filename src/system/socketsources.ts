@@ -1,0 +1,301 @@
+/**
+ * Whose the TCP sockets of this machine are: the user, and for sockets of our own user the process.
+ *
+ *   sourceOf() -> at once: the kernel is asked for the one connection (sock_diag(7))
+ *              -> where that isn't possible, a look at its tables (proc(5), /proc/net/tcp)
+ *              -> of our own user: a look at the descriptors of its processes, newest first
+ *
+ * The kernel writes the whole table for each look, and processes have many descriptors. So a look
+ * serves all who ask until it begins, each is answered as soon as it is found, and there are only
+ * so many looks that they take a fifth of a processor at the most.
+ *
+ * Limits: MAX_ASKED questions wait for a look; any more are answered "unknown" at once.
+ * MAX_DESCRIPTORS are read in one look; who isn't found then has no known process.
+ */
+import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
+import { isIP } from 'node:net';
+import { endianness, networkInterfaces } from 'node:os';
+import { setTimeout as delay, setImmediate as turn } from 'node:timers/promises';
+import { addon } from '../native/addon.ts';
+import { addressBytes, addressFromBytes } from '../net/address.ts';
+import type { Destination } from '../net/destination.ts';
+
+export const MAX_ASKED = 8192;
+export const MAX_DESCRIPTORS = 16_384;
+/** Between two looks, and as a multiple of the time that the last one took. */
+const PAUSE_MS = 10;
+const PAUSE_FACTOR = 4;
+const MAX_PAUSE_MS = 200;
+/** For how long the addresses of this machine are believed. */
+const ADDRESSES_MS = 5_000;
+/** States of a socket that may ask for a connection: established, and SYN sent. */
+const CONNECTING = new Set(['01', '02']);
+
+export interface SocketSource {
+  readonly user: number;
+  /** `PID (name)`, once it is known; undefined: of another user, or not found. Never rejects. */
+  readonly process: Promise<string | undefined> | undefined;
+}
+
+/** Both ends are canonical. Undefined: there is no such socket. Throws if it can't be told. */
+export type AskForSocket = (
+  socket: Destination,
+  peer: Destination,
+) => { readonly user: number; readonly inode: string } | undefined;
+
+export interface SocketSourcesOptions {
+  /** Default: of this network. Null: only the tables tell. */
+  readonly ask?: AskForSocket | null;
+  /** The text of `tcp` or `tcp6`. Default: this network's. */
+  readonly table?: (name: string) => Promise<string>;
+  /** This machine's own addresses, canonical. Default: those of its devices. */
+  readonly addresses?: () => ReadonlySet<string>;
+  /** Default: /proc. */
+  readonly proc?: string;
+  /** Whose processes are looked at. Default: this process's user. */
+  readonly user?: number;
+}
+
+interface Question {
+  readonly socket: Destination;
+  readonly answer: (source: SocketSource | undefined) => void;
+}
+
+interface ProcessQuestion {
+  readonly inode: string;
+  readonly answer: (process: string | undefined) => void;
+}
+
+interface Entry {
+  readonly user: number;
+  readonly inode: string;
+}
+
+export class SocketSources {
+  #ask: AskForSocket | null;
+  readonly #table: (name: string) => Promise<string>;
+  readonly #ownAddresses: () => ReadonlySet<string>;
+  readonly #proc: string;
+  readonly #user: number | undefined;
+  #addresses: ReadonlySet<string> = new Set();
+  #addressesUntil = Number.NEGATIVE_INFINITY;
+  readonly #users = new Looks<Question>((asked) => this.#lookAtTables(asked));
+  readonly #processes = new Looks<ProcessQuestion>((asked) => this.#lookAtProcesses(asked));
+
+  constructor(options: SocketSourcesOptions = {}) {
+    const { ask = askKernel, table = readTable, addresses = ownAddresses } = options;
+    const { proc = '/proc' } = options;
+    this.#ask = ask;
+    this.#table = table;
+    this.#ownAddresses = addresses;
+    this.#proc = proc;
+    this.#user = options.user ?? process.getuid?.();
+  }
+
+  /** Whether the canonical address is this machine's own. */
+  isHere(address: string): boolean {
+    if (address.startsWith('127.') || address === '::1') return true;
+    const now = performance.now();
+    if (now >= this.#addressesUntil) {
+      this.#addresses = this.#ownAddresses();
+      this.#addressesUntil = now + ADDRESSES_MS;
+    }
+    return this.#addresses.has(address);
+  }
+
+  /**
+   * Whose the socket is that has this local address and is connected, or connecting, to `peer`;
+   * both are canonical. Undefined: nobody's, or it can't be found out. A promise where it takes a
+   * moment; never rejects.
+   */
+  sourceOf(
+    socket: Destination,
+    peer: Destination,
+  ): SocketSource | undefined | Promise<SocketSource | undefined> {
+    if (this.#ask !== null && isIP(socket.host) !== 0 && isIP(socket.host) === isIP(peer.host)) {
+      try {
+        const entry = this.#ask(socket, peer);
+        // The kernel shows inode 0 for what its process has closed.
+        return entry === undefined || entry.inode === '0' ? undefined : this.#source(entry);
+      } catch {
+        this.#ask = null; // a kernel without it
+      }
+    }
+    return new Promise((answer) => {
+      if (!this.#users.ask({ socket, answer })) answer(undefined);
+    });
+  }
+
+  async #lookAtTables(questions: readonly Question[]): Promise<void> {
+    const open = grouped(questions, ({ socket }) => key(socket));
+    const ports = new Set(questions.map(({ socket }) => socket.port));
+    for (const name of ['tcp', 'tcp6']) {
+      if (open.size === 0) return;
+      const entries = new Map<string, Entry>();
+      try {
+        readEntries(await this.#table(name), ports, entries);
+      } catch {
+        // There is no such table without IPv6, or where /proc is hidden: then nobody is found.
+      }
+      for (const [socket, entry] of entries) {
+        for (const { answer } of open.get(socket) ?? []) answer(this.#source(entry));
+        open.delete(socket);
+      }
+    }
+    for (const unknown of open.values()) for (const { answer } of unknown) answer(undefined);
+  }
+
+  /** With its process, if it is one of our own user's: those of others are not shown. */
+  #source({ user, inode }: Entry): SocketSource {
+    if (this.#user !== user) return { user, process: undefined };
+    const process = new Promise<string | undefined>((tell) => {
+      if (!this.#processes.ask({ inode, answer: tell })) tell(undefined);
+    });
+    return { user, process };
+  }
+
+  async #lookAtProcesses(questions: readonly ProcessQuestion[]): Promise<void> {
+    const wanted = grouped(questions, ({ inode }) => inode);
+    let descriptors = 0;
+    for (const pid of this.#pids()) {
+      let name: string | undefined;
+      for (const inode of this.#sockets(pid)) {
+        descriptors++;
+        const asked = wanted.get(inode);
+        if (asked === undefined) continue;
+        wanted.delete(inode);
+        name ??= this.#nameOf(pid);
+        for (const { answer } of asked) answer(name);
+      }
+      if (wanted.size === 0 || descriptors >= MAX_DESCRIPTORS) break;
+      await turn();
+    }
+    for (const asked of wanted.values()) for (const { answer } of asked) answer(undefined);
+  }
+
+  /** The newest first: who has just been started is seldom the one that has most descriptors. */
+  #pids(): readonly number[] {
+    return readdirSync(this.#proc)
+      .map(Number)
+      .filter((pid) => Number.isInteger(pid) && pid !== process.pid)
+      .sort((one, other) => other - one);
+  }
+
+  /** The inodes of a process's sockets; those of other users are not shown. */
+  *#sockets(pid: number): Iterable<string> {
+    const directory = `${this.#proc}/${pid}/fd`;
+    let descriptors: readonly string[];
+    try {
+      descriptors = readdirSync(directory);
+    } catch {
+      return;
+    }
+    for (const descriptor of descriptors) {
+      try {
+        const inode = /^socket:\[(\d+)\]$/.exec(readlinkSync(`${directory}/${descriptor}`))?.[1];
+        yield inode ?? '';
+      } catch {
+        // It has been closed meanwhile.
+      }
+    }
+  }
+
+  #nameOf(pid: number): string {
+    try {
+      return `${pid} (${readFileSync(`${this.#proc}/${pid}/comm`, 'utf8').trim()})`;
+    } catch {
+      return `${pid}`; // it has ended
+    }
+  }
+}
+
+function grouped<T>(all: readonly T[], keyOf: (one: T) => string): Map<string, T[]> {
+  const groups = new Map<string, T[]>();
+  for (const one of all) {
+    const group = groups.get(keyOf(one));
+    if (group === undefined) groups.set(keyOf(one), [one]);
+    else group.push(one);
+  }
+  return groups;
+}
+
+/** Answers questions, many in one look, and pauses between two looks. */
+class Looks<Question> {
+  readonly #answer: (questions: readonly Question[]) => Promise<void>;
+  #waiting: Question[] = [];
+  #looking = false;
+
+  /** `answer`: answers all of them. Never rejects. */
+  constructor(answer: (questions: readonly Question[]) => Promise<void>) {
+    this.#answer = answer;
+  }
+
+  /** Returns false if too many wait. */
+  ask(question: Question): boolean {
+    if (this.#waiting.length >= MAX_ASKED) return false;
+    this.#waiting.push(question);
+    if (!this.#looking) void this.#look();
+    return true;
+  }
+
+  /** Until nobody waits. */
+  async #look(): Promise<void> {
+    this.#looking = true;
+    // All that are asked in this turn come with the first one.
+    await turn();
+    while (this.#waiting.length > 0) {
+      const questions = this.#waiting;
+      this.#waiting = [];
+      const began = performance.now();
+      await this.#answer(questions);
+      const pause = PAUSE_MS + PAUSE_FACTOR * (performance.now() - began);
+      await delay(Math.min(pause, MAX_PAUSE_MS));
+    }
+    this.#looking = false;
+  }
+}
+
+/**
+ * Adds the sockets with these ports: `sl local_address rem_address st queues timer retrnsmt uid
+ * timeout inode ...`, addresses in hexadecimal.
+ */
+function readEntries(table: string, ports: ReadonlySet<number>, entries: Map<string, Entry>): void {
+  const line =
+    /^\s*\d+: ([0-9A-F]+):([0-9A-F]{4}) \S+ ([0-9A-F]{2}) \S+ \S+ \S+ +(\d+) +\d+ (\d+)/gm;
+  for (const [, address = '', hex = '', state = '', user = '', inode = '0'] of table.matchAll(
+    line,
+  )) {
+    const port = Number.parseInt(hex, 16);
+    if (inode === '0' || !CONNECTING.has(state) || !ports.has(port)) continue;
+    entries.set(key({ host: hostOf(address), port }), { user: Number(user), inode });
+  }
+}
+
+/** The kernel writes each four octets as one number of the machine. */
+function hostOf(hex: string): string {
+  const octets = Buffer.from(hex, 'hex');
+  if (endianness() === 'LE') octets.swap32();
+  const mapped = octets.length === 16 && octets.toString('hex', 0, 12) === `${'00'.repeat(10)}ffff`;
+  return addressFromBytes(mapped ? octets.subarray(12) : octets);
+}
+
+function key({ host, port }: Destination): string {
+  return `${host} ${port}`;
+}
+
+function askKernel(socket: Destination, peer: Destination): Entry | undefined {
+  const [one, other] = [socket, peer].map(({ host }) => addressBytes(host));
+  if (one === undefined || other === undefined) return undefined;
+  const found = addon().socketOwner(one, socket.port, other, peer.port);
+  return found && { user: found[0], inode: String(found[1]) };
+}
+
+function readTable(name: string): Promise<string> {
+  return readFile(`/proc/net/${name}`, 'latin1');
+}
+
+function ownAddresses(): ReadonlySet<string> {
+  const devices = Object.values(networkInterfaces());
+  return new Set(devices.flatMap((addresses = []) => addresses.map(({ address }) => address)));
+}
