@@ -17,7 +17,12 @@ import { reasonOf } from '../errors/reason.ts';
 import { formatPrefix, type Prefix, type RoutedPrefix } from '../net/prefix.ts';
 import type { Observer } from '../observe/observer.ts';
 import type { PrefixCapture } from '../policy/captured.ts';
-import { connectedNetworks, type Diversions, findDiversions } from '../system/routing/diversion.ts';
+import {
+  connectedNetworks,
+  type Diversions,
+  findDiversions,
+  foreignRoutes,
+} from '../system/routing/diversion.ts';
 import type { KernelRouting } from '../system/routing/kernel.ts';
 import { keptLocal } from '../system/routing/local.ts';
 import { Overrides } from '../system/routing/overrides.ts';
@@ -60,6 +65,8 @@ export class CaptureGuard implements PrefixCapture {
   readonly #said = new Set<string>();
   /** What was left to the kernel when routes were last set. */
   #local = '';
+  /** What has a route of ours. */
+  #routed: ReadonlySet<string> = new Set();
   /** Resolves with `capture-diverted`, or with undefined after close(). */
   readonly ended: Promise<TunnelError | undefined>;
   #end: (error: TunnelError | undefined) => void = () => {};
@@ -130,10 +137,16 @@ export class CaptureGuard implements PrefixCapture {
     return done;
   }
 
-  /** Those that get a route of ours: not what the kernel keeps local (system/routing/local.ts). */
+  /**
+   * Those that get a route of ours: not what the kernel keeps local (system/routing/local.ts), and
+   * not what somebody else has a route to already. The next check overrides that one by narrower
+   * routes: beside another route to the same prefix, ours might lose.
+   */
   routable(prefixes: readonly Prefix[]): readonly Prefix[] {
-    const local = this.#lookLocal();
-    return prefixes.filter((prefix) => !local.has(formatPrefix(prefix)));
+    const left = this.#lookLocal(prefixes);
+    const routes = prefixes.filter((prefix) => !left.has(formatPrefix(prefix)));
+    this.#routed = new Set(routes.map(formatPrefix));
+    return routes;
   }
 
   #apply(prefixes: readonly Prefix[]): Promise<void> {
@@ -145,17 +158,21 @@ export class CaptureGuard implements PrefixCapture {
   /** Sets the routes again when others than before are left to the kernel. */
   async #followLocal(): Promise<void> {
     const before = this.#local;
-    this.#lookLocal();
+    this.#lookLocal(this.#parts.captured());
     if (this.#local !== before) await this.#apply(this.#parts.captured());
   }
 
-  /** Of what is captured. */
-  #lookLocal(): ReadonlySet<string> {
-    const { captured, requested, captureLocal, routing } = this.#parts;
+  #lookLocal(prefixes: readonly Prefix[]): ReadonlySet<string> {
+    const { requested, captureLocal, routing } = this.#parts;
     let found: readonly Prefix[] = [];
     try {
       const networks = connectedNetworks(routing, this.deviceName);
-      found = keptLocal(captured(), { networks, requested: requested(), captureLocal });
+      const foreign = new Set(foreignRoutes(routing).map(formatPrefix));
+      const isForeign = (text: string) => foreign.has(text) && !this.#routed.has(text);
+      found = [
+        ...keptLocal(prefixes, { networks, requested: requested(), captureLocal }),
+        ...prefixes.filter((prefix) => isForeign(formatPrefix(prefix))),
+      ];
     } catch {
       // The check that follows says that the kernel can't be asked.
     }

@@ -58,6 +58,11 @@ describe('a capture with other routes inside', { skip: labUnavailable() }, () =>
   for (const [target, address, route] of [
     ['10.77.0.0/24', API1, `route add 10.77.0.11/32 via ${UPLINK4}`],
     [PRIVATE6, API1_6, `-6 route add ${API1_6}/128 via ${UPLINK6} metric 10`],
+    ['10.77.0.0/24', API1, `route add 10.77.0.0/24 via ${UPLINK4}`],
+    ['10.77.0.0/24', API1, `route add 10.77.0.0/24 via ${UPLINK4} proto dhcp metric 100`],
+    [PRIVATE6, API1_6, `-6 route add ${PRIVATE6} via ${UPLINK6} metric 1`],
+    [API1, API1, `route add ${API1}/32 via ${UPLINK4}`],
+    [API1_6, API1_6, `-6 route add ${API1_6}/128 via ${UPLINK6} metric 1024`],
   ] as const) {
     it(`overrides a route that is there at the start: ${route}`, async () => {
       await lab.ip(route);

@@ -120,6 +120,20 @@ export function connectedNetworks(routing: KernelRouting, own: string | undefine
   });
 }
 
+/**
+ * Prefixes to which somebody else has a route in the main table: not the kernel, not a tunnel.
+ * Throws what `routing` throws.
+ */
+export function foreignRoutes(routing: KernelRouting): Prefix[] {
+  return ([4, 6] as const).flatMap((family) =>
+    routing
+      .routes(family)
+      .filter(({ table, protocol }) => table === TABLE.main && protocol !== PROTOCOL.kernel)
+      .filter(({ protocol }) => protocol !== PROTOCOL.tunnel)
+      .map(({ destination }) => destination),
+  );
+}
+
 class FamilyCheck {
   readonly #routing: KernelRouting;
   readonly #question: CaptureQuestion;

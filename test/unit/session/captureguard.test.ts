@@ -78,11 +78,6 @@ describe('CaptureGuard', () => {
     const { routing, guard, said, capture, applied } = lab();
     routing.address('10.1.0.0/24', 'wlan0');
     const pieces = ['10.0.0.0/16', '10.1.0.0/25', '10.1.0.128/26', '10.1.1.0/24'];
-    assert.deepEqual(
-      guard.routable(pieces.map((text) => parsePrefix(text).prefix)).map(formatPrefix),
-      pieces,
-      'before they are captured',
-    );
     await capture(...pieces);
     assert.deepEqual(applied(), ['10.0.0.0/16', '10.1.1.0/24']);
     await guard.start();
@@ -90,6 +85,27 @@ describe('CaptureGuard', () => {
     routing.remove('10.1.0.0/24').addresses.pop();
     guard.check();
     await until(() => applied().length === 4, 'their routes');
+    await guard.close();
+  });
+
+  it('leaves a prefix that somebody else has a route to, and overrides that', async () => {
+    const { routing, guard, said, capture, applied } = lab();
+    routing.add('10.3.0.0/16 via 192.0.2.9 dev eth0', { metric: 100 });
+    const alone = (text: string) => guard.routable([parsePrefix(text).prefix]).map(formatPrefix);
+    assert.deepEqual(alone('10.3.0.0/16'), []);
+    assert.deepEqual(alone('10.4.0.0/16'), ['10.4.0.0/16']);
+    await capture('10.3.0.0/16');
+    await guard.start();
+    assert.deepEqual(applied(), ['10.3.0.0/17', '10.3.128.0/17']);
+    assert.match(
+      said[0] ?? '',
+      /overridden.*: the route 10\.3\.0\.0\/16 via 192\.0\.2\.9 dev eth0/,
+    );
+    // A route that comes later doesn't take ours away.
+    await capture('10.3.0.0/16', '10.5.0.0/16');
+    routing.add('10.5.0.0/16 via 192.0.2.9 dev eth0', { metric: 100 });
+    await capture('10.3.0.0/16', '10.5.0.0/16', '10.6.0.0/16');
+    assert.ok(applied().includes('10.5.0.0/16'));
     await guard.close();
   });
 
