@@ -14,9 +14,9 @@ die() {
 
 check_machine() {
   [ "$(uname -s)" = Linux ] || die "this needs Linux (network namespaces and TUN devices)" "use a Linux machine or virtual machine"
-  command -v node >/dev/null || die "Node is not installed" "install Node 20.17 or later"
-  node -e 'const [a, b] = process.versions.node.split("."); process.exit(a > 20 || (a == 20 && b >= 17) ? 0 : 1)' ||
-    die "Node $(node --version) is too old" "install Node 20.17 or later"
+  command -v node >/dev/null || die "Node is not installed" "install Node 20.19 or later"
+  node -e 'const [a, b] = process.versions.node.split("."); process.exit(a > 20 || (a == 20 && b >= 19) ? 0 : 1)' ||
+    die "Node $(node --version) is too old" "install Node 20.19 or later"
   command -v npm >/dev/null || die "npm is not installed" "install npm (Debian: apt-get install npm)"
 }
 
