@@ -57,6 +57,7 @@ describe('other SSH servers, captured', { skip: labUnavailable(), timeout: 400_0
 
   for (const kind of JUMP_SERVERS)
     describe(kind.name, { skip: kind.missing() }, () => {
+      const transport = ['--transport', kind.lacksStrict ? 'openssh' : 'auto'];
       let server: SshServer;
       before(async () => {
         server = await lab.start(kind);
@@ -64,7 +65,7 @@ describe('other SSH servers, captured', { skip: labUnavailable(), timeout: 400_0
       after(() => server?.kill());
 
       it('carries connect', async () => {
-        const tunnel = await startTunnel(lab.lab.client, [PRIVATE4], server.remote);
+        const tunnel = await startTunnel(lab.lab.client, [...transport, PRIVATE4], server.remote);
         try {
           await check(lab, kind, server, []);
         } finally {
@@ -74,7 +75,7 @@ describe('other SSH servers, captured', { skip: labUnavailable(), timeout: 400_0
 
       it('carries exec', () =>
         check(lab, kind, server, [
-          ...[process.execPath, MAIN, 'exec', '-r', server.remote, PRIVATE4, '--'],
+          ...[process.execPath, MAIN, 'exec', '-r', server.remote, ...transport, PRIVATE4, '--'],
         ]));
     });
 });
