@@ -17,8 +17,8 @@ export function linuxBeside(privileged: PrivilegedLink): Machine {
       return linux.sockets;
     },
     privileged,
-    sayWho: (observer) =>
-      observer.log('notice', `the SSH connection runs as ${describeUser(process.env)}`),
+    sayWho: (observer, level) =>
+      observer.log(level, `the SSH connection runs as ${describeUser(process.env)}`),
     recover: (observer) => privileged.recover(observer),
     lookAtNetwork: (targets, context) =>
       lookAtNetwork(targets, { ...context, listRuleset: privileged.listRuleset }),

@@ -13,6 +13,7 @@ import { Dialler, type DiallerOptions } from '../link/dialler.ts';
 import { type LinkDialler, watchDisturbances } from '../link/link.ts';
 import type { Supervisor } from '../link/supervisor.ts';
 import { addon } from '../native/addon.ts';
+import type { Level } from '../observe/log.ts';
 import type { Observer } from '../observe/observer.ts';
 import type { Finding } from '../system/doctor/diagnosis.ts';
 import { startHelper } from '../system/helper/helper.ts';
@@ -50,7 +51,7 @@ export interface Starting {
 export interface Machine {
   readonly clock: Clock;
   /** Says as whom SSH is spoken, where that may surprise. */
-  sayWho(observer: Observer): void;
+  sayWho(observer: Observer, level: Level): void;
   /** Keeps this process's memory from other processes of its user. */
   hideMemory(): void;
   /** Puts right what a tunnel that was killed has left. */
@@ -124,11 +125,11 @@ export function watchedLink(options: ResolvedLinkOptions): HostChange {
 
 export const linux: Machine = {
   clock: systemClock,
-  sayWho(observer) {
+  sayWho(observer, level) {
     if (process.geteuid?.() !== 0) return;
     observer.log(
-      'notice',
-      'the SSH connection runs as root: not so if an ordinary user starts tunnel, with or without sudo',
+      level,
+      'the SSH connection runs as root; where a user starts tunnel, with or without sudo, it runs as that user',
     );
   },
   hideMemory() {

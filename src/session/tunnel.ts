@@ -83,9 +83,10 @@ export async function openTunnel(
 ): Promise<Tunnel> {
   const { observer, prompter, learned, machine = linux, captured } = options;
   const { deviceFor, servers, filtered, finder = new SocketSources() } = options;
+  const adviceLevel = options.sharesError ? 'info' : 'notice';
   // The launcher of exec has read the command's words from this process by now.
   machine.hideMemory();
-  machine.sayWho(observer);
+  machine.sayWho(observer, adviceLevel);
   if (machine.privileged !== undefined) session.endsWith(machine.privileged.ended);
   const { ssh, allow } = wanted;
   const complete = await session.within(prepareTargets(wanted, observer));
@@ -94,7 +95,6 @@ export async function openTunnel(
   );
   const { guard } = learning;
   const book = new NameBook({ observer });
-  const adviceLevel = options.sharesError ? 'info' : 'notice';
   const dialler = machine.dialler({ ssh, prompter, observer, deviceFor, adviceLevel });
   const link = session.own(
     'the SSH connection',

@@ -221,14 +221,6 @@ describe('errors', { skip: labUnavailable() }, () => {
     assert.equal(await lab.client.hostState(), untouched);
   });
 
-  it('of a target that is the machine’s own network', async () => {
-    await expectError(
-      await runTunnel(lab.client, ['-r', REMOTE, '192.0.2.0/24']),
-      6,
-      'capture-route-exists',
-    );
-  });
-
   for (const [doing, remote, what] of [
     ['dials', `${JUMP_USER}@${SILENT4}`, 'tcp'],
     ['resolves', `${JUMP_USER}@some-host.test`, 'udp'],
@@ -244,7 +236,7 @@ describe('errors', { skip: labUnavailable() }, () => {
       assert.deepEqual(await tunnel.stop('SIGTERM'), { status: 0, signal: null });
       const ms = performance.now() - stopped;
       assert.ok(ms < 3_000, `a look-up that nobody answers takes longer than ${ms} ms`);
-      assert.match(tunnel.stderr, /^tunnel: the SSH connection runs as root: .*\n$/);
+      assert.match(tunnel.stderr, /^tunnel: the SSH connection runs as root; .*\n$/);
       assert.equal(await lab.client.hostState(), untouched);
     });
   }
