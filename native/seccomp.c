@@ -20,6 +20,7 @@
 #elif defined(__powerpc64__) && defined(__LITTLE_ENDIAN__)
 #define OWN_ARCHITECTURE AUDIT_ARCH_PPC64LE
 #else
+/* cppcheck-suppress preprocessorErrorDirective; it tries without any architecture */
 #error "the number of this architecture in linux/audit.h is not known here"
 #endif
 
