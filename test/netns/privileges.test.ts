@@ -50,6 +50,7 @@ const named =
     exe === name;
 const HELPER: Is = ({ exe, above }) => exe === 'tunnel-helper' && above !== 'tunnel-helper';
 const READER: Is = ({ exe, above }) => exe === 'tunnel-helper' && above === 'tunnel-helper';
+const NC: Is = ({ exe, above }) => above === 'node' && /^nc(at|\.\w+)?$/.test(exe);
 
 interface Run {
   /** How it is started, as the table says it. */
@@ -70,6 +71,7 @@ const OPENSSH = [...CONNECT, '--transport', 'openssh'];
 const EXEC = [LAUNCHER, 'exec', '-v', '-r', REMOTE, PRIVATE4, '--', 'sleep', '1000'];
 const HELD = [LAUNCHER, 'exec', '-r', `nobody@${SILENT4}`, PRIVATE4, '--', 'sleep', '1000'];
 const PROXY = [LAUNCHER, 'proxy', '-r', REMOTE, '--socks', '127.0.0.1:10808'];
+const BEHIND = [...CONNECT, '-o', `ProxyCommand=nc ${JUMPHOST4} 22`];
 const NO_TUN = 'mount -t tmpfs tmpfs /dev/net';
 
 const own = { program: node(UID), helper: HELPER, 'its reader of resolv.conf': READER };
@@ -96,13 +98,7 @@ function runs(home: string): readonly Run[] {
       argv: [...OPENSSH, '-e', 'sudo -n ssh', ...keys, ...hosts, PRIVATE4],
       processes: { ssh: named('ssh'), 'tunnel-guard': named('tunnel-guard') },
     },
-    {
-      by: 'a user',
-      argv: [...CONNECT, '-o', `ProxyCommand=nc ${JUMPHOST4} 22`, PRIVATE4],
-      processes: {
-        ProxyCommand: ({ exe, above }) => above === 'node' && /^n(c|cat|c\.\w+)$/.test(exe),
-      },
-    },
+    { by: 'a user', argv: [...BEHIND, PRIVATE4], processes: { ProxyCommand: NC } },
     {
       by: 'a user',
       argv: [LAUNCHER, '-r', `nobody@${SILENT4}`, '--transport', 'openssh', '192.0.2.64/27'],
@@ -123,6 +119,16 @@ function runs(home: string): readonly Run[] {
       by: 'sudo',
       argv: [...AS.sudo, ...OPENSSH, PRIVATE4],
       processes: { 'program, with ssh': node(UID), ssh: named('ssh') },
+    },
+    {
+      by: 'sudo with `-e`',
+      argv: [...AS.sudo, ...OPENSSH, '-e', 'ssh', PRIVATE4],
+      processes: { ssh: named('ssh'), 'tunnel-guard': named('tunnel-guard') },
+    },
+    {
+      by: 'sudo',
+      argv: [...AS.sudo, ...BEHIND, PRIVATE4],
+      processes: { ProxyCommand: NC },
     },
     {
       by: 'root',
@@ -152,6 +158,7 @@ function runs(home: string): readonly Run[] {
       [
         ['a user', EXEC, UID],
         ['sudo', [...AS.sudo, ...EXEC], UID],
+        ['doas', [...AS.doas, ...EXEC], UID],
         ['root', EXEC, 0],
       ] as const
     ).map(([by, argv, user]) => ({
