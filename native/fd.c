@@ -11,6 +11,10 @@
  */
 #define FD_MAX_RECEIVED 4
 
+#ifndef CLOSE_RANGE_CLOEXEC
+#define CLOSE_RANGE_CLOEXEC (1U << 2) /* linux/close_range.h, before glibc 2.34 */
+#endif
+
 int fd_send(int socket, const void *message, size_t length, int fd, int flags) {
   struct iovec part = {.iov_base = (void *)message, .iov_len = length};
   union {
@@ -93,4 +97,12 @@ void fd_close_from(int first) {
   /* Before Linux 5.9 */
   const long limit = sysconf(_SC_OPEN_MAX);
   for (int fd = first; fd < limit; fd++) close(fd);
+}
+
+void fd_keep_from_children(int first) {
+#ifdef SYS_close_range
+  (void)syscall(SYS_close_range, (unsigned)first, UINT_MAX, CLOSE_RANGE_CLOEXEC);
+#else
+  (void)first;
+#endif
 }

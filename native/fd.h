@@ -28,4 +28,10 @@ int fd_peer(int socket, struct ucred *peer);
 /* Closes this descriptor and all above it. */
 void fd_close_from(int first);
 
+/*
+ * Has this descriptor and all above it closed in programs that this process starts, unless they are
+ * passed on by name. Before Linux 5.11 it does nothing.
+ */
+void fd_keep_from_children(int first);
+
 #endif

@@ -142,6 +142,7 @@ static int detach(int *log, int *ssh) {
   if (null < 0) return -1;
   for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
     if (dup2(null, fd) < 0) return -1;
+  if (null > STDERR_FILENO) close(null);
   return setsid() < 0 || chdir("/") != 0 ? -1 : 0;
 }
 

@@ -9,6 +9,7 @@
 #ifndef TUNNEL_SECCOMP_H
 #define TUNNEL_SECCOMP_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -26,9 +27,10 @@ struct seccomp_call {
 int seccomp_allow_only(const struct seccomp_call *calls, size_t count);
 
 /*
- * These calls fail with EPERM, all others go on. Programs for another architecture (32-bit ones)
- * are not filtered. Returns 0 or a negative errno.
+ * Calls that only root of the machine can use fail with EPERM, all others go on. Programs for
+ * another architecture (32-bit ones) are not filtered. `all_threads`: of the process, not of this
+ * thread alone; with the filter they get this thread's no_new_privs. Returns 0 or a negative errno.
  */
-int seccomp_refuse(const int *numbers, size_t count);
+int seccomp_refuse_roots(bool all_threads);
 
 #endif

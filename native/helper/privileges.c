@@ -111,7 +111,8 @@ static int reduce(uint32_t kept, const char **what) {
   if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0) return -errno;
   *what = "dumpable";
   if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0) return -errno;
-  return 0;
+  *what = "RLIMIT_CORE";
+  return setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0}) < 0 ? -errno : 0;
 }
 
 int privileges_drop(const char **what) { return reduce(CAP_TO_MASK(CAP_NET_ADMIN), what); }

@@ -7,41 +7,17 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "launcher/user.h"
 #include "seccomp.h"
 
-static void filter_calls(void) {
-  static const int refused[] = {
-      SYS_acct,        SYS_clock_settime, SYS_delete_module, SYS_finit_module,
-      SYS_init_module, SYS_reboot,        SYS_swapoff,       SYS_swapon,
-#ifdef SYS_kexec_load
-      SYS_kexec_load,
-#endif
-#ifdef SYS_kexec_file_load
-      SYS_kexec_file_load,
-#endif
-#ifdef SYS_settimeofday
-      SYS_settimeofday,
-#endif
-#ifdef SYS_clock_settime64
-      SYS_clock_settime64,
-#endif
-#ifdef SYS_ioperm
-      SYS_ioperm,
-#endif
-  };
-  /* A kernel without filters refuses the calls itself. */
-  (void)seccomp_refuse(refused, sizeof refused / sizeof *refused);
-}
-
 bool command_unprivilege(struct fault *fault) {
   if (!user_drop_capabilities(fault)) return false;
   if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
     return fault_set(fault, LAUNCHER_STEP_PRIVILEGES, errno, "no_new_privs");
-  filter_calls();
+  /* A kernel without filters refuses the calls itself. */
+  (void)seccomp_refuse_roots(false);
   return true;
 }
 

@@ -17,7 +17,7 @@
  * are left out, and the command has the same privileges as without `tunnel exec`.
  *
  * It also starts the program itself for the caller of sudo or doas (LAUNCHER_AS_CALLER): in place,
- * without a privilege, and with no_new_privs, which Node can't set for all of its threads.
+ * without a privilege, and with an empty bounding set, which Node can't have in all its threads.
  *
  * The command is thus a child of `tunnel exec`, in its process group, with the caller's working
  * directory, environment, terminal and standard descriptors, and with default signal dispositions

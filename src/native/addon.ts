@@ -169,6 +169,13 @@ export interface Addon {
   hideMemory(): void;
 
   /**
+   * no_new_privs for all threads: neither this process nor a program that it starts can become root
+   * again. Calls that only root of the machine could use fail with EPERM (seccomp(2)). Throws an
+   * Error with `errno` (positive).
+   */
+  lockPrivileges(): void;
+
+  /**
    * Asks the kernel about routes, rules, addresses or devices (rtnetlink(7)): a request of type
    * RTM_GET*, for one thing or for all (`dump`), with what follows the netlink header as its body.
    * Returns the answers with their headers, each padded to 4 octets. Throws an Error with `errno`

@@ -95,6 +95,8 @@ export async function runAsCaller(
     addon().linkClose(pair.link);
     throw error;
   }
+  // The launcher has read what it needs from this process.
+  addon().hideMemory();
   for (const fd of inherited) closeSync(fd); // whoever reads it waits for its end
   part = new PrivilegedPart({
     root: linuxRoot(user, serversOf),

@@ -4,6 +4,7 @@
  * and known_hosts.
  */
 import { userInfo } from 'node:os';
+import { addon } from '../../native/addon.ts';
 import type { Observer } from '../../observe/observer.ts';
 import type { CommandUser, Variables } from './protocol.ts';
 
@@ -42,7 +43,8 @@ function takeGroups(uid: number, gid: number): void {
 }
 
 /**
- * Switches this process to the command's user for good, if it runs as another one. Variables that
+ * Switches this process to the command's user for good, if it runs as another one; neither it nor
+ * what it starts can become root again. Variables that
  * sudo has set for root are set for the user instead: in this process, and in the result, for the
  * command.
  */
@@ -52,6 +54,7 @@ export function becomeUser({ uid, gid }: CommandUser, observer: Observer): Varia
   takeGroups(uid, gid);
   process.setgid?.(gid);
   process.setuid?.(uid);
+  addon().lockPrivileges();
   const after = identity();
   const replaced = Object.entries(after).filter(([name]) => process.env[name] === before[name]);
   const variables = Object.fromEntries(replaced);
