@@ -1,4 +1,4 @@
-/** The addon's lockPrivileges: no thread of Node, and nothing that it starts, gains rights again. */
+/** The addon's lockPrivileges: no thread of Node, nor what it starts, gains rights again. */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { describe, it } from 'node:test';
