@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "addon.h"
+#include "netlink_message.h"
 
 #define REQUEST_BODY 256u
 /* The kernel never fills more than this at once. */
@@ -49,7 +50,7 @@ static int answers_add(struct answers *answers, const struct nlmsghdr *message) 
 /* Takes the messages of one datagram. Returns 1 if more must come, 0 at the end, or an errno. */
 static int answers_take(struct answers *answers, const uint8_t *piece, uint32_t left) {
   for (const struct nlmsghdr *message = (const struct nlmsghdr *)piece; NLMSG_OK(message, left);
-       message = NLMSG_NEXT(message, left)) {
+       message = netlink_message_next(message, &left)) {
     if ((message->nlmsg_flags & NLM_F_DUMP_INTR) != 0) answers->torn = true;
     if (message->nlmsg_type == NLMSG_DONE) return 0;
     if (message->nlmsg_type == NLMSG_ERROR) {

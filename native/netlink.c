@@ -181,7 +181,7 @@ int netlink_converse(struct netlink *netlink, struct nlmsghdr *request,
     if (length < 0) return (int)length;
     uint32_t left = (uint32_t)length;
     for (struct nlmsghdr *message = (struct nlmsghdr *)netlink->buffer; NLMSG_OK(message, left);
-         message = NLMSG_NEXT(message, left)) {
+         message = netlink_message_next(message, &left)) {
       if (message->nlmsg_seq != netlink->sequence) continue;
       torn = torn || (message->nlmsg_flags & NLM_F_DUMP_INTR) != 0;
       if (message->nlmsg_type == NLMSG_ERROR || message->nlmsg_type == NLMSG_DONE) {

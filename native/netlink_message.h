@@ -1,4 +1,4 @@
-/* netlink_message.h - builds requests and reads answers; for the netlink_*.c files only. */
+/* netlink_message.h - builds requests and reads answers; for netlink_*.c and addon_rtnetlink.c. */
 #ifndef TUNNEL_NETLINK_MESSAGE_H
 #define TUNNEL_NETLINK_MESSAGE_H
 
@@ -33,6 +33,19 @@ struct nlmsghdr *netlink_request_begin(struct netlink_request *request, uint16_t
 struct rtattr *netlink_attribute(struct nlmsghdr *header, uint16_t type, const void *value,
                                  size_t size);
 void netlink_attribute_end(struct nlmsghdr *header, struct rtattr *item);
+
+/*
+ * The next message of a datagram of which `*left` bytes are left, as NLMSG_NEXT. But the last one
+ * may lack its padding; NLMSG_NEXT then makes of `*left` a huge number, and what follows the
+ * datagram would be read.
+ */
+static inline struct nlmsghdr *netlink_message_next(const struct nlmsghdr *message,
+                                                    uint32_t *left) {
+  const uint32_t step = NLMSG_ALIGN(message->nlmsg_len);
+
+  *left -= step < *left ? step : *left;
+  return (struct nlmsghdr *)((uint8_t *)message + step);
+}
 
 /* Puts attributes into `table` by type; it has `types` entries. */
 void netlink_attributes_parse(const struct rtattr **table, size_t types,

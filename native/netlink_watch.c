@@ -71,7 +71,7 @@ int netlink_watch_read(struct netlink *watch, netlink_notice_function each, void
   if (length < 0) return (int)length;
   uint32_t left = (uint32_t)length;
   for (struct nlmsghdr *message = (struct nlmsghdr *)watch->buffer; NLMSG_OK(message, left);
-       message = NLMSG_NEXT(message, left))
+       message = netlink_message_next(message, &left))
     if (notice_parse(message, &notice)) each(context, &notice);
   return 1;
 }

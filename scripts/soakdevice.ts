@@ -14,7 +14,7 @@ import { runSituations } from './situations.ts';
 
 const SITUATIONS: Readonly<Record<string, (load: DeviceLoad) => Promise<Finding[]>>> = {
   connections: (load) => shortConnections(load, { connections: 1_000_000, growth: 40e6 }),
-  syns: (load) => forgedSyns(load, { syns: 100_000, seconds: 10, growth: 200e6 }),
+  syns: (load) => forgedSyns(load, { syns: 100_000, seconds: 10 }),
   transfers: (load) => roundTrips(load, { bytes: 10e9, flows: 200 }),
 };
 

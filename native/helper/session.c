@@ -135,11 +135,9 @@ static bool handle_unreachable(struct session *session, const struct device *dev
   struct failure failure;
 
   if (!unreachable_apply(&session->netlink, device->ifindex, &routes_current, &routes_wanted,
-                         &failure)) {
-    session_refuse(session->socket, &failure);
-    return true;
-  }
-  return fd_send(session->socket, &done, sizeof done, -1, 0) == 0;
+                         &failure))
+    return session_refuse(session->socket, &failure);
+  return fd_send(session->socket, &done, sizeof done, -1, MSG_DONTWAIT) == 0;
 }
 
 /* Checks the prefixes of a request of `length` bytes, and reads them. */

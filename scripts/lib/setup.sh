@@ -192,6 +192,26 @@ unpack_cloud_init() {
   rm -rf "$work"
 }
 
+# The fuzzers of the parts in C need clang with libFuzzer, which some releases have in a package of
+# its own. Where there is none, they are left out, and their tests are skipped.
+build_fuzzers() {
+  local version
+  if ! has_libfuzzer; then
+    command -v clang >/dev/null || want clang
+    version=$(clang -dumpversion 2>/dev/null | cut -d. -f1)
+    has_libfuzzer || [ -z "$version" ] || want "libclang-rt-$version-dev"
+  fi
+  if has_libfuzzer; then
+    as_owner make -s -C native fuzzers || die "the fuzzers can't be built" "see above"
+  else
+    say "clang with libFuzzer is not installed: the parts in C are not fuzzed"
+  fi
+}
+has_libfuzzer() {
+  echo 'int LLVMFuzzerTestOneInput(const void *d, long n) { return d == 0 && n == 0 ? 0 : 0; }' |
+    clang -fsanitize=fuzzer,address -x c -o /dev/null - 2>/dev/null
+}
+
 # make also builds npm's native packages.
 export MAKEFLAGS=${MAKEFLAGS:--j$(nproc)}
 

@@ -22,9 +22,15 @@ export const TARGETS: readonly FuzzTarget[] = [
 
 const CORPUS = fileURLToPath(new URL('../../../test/fuzz/corpus/', import.meta.url));
 
+type Named = Pick<FuzzTarget, 'name'>;
+
+export function corpusDirectory({ name }: Named): string {
+  return join(CORPUS, name);
+}
+
 /** Inputs that reached something new once, and those that found something. */
-export function corpusOf({ name }: FuzzTarget): Uint8Array[] {
-  const directory = join(CORPUS, name);
+export function corpusOf(target: Named): Uint8Array[] {
+  const directory = corpusDirectory(target);
   if (!existsSync(directory)) return [];
   return readdirSync(directory)
     .toSorted()
@@ -32,8 +38,8 @@ export function corpusOf({ name }: FuzzTarget): Uint8Array[] {
 }
 
 /** Returns the path. */
-export function keep({ name }: FuzzTarget, input: Uint8Array, prefix = ''): string {
-  const directory = join(CORPUS, name);
+export function keep(target: Named, input: Uint8Array, prefix = ''): string {
+  const directory = corpusDirectory(target);
   mkdirSync(directory, { recursive: true });
   const digest = createHash('sha256').update(input).digest('hex').slice(0, 16);
   const path = join(directory, `${prefix}${digest}`);

@@ -34,6 +34,14 @@ const POLL_MS = 250;
  */
 const FLOODED_CONNECT_MS = 16_000;
 const FLOOD_DOWNLOAD_BYTES_A_SECOND = 500_000;
+/** How long the rate of a flow is measured before forged SYNs come, and what it asks for. */
+const RATE_SECONDS = 3;
+const RATE_BYTES_A_SECOND = 5_000_000;
+/** The part of its rate that a flow keeps beside forged SYNs. */
+const KEPT_RATE = 0.5;
+/** What forged SYNs may take, in bytes. */
+const FLOOD_GROWTH = 64 * 2 ** 20;
+const CONNECT_AFTER_MS = 3_000;
 
 function built(name: string): string {
   const path = fileURLToPath(new URL(`../../native-test/${name}`, import.meta.url));
@@ -186,14 +194,37 @@ export async function shortConnections(
   ];
 }
 
+/** What one download of RATE_BYTES_A_SECOND gets in so many seconds, in bytes a second. */
+async function flowRate(load: DeviceLoad, seconds: number): Promise<number> {
+  const { stdout } = await load.lab.client.exec(
+    [
+      ...['curl', '-sS', '-o', '/dev/null', '-m', String(seconds), '-w', '%{size_download}'],
+      ...['--limit-rate', String(RATE_BYTES_A_SECOND), `http://${API1}/bytes/1000000000`],
+    ],
+    { timeout: seconds * 1000 + 10_000 },
+  );
+  return Number(stdout) / seconds;
+}
+
+/** Connects, and gets an octet. Returns the milliseconds; Infinity: it has failed. */
+async function connectAfter(load: DeviceLoad): Promise<number> {
+  const { status, stdout } = await load.lab.client.exec([
+    ...['curl', '-sS', '-o', '/dev/null', '-m', String(FLOODED_CONNECT_MS / 1000)],
+    ...['-w', '%{time_total}', `http://${API1}/bytes/1`],
+  ]);
+  return status === 0 ? Number(stdout) * 1000 : Number.POSITIVE_INFINITY;
+}
+
 /**
- * Sends SYNs from forged addresses, half to an open port and half to a closed one: meanwhile a flow
- * goes on and connects succeed, and afterwards nothing is left.
+ * Sends SYNs from forged addresses, half to an open port and half to a closed one: meanwhile flows
+ * go on and keep their rate, and connects succeed, also a new one after them. In the end nothing is
+ * left.
  */
 export async function forgedSyns(
   load: DeviceLoad,
-  size: { readonly syns: number; readonly seconds: number; readonly growth: number },
+  size: { readonly syns: number; readonly seconds: number },
 ): Promise<Finding[]> {
+  const rateBefore = await flowRate(load, RATE_SECONDS);
   const [descriptors, before] = [load.descriptors(), load.resident()];
   const { client } = load.lab;
   const bytes = size.seconds * FLOOD_DOWNLOAD_BYTES_A_SECOND;
@@ -203,6 +234,8 @@ export async function forgedSyns(
     ['sh', '-c', `curl -sS --limit-rate ${FLOOD_DOWNLOAD_BYTES_A_SECOND} '${url}' | sha256sum`],
     { timeout: size.seconds * 1000 + 60_000 },
   );
+  const fast = flowRate(load, size.seconds + 1);
+  await delay(1_000); // it is established, and at its rate
   const flood = await client.exec(
     [
       ...[built('synflood'), String(size.syns), String(size.seconds), '1'],
@@ -212,6 +245,8 @@ export async function forgedSyns(
   );
   if (flood.status !== 0) throw new LabError('lab-command', flood.stderr);
   const peak = load.resident() - before;
+  const connected = await connectAfter(load);
+  const rate = await fast;
   // Connects that have begun wait until the link has finished its other work.
   await storm.wait(60_000);
   const { stdout, stderr } = await download;
@@ -233,9 +268,21 @@ export async function forgedSyns(
       bound: '0 reset, right',
       kept: resets === 0 && same,
     },
-    memory('memory that they take', peak, size.growth),
+    {
+      what: 'rate of a flow beside them, of its rate before',
+      value: `${((rate / rateBefore) * 100).toFixed(0)} % of ${(rateBefore / MB).toFixed(1)} MB/s`,
+      bound: `>= ${KEPT_RATE * 100} %`,
+      kept: rate >= KEPT_RATE * rateBefore,
+    },
+    {
+      what: 'a new connect after them',
+      value: `${connected.toFixed(0)} ms`,
+      bound: `<= ${CONNECT_AFTER_MS} ms`,
+      kept: connected <= CONNECT_AFTER_MS,
+    },
+    memory('memory that they take', peak, FLOOD_GROWTH),
     await load.settled([CHURN_PORT, Port.closed], descriptors),
-    memory('memory that they leave', load.resident() - before, size.growth),
+    memory('memory that they leave', load.resident() - before, FLOOD_GROWTH),
   ];
 }
 

@@ -43,17 +43,7 @@ export class SshAgent {
       IDENTITIES_ANSWER,
       LIST_TIMEOUT_MS,
     );
-    const count = answer.uint32() ?? 0;
-    const keys: AgentKey[] = [];
-    for (let i = 0; i < count; i++) {
-      const blob = answer.string();
-      const comment = answer.text();
-      if (blob === undefined || comment === undefined)
-        throw failed('its list of keys is incomplete');
-      const key = publicKeyFromBlob(blob);
-      if (key !== undefined) keys.push({ ...key, comment });
-    }
-    return keys;
+    return readIdentities(answer);
   }
 
   /**
@@ -70,14 +60,7 @@ export class SshAgent {
       wireUint32(flags),
     ]);
     const answer = await this.#request(request, SIGN_RESPONSE, SIGN_TIMEOUT_MS);
-    const blob = answer.string();
-    const signature = blob === undefined ? undefined : new WireReader(blob);
-    const algorithm = signature?.text();
-    const octets = signature?.string();
-    const wanted = !rsa ? key.type : flags === RSA_SHA2_512 ? 'rsa-sha2-512' : 'rsa-sha2-256';
-    if (octets === undefined || algorithm !== wanted)
-      throw failed(`it signed with ${algorithm ?? 'nothing'} instead of ${wanted}`);
-    return octets;
+    return readSignature(answer, wantedAlgorithm(key, hash));
   }
 
   #request(request: Buffer, expected: number, timeout: number): Promise<WireReader> {
@@ -110,6 +93,39 @@ export class SshAgent {
       socket.write(wireString(request));
     });
   }
+}
+
+/** The answer to a request for identities, after its type. Throws TunnelError `agent-failed`. */
+export function readIdentities(answer: WireReader): AgentKey[] {
+  const count = answer.uint32() ?? 0;
+  const keys: AgentKey[] = [];
+  for (let i = 0; i < count; i++) {
+    const blob = answer.string();
+    const comment = answer.text();
+    if (blob === undefined || comment === undefined) throw failed('its list of keys is incomplete');
+    const key = publicKeyFromBlob(blob);
+    if (key !== undefined) keys.push({ ...key, comment });
+  }
+  return keys;
+}
+
+/**
+ * The signature in the answer to a request for one, after its type; `wanted`: the algorithm that
+ * was asked for. Throws TunnelError `agent-failed`.
+ */
+export function readSignature(answer: WireReader, wanted: string): Buffer {
+  const blob = answer.string();
+  const signature = blob === undefined ? undefined : new WireReader(blob);
+  const algorithm = signature?.text();
+  const octets = signature?.string();
+  if (octets === undefined || algorithm !== wanted)
+    throw failed(`it signed with ${algorithm ?? 'nothing'} instead of ${wanted}`);
+  return octets;
+}
+
+function wantedAlgorithm({ type }: PublicKey, hash: RsaHash | undefined): string {
+  if (type !== 'ssh-rsa') return type;
+  return hash === 'sha512' ? 'rsa-sha2-512' : 'rsa-sha2-256';
 }
 
 function failed(why: string, cause?: unknown): TunnelError {

@@ -1,4 +1,6 @@
-/** What the kernel, the helper and the launcher say, and nft. */
+/** What the kernel, the helper and the launcher say, nft, and the program to its privileged part. */
+import assert from 'node:assert/strict';
+import { isIP } from 'node:net';
 import { readRuleset } from '../../../src/system/doctor/nftables.ts';
 import {
   decodeMessage,
@@ -8,6 +10,7 @@ import {
   MESSAGE,
   messageVersion,
 } from '../../../src/system/helper/protocol.ts';
+import { incomingConnections } from '../../../src/system/incoming.ts';
 import {
   decodeLauncherMessage,
   LAUNCHER_LAYOUT,
@@ -16,12 +19,17 @@ import {
   LAUNCHER_VERSION,
   launcherVersion,
 } from '../../../src/system/launcher/protocol.ts';
+import { portsOfIptables, portsOfRuleset } from '../../../src/system/passedonports.ts';
+import { decodeAnswer, decodeRequest, encode } from '../../../src/system/privileged/protocol.ts';
 import {
   readDeviceName,
   readNetworks,
   readRoutes,
   readRules,
 } from '../../../src/system/routing/rtnetlink.ts';
+import { SocketOwners } from '../../../src/system/socketowner.ts';
+import { SocketSources } from '../../../src/system/socketsources.ts';
+import { SocketUsers } from '../../../src/system/socketusers.ts';
 import type { FuzzTarget } from '../engine.ts';
 import { text } from '../text.ts';
 
@@ -140,6 +148,8 @@ const nftables: FuzzTarget = {
   maxBytes: 3_000,
   run(input) {
     try {
+      portsOfRuleset(text(input));
+      portsOfIptables(text(input));
       readRuleset(text(input));
     } catch (error) {
       if (!(error instanceof SyntaxError)) throw error; // not JSON
@@ -147,4 +157,75 @@ const nftables: FuzzTarget = {
   },
 };
 
-export const KERNEL_TARGETS: readonly FuzzTarget[] = [helper, launcher, routing, nftables];
+const LOCAL = { host: '127.0.0.1', port: 40_000 };
+const PEER = { host: '127.0.0.1', port: 1080 };
+const LINE =
+  '   0: 0100007F:9C40 0100007F:0438 01 00000000:00000000 00:00000000 00000000  1000        0 31337 1 0 100 0 0 10 0';
+const LINE6 =
+  '   1: 0000000000000000FFFF00000100007F:9C40 0000000000000000FFFF00000100007F:0438 01 00000000:00000000 00:00000000 00000000  1000        0 31338 1';
+
+/** /proc/net/tcp and the like. Each reader finds a user, or nobody. */
+const tables: FuzzTarget = {
+  name: 'socket-tables',
+  seeds: [
+    `  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid\n${LINE}\n`,
+    LINE6,
+    LINE.replace(' 01 ', ' 0A '),
+    `${LINE.replace(' 1000 ', ' 0 ')}\n${LINE6}`,
+  ],
+  words: ['0100007F:9C40 ', '0100007F:0438 ', ' 01 ', ' 0A ', '\n', ': ', ' 0 31337'],
+  maxBytes: 1_000,
+  async run(input) {
+    const table = (): Promise<string> => Promise.resolve(Buffer.from(input).toString('latin1'));
+    const owners = new SocketOwners(table);
+    const sources = new SocketSources({ ask: null, table, user: -1 });
+    const users = new SocketUsers({ table, addresses: () => new Set([LOCAL.host]) });
+    const [owner, source, udp] = await Promise.all([
+      owners.uidOf(LOCAL, PEER),
+      sources.sourceOf(LOCAL, PEER),
+      users.userOf(LOCAL, 'udp'),
+    ]);
+    for (const found of [source?.user, udp])
+      assert.ok(found === undefined || (Number.isInteger(found) && found >= 0), `${found}`);
+    assert.ok(owner === undefined || !(owner < 0), `${owner}`);
+    for (const { peer, port } of incomingConnections(await table()))
+      assert.ok(isIP(peer) !== 0 && port >= 0, `${peer} ${port}`);
+  },
+};
+
+/** Only a request that has exactly its fields passes. */
+const privileged: FuzzTarget = {
+  name: 'privileged-requests',
+  seeds: [
+    ...(['recover', 'directory', 'helper', 'restore'] as const).map((type) => encode({ type })),
+    encode({ type: 'resolv-conf', device: 'tun0' }),
+    encode({ type: 'revert', device: 'tun12' }),
+    encode({ type: 'resolved', device: 'tun0', domains: ['corp.example', '.'] }),
+    encode({ type: 'ruleset', from: 8192 }),
+    encode({ ok: true, value: 'x' }),
+    encode({ ok: false, code: 'c', message: 'm', hint: undefined }),
+  ],
+  words: ['"device":"tun0"', '"domains":[', '"__proto__":', '"type":', '"from":', '1e9', '-0', '.'],
+  maxBytes: 1_000,
+  run(input) {
+    const request = decodeRequest(input);
+    if (request !== undefined) {
+      assert.deepEqual(decodeRequest(encode(request)), request);
+      if ('device' in request) assert.match(request.device, /^tun\d{1,7}$/);
+      if ('from' in request) assert.ok(Number.isSafeInteger(request.from) && request.from >= 0);
+      if ('domains' in request)
+        for (const domain of request.domains) assert.match(domain, /^(\.|[-a-z0-9_.]{1,253})$/);
+    }
+    const answer = decodeAnswer(input);
+    if (answer?.ok === false) assert.equal(typeof answer.message, 'string');
+  },
+};
+
+export const KERNEL_TARGETS: readonly FuzzTarget[] = [
+  helper,
+  launcher,
+  routing,
+  nftables,
+  tables,
+  privileged,
+];

@@ -1,12 +1,16 @@
 /** What SSH servers, agents, the system's ssh and SSH's own files say. */
 import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
 import { parseDirective } from '../../../src/ssh/config/syntax.ts';
 import { Channel } from '../../../src/ssh/embedded/channels/channel.ts';
 import { parseKnownHosts } from '../../../src/ssh/hostkeys/knownhosts.ts';
+import { checkKrl } from '../../../src/ssh/hostkeys/krl.ts';
+import { readIdentities, readSignature } from '../../../src/ssh/identities/agent.ts';
 import { parseCertificate } from '../../../src/ssh/keys/certificate.ts';
 import { inspectKeyFile } from '../../../src/ssh/keys/keyfile.ts';
 import { parseHostKeyPin } from '../../../src/ssh/keys/pin.ts';
 import { parsePublicKey, publicKeyFromBlob } from '../../../src/ssh/keys/publickey.ts';
+import { WireReader, wireString, wireUint32 } from '../../../src/ssh/keys/wire.ts';
 import { SshLog } from '../../../src/ssh/openssh/log.ts';
 import { parseJump, parseRemote } from '../../../src/ssh/remote.ts';
 import { serverText } from '../../../src/ssh/servertext.ts';
@@ -67,6 +71,74 @@ const knownHosts: FuzzTarget = {
   words: ['@revoked ', '@cert-authority ', '|1|', '*', '?', '!', '[', ']:'],
   maxBytes: 4_000,
   run: (input) => void parseKnownHosts(text(input), 'known_hosts'),
+};
+
+const BLOB = Buffer.from(KEY.split(' ')[1] ?? '', 'base64');
+
+/** What an agent answers, after the type of the message. */
+const agent: FuzzTarget = {
+  name: 'agent-answer',
+  seeds: [
+    Buffer.concat([wireUint32(2), ...['one', 'two'].flatMap((it) => [BLOB, it]).map(wireString)]),
+    wireString(Buffer.concat([wireString('ssh-ed25519'), wireString(Buffer.alloc(64))])),
+  ],
+  words: [wireString('ssh-ed25519'), wireString('rsa-sha2-512'), wireString(BLOB)],
+  maxBytes: 1_000,
+  run(input) {
+    const answer = (): WireReader => new WireReader(Buffer.from(input));
+    refusable(() => {
+      for (const { type, blob } of readIdentities(answer()))
+        assert.equal(publicKeyFromBlob(blob)?.type, type);
+    });
+    refusable(() => assert.ok(readSignature(answer(), 'ssh-ed25519').length <= input.length));
+  },
+};
+
+/** A section of a KRL: its type, and its content as a string. */
+function section(type: number, ...content: Buffer[]): Buffer {
+  return Buffer.concat([Buffer.of(type), wireString(Buffer.concat(content))]);
+}
+
+const serial = (value: number): Buffer => Buffer.concat([wireUint32(0), wireUint32(value)]);
+const digest = (name: string): Buffer => createHash(name).update(BLOB).digest();
+const KRL_HEADER = Buffer.concat([
+  Buffer.from('SSHKRL\n\0'),
+  wireUint32(1),
+  ...[1, 2, 0].map(serial),
+  wireString(''),
+  wireString('comment'),
+]);
+
+/** The sections of a KRL. Whether they are well-formed doesn't depend on the key. */
+const krl: FuzzTarget = {
+  name: 'krl',
+  seeds: [
+    section(2, wireString(BLOB)),
+    section(3, wireString(digest('sha1'))),
+    section(5, wireString(digest('sha256'))),
+    section(
+      1,
+      wireString(BLOB),
+      wireString(''),
+      section(0x20, serial(1), serial(2)),
+      section(0x21, serial(1), serial(9)),
+      section(0x22, serial(7), wireString(Buffer.of(3))),
+      section(0x23, wireString('host')),
+      section(0x39, wireString('x@y'), Buffer.of(0), wireString('')),
+    ),
+    Buffer.concat([section(4, BLOB), wireString('signature')]),
+    section(255, wireString('x@y'), Buffer.of(0), wireString('')),
+  ],
+  words: [wireString(BLOB), wireString(digest('sha256')), Buffer.of(0, 0, 0, 0), 'SSHKRL\n\0'],
+  maxBytes: 1_000,
+  run(input) {
+    checkKrl(Buffer.from(input), BLOB);
+    const data = Buffer.concat([KRL_HEADER, input]);
+    const [own, other] = [checkKrl(data, BLOB), checkKrl(data, Buffer.from('another'))];
+    assert.equal(own === 'malformed', other === 'malformed');
+    const revoked = Buffer.concat([data, section(2, wireString(BLOB))]);
+    if (own !== 'malformed') assert.equal(checkKrl(revoked, BLOB), 'revoked');
+  },
 };
 
 const config: FuzzTarget = {
@@ -181,6 +253,8 @@ export const SSH_TARGETS: readonly FuzzTarget[] = [
   certificates,
   privateKeys,
   knownHosts,
+  agent,
+  krl,
   config,
   remotes,
   log,
