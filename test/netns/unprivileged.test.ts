@@ -107,6 +107,32 @@ describe('as an ordinary user', {
     assert.equal(await lab.client.hostState(), before);
   });
 
+  it('captures everything without a file, if the user is an administrator', async () => {
+    const before = await lab.client.hostState();
+    const inside = withEtc(
+      lab.directory,
+      {
+        sudoers: `${SUDOERS}${USER} ALL=(root) NOPASSWD: ${HELPER_PATH}\n`,
+        group: `root:x:0:\nsudo:x:27:${USER}\n`,
+      },
+      home,
+      0o444,
+    );
+    const tunnel = await lab.client.spawn(
+      inside([...AS_USER, process.execPath, MAIN, '-r', REMOTE, '0/0', '::/0']),
+      { env: { HOME: home, XDG_RUNTIME_DIR: '' } },
+    );
+    try {
+      await tunnel.waitForLine(/tunnel: ready\n/, 20_000);
+      const { stdout } = await lab.client.exec(['ip', 'route', 'get', '168.63.129.17']);
+      assert.match(stdout, / dev tun/);
+      assert.deepEqual(await tunnel.stop('SIGINT'), { status: 0, signal: null });
+    } finally {
+      if (processEntry(tunnel.pid) !== undefined) await tunnel.stop('SIGKILL');
+    }
+    assert.equal(await lab.client.hostState(), before);
+  });
+
   for (const [what, target, reason] of [
     ['everything', '0/0', /shorter than \/8/],
     ['the gateway', UPLINK4, /in the network 192\.0\.2\.0\/24, to which uplink is connected/],
