@@ -28,6 +28,8 @@ export const CHECK_MS = 30_000;
 const MAX_ROUNDS = 8;
 /** Things named in one message. */
 const MAX_NAMED = 8;
+const FIND_THE_OTHER =
+  'end what made the rule or the route (another VPN?), leave its range out with -x, or go on without these with --allow-diverted; "tunnel exec" is not affected';
 /** Sentences that are remembered as said. Beyond that they may be said again. */
 const MAX_SAID = 1024;
 
@@ -60,6 +62,8 @@ export class CaptureGuard implements PrefixCapture {
   readonly #said = new Set<string>();
   /** What was left to the kernel when routes were last set. */
   #local = '';
+  /** What to do if the helper doesn't permit an override. */
+  #permission: string | undefined;
   /** Resolves with `capture-diverted`, or with undefined after close(). */
   readonly ended: Promise<TunnelError | undefined>;
   #end: (error: TunnelError | undefined) => void = () => {};
@@ -136,6 +140,11 @@ export class CaptureGuard implements PrefixCapture {
     return prefixes.filter((prefix) => !local.has(formatPrefix(prefix)));
   }
 
+  /** Those that lead to the device: by routes of their own, or by overrides (--capture-local). */
+  leading(prefixes: readonly Prefix[]): readonly Prefix[] {
+    return this.#parts.captureLocal ? prefixes : this.routable(prefixes);
+  }
+
   #apply(prefixes: readonly Prefix[]): Promise<void> {
     const all = [...prefixes, ...this.#parts.alsoRouted];
     const routes = [...this.routable(prefixes), ...this.#overrides.within(all)];
@@ -169,7 +178,7 @@ export class CaptureGuard implements PrefixCapture {
     // A change between two answers may look like a diversion.
     if (sentences.length > 0) sentences = await this.#findAndOverride();
     if (sentences.length === 0) return undefined;
-    if (!this.#parts.allowDiverted) return divertedError(sentences);
+    if (!this.#parts.allowDiverted) return divertedError(sentences, this.#permission);
     const fresh = sentences.filter((sentence) => this.#isNew(sentence));
     if (fresh.length > 0) {
       const { observer } = this.#parts;
@@ -182,6 +191,7 @@ export class CaptureGuard implements PrefixCapture {
   /** What can't be overridden, a sentence for each. */
   async #findAndOverride(): Promise<readonly string[]> {
     const { captured, alsoRouted, captureLocal, routing } = this.#parts;
+    this.#permission = undefined;
     for (let round = 1; ; round++) {
       const device = this.deviceName ?? '';
       try {
@@ -215,6 +225,8 @@ export class CaptureGuard implements PrefixCapture {
         await this.#apply(captured());
       } catch (error) {
         this.#overrides.remove(overridden);
+        if (error instanceof TunnelError && error.code === 'capture-not-permitted')
+          this.#permission = error.hint;
         const names = listed(overridden.map(formatPrefix));
         return [...sentences, `routes to ${names} can't be overridden (${reasonOf(error)})`];
       }
@@ -255,10 +267,11 @@ export class CaptureGuard implements PrefixCapture {
   }
 }
 
-function divertedError(sentences: readonly string[]): TunnelError {
-  return new TunnelError('capture-diverted', `not captured: ${listed(sentences)}`, {
-    hint: 'end what made the rule or the route (another VPN?), leave its range out with -x, or go on without these with --allow-diverted; "tunnel exec" is not affected',
-  });
+function divertedError(
+  sentences: readonly string[],
+  hint: string | undefined = FIND_THE_OTHER,
+): TunnelError {
+  return new TunnelError('capture-diverted', `not captured: ${listed(sentences)}`, { hint });
 }
 
 function listed(texts: readonly string[]): string {
