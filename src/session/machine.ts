@@ -128,7 +128,7 @@ export const linux: Machine = {
     if (process.geteuid?.() !== 0) return;
     observer.log(
       'notice',
-      'the SSH connection runs as root, because root started tunnel; an ordinary user needs no root for it, with or without sudo',
+      'the SSH connection runs as root: an ordinary user can start tunnel, too, with or without sudo',
     );
   },
   hideMemory() {

@@ -168,6 +168,20 @@ describe('helper: what an ordinary user may capture', { skip }, () => {
       { 'resolv.conf': 'search example\nnameserver 192.168.1.1\n' },
     ));
 
+  it('nor is anything left unreachable that may not be captured', () =>
+    served(async (client, ip) => {
+      await client.must('routes', '192.168.0.0/16', '2001:db8::/32');
+      for (const prefix of ['192.168.1.0/24', '192.168.1.1/32', '192.168.1.0/25']) {
+        const { code, message } = await client.fails('unreachable', prefix);
+        assert.equal(code, 'capture-not-permitted', `${prefix}: ${message}`);
+      }
+      const { code } = await client.fails('unreachable', '2001:db8:1::1/128');
+      assert.equal(code, 'capture-not-permitted');
+      assert.doesNotMatch(await ip('route'), /unreachable/);
+      await client.must('unreachable', '192.168.0.0/16', '2001:db8::/32');
+      await client.must('unreachable');
+    }));
+
   it('all of the Internet, if the user is one of the administrators; nothing else besides', () =>
     served(
       async (client) => {
