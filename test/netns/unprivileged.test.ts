@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { chownSync, cpSync, mkdtempSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
 import { EXIT } from '../../src/errors/codes.ts';
 import { HELPER_PATH } from '../../src/native/addon.ts';
 import {
@@ -130,6 +131,9 @@ describe('as an ordinary user', {
     } finally {
       if (processEntry(tunnel.pid) !== undefined) await tunnel.stop('SIGKILL');
     }
+    // Some 150 routes: the kernel may take a moment.
+    for (let left = 30; left > 0 && (await lab.client.hostState()) !== before; left--)
+      await delay(100);
     assert.equal(await lab.client.hostState(), before);
   });
 
