@@ -81,9 +81,11 @@ static bool range_permitted(const struct permit *permit, struct budget *budget,
   if (!rules->usual) return refused(failure, prefix, "unlisted", NULL, "");
   if (prefix->length < least)
     return permit->administrator || refused(failure, prefix, "wide", NULL, "");
+  /* What is left of 0/0 when something is cut out of it is judged as 0/0 is. */
+  if (range != NULL) return special_refused(failure, prefix, range);
+  if (permit->administrator) return true;
   if ((range = special_find(prefix, false)) != NULL)
     return special_refused(failure, prefix, range);
-  if (permit->administrator) return true;
   return budget_take(budget, prefix) || refused(failure, prefix, "much", NULL, "");
 }
 

@@ -11,7 +11,9 @@
  *   each prefix at least PERMIT_LENGTH4 or PERMIT_LENGTH6 long, and of what isn't for private use
  *   PERMIT_WIDEST of the widest of these in all    half of the Internet is the administrator's
  *                                                  decision, so his own captures may be wider
- *   no special range (special.h)                   loopback, link-local, metadata, multicast, ...
+ *   no special range (special.h)                   loopback, link-local, metadata, multicast, ...;
+ *                                                  for an administrator only those that 0/0 never
+ *                                                  captures either
  *   nothing inside a connected network, no default gateway, except for a resolver of
  *   /etc/resolv.conf as a single address; a wider prefix is no harm, since the network's own route
  *   is narrower

@@ -134,7 +134,10 @@ static bool handle_unreachable(struct session *session, const struct device *dev
   const struct helper_done done = {.header = header_of(HELPER_DONE, sizeof done)};
   struct failure failure;
 
-  if (!unreachable_apply(&session->netlink, device->ifindex, &routes_current, &routes_wanted,
+  /* A part of what is captured may be a network of its own, such as a connected one. */
+  if (!permit_check(&session->permit, &session->netlink, device->ifindex, &routes_wanted,
+                    &failure) ||
+      !unreachable_apply(&session->netlink, device->ifindex, &routes_current, &routes_wanted,
                          &failure))
     return session_refuse(session->socket, &failure);
   return fd_send(session->socket, &done, sizeof done, -1, MSG_DONTWAIT) == 0;

@@ -12,6 +12,9 @@ import type { Session } from './session.ts';
 /** How long the start may take until the machine is looked at, in milliseconds. */
 export const START_PATIENCE_MS = 10_000;
 
+/** Findings that `connect` says itself, at its start (incoming.ts). */
+const SAID_BY_CONNECT: ReadonlySet<string> = new Set(['ipv6']);
+
 export class Advice {
   readonly #machine: Pick<Machine, 'lookAtNetwork' | 'clock'>;
   readonly #observer: Observer;
@@ -44,7 +47,8 @@ export class Advice {
       return [];
     });
     if (session.signal.aborted) return;
-    for (const { state, detail, hint } of findings) {
+    for (const { name, state, detail, hint } of findings) {
+      if (SAID_BY_CONNECT.has(name)) continue;
       if ((state !== 'warning' && state !== 'failed') || this.#said.has(detail)) continue;
       this.#said.add(detail);
       this.#observer.count('tunnel_promises_doubtful_total');

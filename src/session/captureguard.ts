@@ -33,6 +33,8 @@ export const CHECK_MS = 30_000;
 const MAX_ROUNDS = 8;
 /** Things named in one message. */
 const MAX_NAMED = 8;
+const FIND_THE_OTHER =
+  'end what made the rule or the route (another VPN?), leave its range out with -x, or go on without these with --allow-diverted; "tunnel exec" is not affected';
 /** Sentences that are remembered as said. Beyond that they may be said again. */
 const MAX_SAID = 1024;
 
@@ -67,6 +69,8 @@ export class CaptureGuard implements PrefixCapture {
   #local = '';
   /** What has a route of ours. */
   #routed: ReadonlySet<string> = new Set();
+  /** What to do if the helper doesn't permit an override. */
+  #permission: string | undefined;
   /** Resolves with `capture-diverted`, or with undefined after close(). */
   readonly ended: Promise<TunnelError | undefined>;
   #end: (error: TunnelError | undefined) => void = () => {};
@@ -149,6 +153,12 @@ export class CaptureGuard implements PrefixCapture {
     return routes;
   }
 
+  /** Those that lead to the device: by routes of their own, or by overrides (--capture-local). */
+  leading(prefixes: readonly Prefix[]): readonly Prefix[] {
+    const local = this.#parts.captureLocal ? [] : this.#keptLocal(prefixes);
+    return prefixes.filter((prefix) => !local.includes(prefix));
+  }
+
   #apply(prefixes: readonly Prefix[]): Promise<void> {
     const all = [...prefixes, ...this.#parts.alsoRouted];
     const routes = [...this.routable(prefixes), ...this.#overrides.within(all)];
@@ -163,22 +173,33 @@ export class CaptureGuard implements PrefixCapture {
   }
 
   #lookLocal(prefixes: readonly Prefix[]): ReadonlySet<string> {
-    const { requested, captureLocal, routing } = this.#parts;
-    let found: readonly Prefix[] = [];
-    try {
-      const networks = connectedNetworks(routing, this.deviceName);
-      const foreign = new Set(foreignRoutes(routing).map(formatPrefix));
-      const isForeign = (text: string) => foreign.has(text) && !this.#routed.has(text);
-      found = [
-        ...keptLocal(prefixes, { networks, requested: requested(), captureLocal }),
-        ...prefixes.filter((prefix) => isForeign(formatPrefix(prefix))),
-      ];
-    } catch {
-      // The check that follows says that the kernel can't be asked.
-    }
-    const names = found.map(formatPrefix);
+    const left = [...this.#keptLocal(prefixes), ...this.#takenByOthers(prefixes)];
+    const names = left.map(formatPrefix);
     this.#local = names.join();
     return new Set(names);
+  }
+
+  #keptLocal(prefixes: readonly Prefix[]): readonly Prefix[] {
+    const { requested, captureLocal, routing } = this.#parts;
+    try {
+      const networks = connectedNetworks(routing, this.deviceName);
+      return keptLocal(prefixes, { networks, requested: requested(), captureLocal });
+    } catch {
+      // The check that follows says that the kernel can't be asked.
+      return [];
+    }
+  }
+
+  #takenByOthers(prefixes: readonly Prefix[]): readonly Prefix[] {
+    try {
+      const foreign = new Set(foreignRoutes(this.#parts.routing).map(formatPrefix));
+      return prefixes.filter((prefix) => {
+        const text = formatPrefix(prefix);
+        return foreign.has(text) && !this.#routed.has(text);
+      });
+    } catch {
+      return []; // as above
+    }
   }
 
   async #check(): Promise<TunnelError | undefined> {
@@ -186,7 +207,7 @@ export class CaptureGuard implements PrefixCapture {
     // A change between two answers may look like a diversion.
     if (sentences.length > 0) sentences = await this.#findAndOverride();
     if (sentences.length === 0) return undefined;
-    if (!this.#parts.allowDiverted) return divertedError(sentences);
+    if (!this.#parts.allowDiverted) return divertedError(sentences, this.#permission);
     const fresh = sentences.filter((sentence) => this.#isNew(sentence));
     if (fresh.length > 0) {
       const { observer } = this.#parts;
@@ -199,6 +220,7 @@ export class CaptureGuard implements PrefixCapture {
   /** What can't be overridden, a sentence for each. */
   async #findAndOverride(): Promise<readonly string[]> {
     const { captured, alsoRouted, captureLocal, routing } = this.#parts;
+    this.#permission = undefined;
     for (let round = 1; ; round++) {
       const device = this.deviceName ?? '';
       try {
@@ -232,6 +254,8 @@ export class CaptureGuard implements PrefixCapture {
         await this.#apply(captured());
       } catch (error) {
         this.#overrides.remove(overridden);
+        if (error instanceof TunnelError && error.code === 'capture-not-permitted')
+          this.#permission = error.hint;
         const names = listed(overridden.map(formatPrefix));
         return [...sentences, `routes to ${names} can't be overridden (${reasonOf(error)})`];
       }
@@ -272,10 +296,11 @@ export class CaptureGuard implements PrefixCapture {
   }
 }
 
-function divertedError(sentences: readonly string[]): TunnelError {
-  return new TunnelError('capture-diverted', `not captured: ${listed(sentences)}`, {
-    hint: 'end what made the rule or the route (another VPN?), leave its range out with -x, or go on without these with --allow-diverted; "tunnel exec" is not affected',
-  });
+function divertedError(
+  sentences: readonly string[],
+  hint: string | undefined = FIND_THE_OTHER,
+): TunnelError {
+  return new TunnelError('capture-diverted', `not captured: ${listed(sentences)}`, { hint });
 }
 
 function listed(texts: readonly string[]): string {

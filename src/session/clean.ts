@@ -3,6 +3,7 @@ import { reasonOf } from '../errors/reason.ts';
 import { formatPrefix } from '../net/prefix.ts';
 import type { Observer } from '../observe/observer.ts';
 import { removeLeftDevices } from '../system/helper/leftovers.ts';
+import { isAbandonedResolvConf, RESOLV_CONF } from '../system/resolver/file.ts';
 import type { RecoveryReport } from '../system/resolver/recover.ts';
 import { leftUnreachable } from '../system/routing/unreachable.ts';
 import { linux, type Machine } from './machine.ts';
@@ -18,6 +19,7 @@ export async function cleanMachine(
   observer: Observer,
   machine: Cleaned = linux,
   removeDevices: RemoveDevices = removeLeftDevices,
+  isAbandoned: () => boolean = isAbandonedResolvConf,
 ): Promise<RecoveryReport> {
   const files = await machine.recover(observer);
   // Their routes go with them; only then it shows what else is left.
@@ -25,6 +27,11 @@ export async function cleanMachine(
   const devices = machine.privileged === undefined ? await removeDevices(observer) : NOTHING;
   const done = [...files.done, ...devices.done];
   const failed = [...files.failed, ...devices.failed];
+  // With the devices gone it shows whose it was. The journal may be another user's.
+  if (isAbandoned())
+    failed.push(
+      `${RESOLV_CONF} names the DNS server of a tunnel that is gone, and your journal does not have what was there before`,
+    );
   try {
     const reachable = await removeLeftRoutes(observer, machine);
     return { done: [...done, ...reachable], failed };

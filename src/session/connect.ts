@@ -143,7 +143,7 @@ export function runConnect(given: Configuration, options: RunOptions): Promise<n
       await session.within(interception.start(signal));
     }
     await startProxies(session, tunnel, flows);
-    logCaptured(device.name, configuration, captured, observer);
+    logCaptured(device.name, configuration, guard.leading(captured.current), observer);
     tunnel.beginLearning();
     announceReady(configuration.readyFd);
     observer.log('notice', 'ready');
@@ -269,9 +269,9 @@ function namedTargets({ targets, nameTargets }: Configuration): readonly string[
 function logCaptured(
   device: string,
   { nameTargets }: Configuration,
-  captured: CapturedPrefixes,
+  routed: readonly Prefix[],
   observer: Observer,
 ): void {
-  const what = [...captured.current.map(formatPrefix), ...nameTargets.map(({ text }) => text)];
+  const what = [...routed.map(formatPrefix), ...nameTargets.map(({ text }) => text)];
   observer.log('info', `captured by ${device}: ${what.join(', ')}`);
 }

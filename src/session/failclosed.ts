@@ -155,10 +155,10 @@ export function reportLeftUnreachable(
   const left = leftUnreachable(routing);
   if (left.length === 0) return;
   const [first] = left.map(formatPrefix);
-  const more = left.length > 1 ? ` and ${left.length - 1} more` : '';
+  const what = left.length > 1 ? `${first} and ${left.length - 1} more are` : `${first} is`;
   observer.log(
     'notice',
-    `left by a tunnel with --fail-closed: ${first}${more} is unreachable until this one is ready`,
+    `left by a tunnel with --fail-closed: ${what} unreachable until this one is ready`,
     { hint: 'if the jump host can\'t be reached because of that, run "tunnel clean"' },
   );
 }

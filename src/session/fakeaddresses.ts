@@ -3,9 +3,13 @@
  * made-up addresses ("fake-ip") out of 198.18.0.0/15 for names, as this one does.
  *
  * A tunnel's own devices have the first address of a /24 there, or of a /64 (native/helper/
- * block.c). Whatever else has an address in the ranges is somebody else's, and so is a resolver.
+ * block.c), and its DNS server another one (dns/server/nameservice.ts), which is a resolver of this
+ * machine while the tunnel runs, or after it was killed. Whatever else has an address in the ranges
+ * is somebody else's.
  */
 import type { NetworkInterfaceInfo } from 'node:os';
+import { ownDnsAddresses } from '../dns/server/nameservice.ts';
+import { addressBytes, addressFromBytes } from '../net/address.ts';
 import { parsePrefix } from '../net/prefix.ts';
 import { PrefixSet } from '../net/prefixset.ts';
 import { OWN_RANGES } from '../net/special.ts';
@@ -31,7 +35,8 @@ export function othersInRanges({ interfaces, resolvers, moved }: Neighbourhood):
       .filter(({ address, cidr }) => isAnAddress(address) && uses(address) && !isOurs(cidr))
       .map(({ address, cidr }) => `${name} has ${cidr ?? address}`),
   );
-  return [...devices, ...resolvers.filter(uses).map((it) => `${it} is a resolver`)];
+  const foreign = resolvers.filter((address) => uses(address) && !isOurServer(address));
+  return [...devices, ...foreign.map((it) => `${it} is a resolver`)];
 }
 
 /** Warns of them. */
@@ -50,6 +55,16 @@ export function warnOfOthersInRanges(neighbourhood: Neighbourhood, observer: Obs
 /** Link-local addresses come with a zone in some versions of Node. */
 function isAnAddress(address: string): boolean {
   return !address.includes('%');
+}
+
+/** Whether it is the DNS server of a tunnel, running or not. */
+function isOurServer(address: string): boolean {
+  const octets = addressBytes(address);
+  if (octets.length === 4) octets[3] = 1;
+  else octets.fill(0, 8, 15)[15] = 1;
+  const first = addressFromBytes(octets);
+  const [address4, address6] = address.includes(':') ? [undefined, first] : [first, undefined];
+  return ownDnsAddresses({ address4, address6 }).has(address);
 }
 
 function isOurs(cidr: string | null): boolean {

@@ -96,10 +96,10 @@ export class Interception {
     const { configuration, machine, names, device, observer } = this.#parts;
     const servers = [...names.addresses];
     if (step.kind === 'file') {
-      observer.log('notice', `resolv.conf is rewritten: ${step.why}`);
       const change = machine.resolvConf(servers, device);
       await change.apply();
       this.#changes.unshift(change);
+      observer.log('notice', `resolv.conf is rewritten: ${step.why}`);
       return;
     }
     const domains = routedDomains(namingOptions(configuration));

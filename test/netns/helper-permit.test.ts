@@ -109,7 +109,7 @@ describe('helper: what an ordinary user may capture', { skip }, () => {
     served(async (client, ip) => {
       await refused(client, /192\.168\.1\.0\/24, to which eth0 is/, '192.168.1.1/32');
       const hint = await refused(client, /192\.168\.1\.0\/24, to which eth0/, '192.168.1.0/25');
-      assert.match(hint, new RegExp(`"permit ${USER} default 192\\.168\\.1\\.0/25 local"`));
+      assert.match(hint, new RegExp(`"permit ${USER} default 192\\.168\\.1\\.0/24 local"`));
       await refused(client, /to which eth0/, '192.168.1.0/24');
       await refused(client, /to which eth0/, '10.0.0.0/8', '192.168.1.77/32');
       await refused(client, /to which eth0/, '2001:db8:1::/64');
@@ -168,11 +168,33 @@ describe('helper: what an ordinary user may capture', { skip }, () => {
       { 'resolv.conf': 'search example\nnameserver 192.168.1.1\n' },
     ));
 
+  it('nor is anything left unreachable that may not be captured', () =>
+    served(async (client, ip) => {
+      await client.must('routes', '192.168.0.0/16', '2001:db8::/32');
+      for (const prefix of ['192.168.1.0/24', '192.168.1.1/32', '192.168.1.0/25']) {
+        const { code, message } = await client.fails('unreachable', prefix);
+        assert.equal(code, 'capture-not-permitted', `${prefix}: ${message}`);
+      }
+      const { code } = await client.fails('unreachable', '2001:db8:1::1/128');
+      assert.equal(code, 'capture-not-permitted');
+      assert.doesNotMatch(await ip('route'), /unreachable/);
+      await client.must('unreachable', '192.168.0.0/16', '2001:db8::/32');
+      await client.must('unreachable');
+    }));
+
   it('all of the Internet, if the user is one of the administrators; nothing else besides', () =>
     served(
       async (client) => {
         await client.must('routes', '0.0.0.0/0', '::/0', '128.0.0.0/1');
+        // What the program makes of 0/0: loopback, link-local and others are cut out of it.
+        await client.must(
+          'routes',
+          ...['2.0.0.0/7', '100.0.0.0/8', '168.0.0.0/8', '192.0.0.0/9', '240.0.0.0/5'],
+          ...['168.63.129.16/32', 'fc00::/7', '100::/8', 'fec0::/10'],
+        );
         await refused(client, /to which eth0/, '0.0.0.0/0', '192.168.1.0/25');
+        await refused(client, /is a special range/, '0.0.0.0/0', '127.0.0.0/8');
+        await refused(client, /is a special range/, '0.0.0.0/0', '169.0.0.0/8');
         await refused(client, /is a special range/, '0.0.0.0/0', '169.254.169.254/32');
         await refused(client, /172\.31\.1\.1\/32 is the gateway/, '172.31.1.1/32');
       },

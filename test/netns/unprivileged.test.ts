@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { chownSync, cpSync, mkdtempSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
 import { EXIT } from '../../src/errors/codes.ts';
 import { HELPER_PATH } from '../../src/native/addon.ts';
 import {
@@ -104,6 +105,35 @@ describe('as an ordinary user', {
     } finally {
       if (processEntry(tunnel.pid) !== undefined) await tunnel.stop('SIGKILL');
     }
+    assert.equal(await lab.client.hostState(), before);
+  });
+
+  it('captures everything without a file, if the user is an administrator', async () => {
+    const before = await lab.client.hostState();
+    const inside = withEtc(
+      lab.directory,
+      {
+        sudoers: `${SUDOERS}${USER} ALL=(root) NOPASSWD: ${HELPER_PATH}\n`,
+        group: `root:x:0:\nsudo:x:27:${USER}\n`,
+      },
+      home,
+      0o444,
+    );
+    const tunnel = await lab.client.spawn(
+      inside([...AS_USER, process.execPath, MAIN, '-r', REMOTE, '0/0', '::/0']),
+      { env: { HOME: home, XDG_RUNTIME_DIR: '' } },
+    );
+    try {
+      await tunnel.waitForLine(/tunnel: ready\n/, 20_000);
+      const { stdout } = await lab.client.exec(['ip', 'route', 'get', '168.63.129.17']);
+      assert.match(stdout, / dev tun/);
+      assert.deepEqual(await tunnel.stop('SIGINT'), { status: 0, signal: null });
+    } finally {
+      if (processEntry(tunnel.pid) !== undefined) await tunnel.stop('SIGKILL');
+    }
+    // Some 150 routes: the kernel may take a moment.
+    for (let left = 30; left > 0 && (await lab.client.hostState()) !== before; left--)
+      await delay(100);
     assert.equal(await lab.client.hostState(), before);
   });
 

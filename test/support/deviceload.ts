@@ -218,11 +218,14 @@ async function connectAfter(load: DeviceLoad): Promise<number> {
 /**
  * Sends SYNs from forged addresses, half to an open port and half to a closed one: meanwhile flows
  * go on and keep their rate, and connects succeed, also a new one after them. In the end nothing is
- * left.
+ * left. `growth`: what they may take, in bytes.
  */
 export async function forgedSyns(
   load: DeviceLoad,
-  size: { readonly syns: number; readonly seconds: number },
+  {
+    growth = FLOOD_GROWTH,
+    ...size
+  }: { readonly syns: number; readonly seconds: number; readonly growth?: number },
 ): Promise<Finding[]> {
   const rateBefore = await flowRate(load, RATE_SECONDS);
   const [descriptors, before] = [load.descriptors(), load.resident()];
@@ -280,9 +283,9 @@ export async function forgedSyns(
       bound: `<= ${CONNECT_AFTER_MS} ms`,
       kept: connected <= CONNECT_AFTER_MS,
     },
-    memory('memory that they take', peak, FLOOD_GROWTH),
+    memory('memory that they take', peak, growth),
     await load.settled([CHURN_PORT, Port.closed], descriptors),
-    memory('memory that they leave', load.resident() - before, FLOOD_GROWTH),
+    memory('memory that they leave', load.resident() - before, growth),
   ];
 }
 

@@ -62,8 +62,8 @@ function refusal(prefix: string, kind: string, rest: readonly string[]): Refusal
     case 'connected':
       return {
         why: `it is in the network ${whole}, to which ${names.join(' ')} is connected`,
-        exclude: prefix,
-        permit: `${prefix} local`,
+        exclude: whole,
+        permit: `${whole} local`,
       };
     case 'gateway':
       return {

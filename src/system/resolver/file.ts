@@ -15,9 +15,11 @@
  * file then has octets of both texts, and is ours all the same.
  */
 import { lstatSync, readFileSync, readlinkSync, renameSync, rmSync, symlinkSync } from 'node:fs';
+import { networkInterfaces } from 'node:os';
 import { dirname } from 'node:path';
 import { TunnelError } from '../../errors/errors.ts';
 import { reasonOf } from '../../errors/reason.ts';
+import { hostPrefix, type Prefix, parsePrefix, prefixContains } from '../../net/prefix.ts';
 import { printable } from '../../observe/printable.ts';
 import { overwriteDurably, syncDirectory, writeDurably } from './durable.ts';
 import type { HostChange } from './hostchange.ts';
@@ -134,6 +136,32 @@ export function recoverResolvConf(abandoned: AbandonedEntry, path: string): stri
     case 'removed':
       return `${data.path} was removed by somebody else in the meantime`;
   }
+}
+
+/**
+ * Whether the file is a tunnel's that is gone: its DNS servers are in no network of this machine.
+ * Who can't read the journal sees at least that. `networks`: of this machine's devices.
+ */
+export function isAbandonedResolvConf(
+  path: string = RESOLV_CONF,
+  networks: readonly Prefix[] = deviceNetworks(),
+): boolean {
+  let text: string;
+  try {
+    text = readFileSync(path, ENCODING);
+  } catch {
+    return false; // there is none, or it can't be read: nobody can tell
+  }
+  if (!text.startsWith(COMMENT)) return false;
+  return !parseResolvConf(text).resolvers.some((server) =>
+    networks.some((network) => prefixContains(network, hostPrefix(server))),
+  );
+}
+
+function deviceNetworks(): Prefix[] {
+  return Object.values(networkInterfaces())
+    .flatMap((addresses = []) => addresses)
+    .flatMap(({ cidr }) => (cidr === null ? [] : [parsePrefix(cidr).prefix]));
 }
 
 /** The entry with the mark that the file is overwritten, as it then also is in the journal. */

@@ -1,4 +1,4 @@
-/** What the kernel, the helper and the launcher say, nft, and the program to its privileged part. */
+/** What the kernel, the helper, the launcher and nft say, and what the privileged part is asked. */
 import assert from 'node:assert/strict';
 import { isIP } from 'node:net';
 import { readRuleset } from '../../../src/system/doctor/nftables.ts';

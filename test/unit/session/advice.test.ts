@@ -42,6 +42,15 @@ describe('advice', { timeout: 20_000 }, () => {
     await assert.rejects(run);
   });
 
+  it('leaves to connect what connect says by itself', async () => {
+    const machine = machineWith({ ...IN_THE_WAY, name: 'ipv6', detail: 'IPv6 is not' }, IN_THE_WAY);
+    const run = runConnect(MemoryMachine.configuration(['10.0.0.0/8']), machine.options());
+    await machine.said('wins over');
+    assert.deepEqual(warnings(machine), [IN_THE_WAY.detail]);
+    machine.stop.abort();
+    await assert.rejects(run);
+  });
+
   it('is given while the start is slow, and each sentence once', async () => {
     const machine = machineWith(IN_THE_WAY);
     let goOn = (): void => {};

@@ -1,6 +1,7 @@
 /** What is done about ways past the tunnel, when, and how often it is said. */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { TunnelError } from '../../../src/errors/errors.ts';
 import { formatPrefix, type Prefix, parsePrefix } from '../../../src/net/prefix.ts';
 import { CaptureGuard, CHECK_MS } from '../../../src/session/captureguard.ts';
 import { FakeRouting } from '../../support/fakerouting.ts';
@@ -25,11 +26,12 @@ function lab(options: Options = {}) {
   const counted = new Map<string, number>();
   let captured: readonly Prefix[] = [parsePrefix('10.0.0.0/8').prefix];
   let fails = false;
+  let reason: Error = new Error('EEXIST');
   let applied: string[] = [];
   const capture = {
     deviceName: 'tun0',
     async setPrefixes(prefixes: readonly Prefix[]) {
-      if (fails) throw new Error('EEXIST');
+      if (fails) throw reason;
       applied = prefixes.map(formatPrefix);
       for (const prefix of prefixes) {
         if (routing.all.some((route) => route.device === 4 && route.destination === prefix))
@@ -63,8 +65,9 @@ function lab(options: Options = {}) {
     counted,
     guard,
     applied: () => applied,
-    refuse: () => {
+    refuse: (why = reason) => {
       fails = true;
+      reason = why;
     },
     capture: async (...texts: string[]) => {
       captured = texts.map((text) => parsePrefix(text).prefix);
@@ -122,6 +125,19 @@ describe('CaptureGuard', () => {
     await guard.close();
     assert.equal(said.length, 1);
     assert.equal(await guard.ended, undefined);
+  });
+
+  it('says what to do when the helper does not permit an override', async () => {
+    const { routing, guard, refuse } = lab({ captureLocal: true });
+    routing.address('10.1.0.0/24', 'wlan0');
+    const hint = 'a line in helper.conf';
+    refuse(new TunnelError('capture-not-permitted', 'this user may not', { hint }));
+    await assert.rejects(guard.start(), {
+      code: 'capture-diverted',
+      message: /^not captured: routes to 10\.1\.0\.0\/24 can't be overridden \(this user may not\)/,
+      hint,
+    });
+    await guard.close();
   });
 
   it('does not start when a rule comes first, and says which', async () => {

@@ -19,6 +19,13 @@ describe('cleanMachine', () => {
     assert.deepEqual(machine.steps, []);
   });
 
+  it('says that resolv.conf is still that of a tunnel whose journal is another user’s', async () => {
+    const machine = new MemoryMachine();
+    const { done, failed } = await cleanMachine(silentObserver, machine, noDevices, () => true);
+    assert.deepEqual(done, []);
+    assert.match(failed.join(), /resolv\.conf names the DNS server of a tunnel that is gone/);
+  });
+
   it('removes devices first, whose routes hide what else is left', async () => {
     const machine = new MemoryMachine();
     const routing = new FakeRouting()

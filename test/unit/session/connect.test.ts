@@ -158,6 +158,16 @@ describe('connect', { timeout: 20_000 }, () => {
     await stop();
   });
 
+  it('calls captured only what leads to the device', async () => {
+    const machine = new MemoryMachine();
+    machine.routing = new FakeRouting()
+      .add('10.1.0.0/16 dev tun7', { protocol: 116 })
+      .address('10.9.0.0/24', 'eth0');
+    const { stop } = await running(machine, ['10.1.0.0/16', '10.9.0.0/24']);
+    assert.ok(machine.messages.some(({ message }) => message === 'captured by tun7: 10.1.0.0/16'));
+    await stop();
+  });
+
   it('binds the SSH connection instead, where it can, and captures the rest', async () => {
     const machine = new MemoryMachine();
     machine.binds = true;

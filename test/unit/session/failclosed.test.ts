@@ -108,7 +108,7 @@ describe('reportLeftUnreachable', () => {
     for (const text of ['10.0.0.0/8', '172.16.0.0/12'])
       routing.add(text, { protocol: 116, type: 7, device: 0 });
     reportLeftUnreachable(routing, observer);
-    assert.match(said.join(), /10\.0\.0\.0\/8 and 1 more is unreachable until this one is ready/);
+    assert.match(said.join(), /10\.0\.0\.0\/8 and 1 more are unreachable until this one is ready/);
   });
 });
 

@@ -25,15 +25,17 @@ describe('another program in the ranges of virtual addresses', () => {
       utun: [at('198.18.0.1/16')],
       odd: [at('198.18.9.2/24')],
     };
-    const resolvers = ['192.168.1.1', '198.18.0.2'];
+    const ours = ['198.18.0.53', '198.18.3.53', '2001:2::35', '2001:2:0:3::35'];
+    const resolvers = ['192.168.1.1', '198.18.0.2', ...ours, '2001:2::1:35'];
     assert.deepEqual(othersInRanges({ ...NONE, interfaces, resolvers }), [
       'Meta has 198.18.0.1/30',
       'utun has 198.18.0.1/16',
       'odd has 198.18.9.2/24',
       '198.18.0.2 is a resolver',
+      '2001:2::1:35 is a resolver',
     ]);
     assert.deepEqual(
-      othersInRanges({ interfaces, resolvers, moved: new Set<4 | 6>([4]) }),
+      othersInRanges({ interfaces, resolvers, moved: new Set<4 | 6>([4, 6]) }),
       [],
       'there is nothing to warn of once the own range has moved',
     );

@@ -295,7 +295,7 @@ describe('failures of the helper', () => {
     assert.equal(line('10.0.0.0/8 unlisted'), 'permit alice default 10.0.0.0/8');
     assert.equal(
       line('10.0.0.0/24 connected 10.0.0.0/16 eth0'),
-      'permit alice default 10.0.0.0/24 local',
+      'permit alice default 10.0.0.0/16 local',
     );
     const special = '169.0.0.0/8 special 169.254.0.0/16 link-local';
     assert.equal(line(special), 'permit alice default 169.254.0.0/16');

@@ -24,8 +24,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'node:test';
 import { reportRecovery } from '../../../../src/cli/clean.ts';
+import { parsePrefix } from '../../../../src/net/prefix.ts';
 import { silentObserver } from '../../../../src/observe/observer.ts';
-import { ResolvConfFile } from '../../../../src/system/resolver/file.ts';
+import { isAbandonedResolvConf, ResolvConfFile } from '../../../../src/system/resolver/file.ts';
 import { Journal, journalDirectory } from '../../../../src/system/resolver/journal.ts';
 import { recover } from '../../../../src/system/resolver/recover.ts';
 
@@ -63,6 +64,19 @@ function crash(): void {
 }
 
 describe('resolv.conf as the last resort', { skip }, () => {
+  it('is seen to be that of a tunnel that is gone, also without the journal', async () => {
+    const networks = (...texts: string[]) => texts.map((text) => parsePrefix(text).prefix);
+    const device = networks('192.0.2.0/24', '198.18.0.0/24', '2001:2::/64');
+    const without = networks('192.0.2.0/24', '198.18.1.0/24');
+    assert.equal(isAbandonedResolvConf(path, without), false, 'somebody else’s');
+    const file = change();
+    await file.apply();
+    assert.equal(isAbandonedResolvConf(path, device), false);
+    assert.equal(isAbandonedResolvConf(path, without), true);
+    assert.equal(isAbandonedResolvConf(join(directory, 'none'), without), false);
+    await file.undo();
+  });
+
   it("names the tunnel's server and keeps the lines about names; undo brings everything back", async () => {
     const file = change();
     await file.apply();
