@@ -183,6 +183,8 @@ describe('servers that stop answering', { skip: labUnavailable('curl'), concurre
       it(`where TCP can't be seen, a silent server outlives an outage (${name})`, () =>
         withSilentServer({}, ({ lab }) =>
           withTunnel(lab, { remote: REMOTE, args }, async (tunnel) => {
+            // The probe at the start of the capture is over by then.
+            await sleep(SLACK_MS);
             const mend = await blackHole(lab);
             await sleep((COUNT + 2) * KEEPALIVE * 1_000);
             await mend();
