@@ -32,6 +32,8 @@ const VOLATILE: readonly (readonly [RegExp, string])[] = [
   [/^Error: Peer netns reference is invalid\.\n/gm, ''],
   // The number of a veth's other end belongs to another namespace.
   [/ link-netnsid \d+/g, ''],
+  // The kernel makes it a moment after the device.
+  [/^multicast ff00::\/8 dev .*\n/gm, ''],
 ];
 
 /** The state of a network namespace (a name in /run/netns), by default of this process's own. */
