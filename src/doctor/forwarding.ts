@@ -177,7 +177,7 @@ function hasLimit(server: ServerKind | undefined, wanted: LimitCode): boolean {
 }
 
 const OPENSSH_LIST_HINT =
-  'have it added there, as it is written here: with OpenSSH to PermitOpen in its sshd_config, or to permitopen before the key in authorized_keys';
+  'have it added there as written here: with OpenSSH to PermitOpen, or permitopen before the key';
 
 function notListed(server: ServerKind | undefined): ForwardingLimits {
   return {

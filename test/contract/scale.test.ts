@@ -14,6 +14,8 @@ import {
 } from '../support/load.ts';
 import { sshdMissing } from '../support/loopback-sshd.ts';
 
+const MB = 1 << 20;
+
 function assertKept(findings: readonly Finding[]): void {
   for (const { what, value, bound, kept } of findings)
     assert.ok(kept, `${what}: ${value}, not ${bound}`);
@@ -24,9 +26,11 @@ describe('many flows over one link', { skip: sshdMissing, timeout: 120_000 }, ()
     [
       'fast flows keep their rate beside 50 stalled readers',
       [],
-      // scripts/soak uses 0.9. Here we only check that they go on at all, on a machine that may be
-      // busy.
-      (load) => stalledReaders(load, { stalled: 50, fast: 10, seconds: 2, least: 0.3 }),
+      // scripts/soak uses 0.9, and allows the windows alone, once garbage has been collected. Here
+      // we only check that they go on at all, and that nothing grows without a bound, on a machine
+      // that may be busy.
+      (load) =>
+        stalledReaders(load, { stalled: 50, fast: 10, seconds: 2, least: 0.3, besides: 32 * MB }),
     ],
     [
       '100 flows work beside 1,000 idle ones',

@@ -45,7 +45,7 @@ export interface KubernetesObject {
   readonly metadata: { readonly name: string; readonly namespace?: string };
   readonly data?: Readonly<Record<string, string>>;
   /** Tests walk into it by the names of Kubernetes' API, and fail where one isn't there. */
-  // biome-ignore lint/suspicious/noExplicitAny: its types would be the whole API's
+  // biome-ignore lint/suspicious/noExplicitAny: typed, it would be all of the API's schema
   readonly spec?: any;
 }
 

@@ -91,16 +91,14 @@ async function rate(counters: readonly Counter[], seconds: number): Promise<numb
   return (sum(counters) - bytes) / (performance.now() - begin) / 1000;
 }
 
-/** By how much the resident memory of a busy process varies from moment to moment, in octets. */
-const RUNTIME = 32 * 1024 * 1024;
-
 function resident(): number {
   (globalThis as { gc?: () => void }).gc?.();
   return process.memoryUsage().rss;
 }
 
 /**
- * Readers that stop reading occupy hardly more than their windows, and the others keep their rate.
+ * Readers that stop reading occupy at most their windows, and the others keep their rate.
+ * `besides`: octets that this process may take for other things meanwhile.
  */
 export async function stalledReaders(
   load: Load,
@@ -109,6 +107,7 @@ export async function stalledReaders(
     readonly fast: number;
     readonly seconds: number;
     readonly least: number;
+    readonly besides?: number;
   },
 ): Promise<Finding[]> {
   const fast = await load.openMany(size.fast, 'source');
@@ -124,8 +123,8 @@ export async function stalledReaders(
   await delay(500);
   const beside = await rate(counters, size.seconds);
   const growth = resident() - before;
-  // What is held, and what the runtime takes besides for ten flows at full speed.
-  const held = size.stalled * Math.min(DEFAULT_MAX_WINDOW, 2 * 1024 * 1024) + RUNTIME;
+  const windows = size.stalled * Math.min(DEFAULT_MAX_WINDOW, 2 * 1024 * 1024);
+  const held = windows + (size.besides ?? 0);
   for (const flow of [...stalled, ...fast]) flow.destroy();
   return [
     {
