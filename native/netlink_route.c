@@ -6,6 +6,10 @@
 #include "netlink.h"
 #include "netlink_message.h"
 
+/* IPv6 has no metric 0. What the kernel makes of none, and the best one. */
+#define METRIC6 1024u
+#define METRIC6_PREFERRED 1u
+
 int netlink_address_add(struct netlink *netlink, uint32_t ifindex,
                         const struct netlink_prefix *prefix) {
   const int family = netlink_family(prefix);
@@ -31,7 +35,6 @@ int netlink_address_add(struct netlink *netlink, uint32_t ifindex,
 static int route_change(struct netlink *netlink, uint16_t type, uint16_t flags, uint32_t ifindex,
                         const struct netlink_prefix *prefix) {
   const int family = netlink_family(prefix);
-  const uint32_t best = 1;
   const struct rtmsg body = {.rtm_family = (uint8_t)family,
                              .rtm_dst_len = prefix->length,
                              .rtm_table = RT_TABLE_MAIN,
@@ -43,8 +46,9 @@ static int route_change(struct netlink *netlink, uint16_t type, uint16_t flags, 
   struct nlmsghdr *header = netlink_request_begin(&request, type, flags, &body, sizeof body);
   netlink_attribute(header, RTA_DST, prefix->address, netlink_address_size(family));
   netlink_attribute(header, RTA_OIF, &ifindex, sizeof ifindex);
-  if (prefix->preferred && family == AF_INET6)
-    netlink_attribute(header, RTA_PRIORITY, &best, sizeof best);
+  /* Always named: without it, a deletion takes the first route to the prefix, of any metric. */
+  const uint32_t metric = prefix->preferred ? METRIC6_PREFERRED : METRIC6;
+  if (family == AF_INET6) netlink_attribute(header, RTA_PRIORITY, &metric, sizeof metric);
   return netlink_change(netlink, header);
 }
 

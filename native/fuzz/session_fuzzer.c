@@ -124,6 +124,18 @@ static bool is_same(const struct netlink_route *a, const struct netlink_route *b
          a->metric == b->metric && a->type == b->type;
 }
 
+/* Whether the device has a route to the prefix, with the metric that is meant. */
+static bool has_route(const struct netlink_prefix *prefix) {
+  const uint32_t metric = prefix->family == 4 ? 0 : prefix->preferred ? 1 : 1024;
+  for (size_t i = 0; i < machine.route_count; i++) {
+    const struct netlink_route *route = &machine.routes[i];
+    if (route->table != RT_TABLE_MAIN || route->metric != metric) continue;
+    if (!netlink_prefix_equal(&route->destination, prefix)) continue;
+    if (route->ifindex == KERNEL_DEVICE) return true;
+  }
+  return false;
+}
+
 /* What DONE says of the captured prefixes. */
 static void check_in_force(void) {
   size_t ours = 0;
@@ -133,6 +145,7 @@ static void check_in_force(void) {
   for (size_t i = 0; asked == HELPER_ROUTES && i < routes_wanted.count; i++) {
     size_t at;
     CHECK(routes_find(&routes_current, &routes_wanted.prefixes[i], &at));
+    CHECK(has_route(&routes_wanted.prefixes[i]));
   }
 }
 

@@ -188,13 +188,46 @@ static bool conflict_free(struct netlink *netlink, uint32_t ifindex, uint8_t pro
 }
 
 /*
- * Adds the prefixes in `wanted` but not in `than`, up to index `limit` of `wanted`. Returns the
+ * Whether `set` has the route to be made for `prefix`. A preferred route of IPv6 is another one,
+ * with another metric. One of IPv4 differs only by its place (bring_forward()).
+ */
+static bool has_route(const struct route_set *set, const struct netlink_prefix *prefix) {
+  size_t at;
+  return routes_find(set, prefix, &at) &&
+         (prefix->family == 4 || set->prefixes[at].preferred == prefix->preferred);
+}
+
+/*
+ * Puts IPv4's routes that are preferred from now on before others of the same prefix and metric.
+ * The kernel doesn't move a route, so each is away for a moment.
+ */
+static bool bring_forward(struct netlink *netlink, uint32_t ifindex,
+                          const struct route_set *current, const struct route_set *wanted,
+                          struct failure *failure) {
+  for (size_t i = 0; i < wanted->count; i++) {
+    const struct netlink_prefix *prefix = &wanted->prefixes[i];
+    size_t at;
+    if (prefix->family != 4 || !prefix->preferred) continue;
+    if (!routes_find(current, prefix, &at) || current->prefixes[at].preferred) continue;
+    int result = netlink_route_delete(netlink, ifindex, prefix);
+    if (result == 0 || result == -ESRCH) {
+      result = netlink_route_add(netlink, ifindex, prefix);
+      if (result < 0) (void)netlink_route_add(netlink, ifindex, &current->prefixes[at]);
+    }
+    if (result < 0)
+      return failure_set_prefix(failure, HELPER_STEP_ROUTE, result, prefix, netlink->reason);
+  }
+  return true;
+}
+
+/*
+ * Adds the routes in `wanted` but not in `than`, up to index `limit` of `wanted`. Returns the
  * index at which it failed.
  */
 static size_t add_missing(struct netlink *netlink, uint32_t ifindex, const struct route_set *wanted,
                           const struct route_set *than, size_t limit, int *result) {
   for (size_t i = 0; i < limit; i++) {
-    if (set_has(than, &wanted->prefixes[i])) continue;
+    if (has_route(than, &wanted->prefixes[i])) continue;
     *result = netlink_route_add(netlink, ifindex, &wanted->prefixes[i]);
     if (*result < 0) return i;
   }
@@ -202,13 +235,13 @@ static size_t add_missing(struct netlink *netlink, uint32_t ifindex, const struc
 }
 
 /*
- * Removes the prefixes in `old` but not in `than`, in the same way. A route that somebody else has
+ * Removes the routes in `old` but not in `than`, in the same way. A route that somebody else has
  * already removed is not a failure.
  */
 static size_t remove_surplus(struct netlink *netlink, uint32_t ifindex, const struct route_set *old,
                              const struct route_set *than, size_t limit, int *result) {
   for (size_t i = 0; i < limit; i++) {
-    if (set_has(than, &old->prefixes[i])) continue;
+    if (has_route(than, &old->prefixes[i])) continue;
     int removed = netlink_route_delete(netlink, ifindex, &old->prefixes[i]);
     if (removed < 0 && removed != -ESRCH) {
       *result = removed;
@@ -238,7 +271,8 @@ bool routes_apply(struct netlink *netlink, uint32_t ifindex, struct route_set *c
    * The kernel refuses the same prefix to a second tunnel, but not an overlapping one. Two tunnels
    * may come at the same time, so each checks again.
    */
-  if (!conflict_free(netlink, ifindex, NETLINK_ROUTE_PROTOCOL, current, wanted, failure)) {
+  if (!conflict_free(netlink, ifindex, NETLINK_ROUTE_PROTOCOL, current, wanted, failure) ||
+      !bring_forward(netlink, ifindex, current, wanted, failure)) {
     (void)remove_surplus(netlink, ifindex, wanted, current, wanted->count, &undone);
     return false;
   }

@@ -40,12 +40,26 @@ static int change(struct netlink *netlink, uint16_t type, uint16_t flags, uint32
   return netlink_change(netlink, header);
 }
 
-static int add(struct netlink *netlink, uint32_t ifindex, const struct netlink_prefix *prefix) {
-  const uint16_t new = NLM_F_CREATE | NLM_F_EXCL;
+static uint32_t metric_of(const struct netlink_prefix *prefix) {
+  if (!prefix->preferred) return UNREACHABLE_METRIC;
+  return prefix->family == 6 ? UNREACHABLE_METRIC_PREFERRED6 : 0;
+}
 
-  if (!prefix->preferred) return change(netlink, RTM_NEWROUTE, new, UNREACHABLE_METRIC, prefix);
-  if (prefix->family == 6)
-    return change(netlink, RTM_NEWROUTE, new, UNREACHABLE_METRIC_PREFERRED6, prefix);
+/* Whether there is the route that add() makes. */
+static bool is_closed(const struct netlink_prefix *prefix) {
+  size_t at;
+
+  if (!routes_find(&closed, prefix, &at)) return false;
+  for (size_t i = 0; i < found.closed_count; i++)
+    if (netlink_prefix_equal(&found.closed[i].prefix, prefix) &&
+        found.closed[i].metric == metric_of(prefix))
+      return true;
+  return false;
+}
+
+static int add(struct netlink *netlink, uint32_t ifindex, const struct netlink_prefix *prefix) {
+  if (!prefix->preferred || prefix->family == 6)
+    return change(netlink, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, metric_of(prefix), prefix);
   /* Among equals of IPv4 the last one that is added comes first: this one, then the device's. */
   int result = change(netlink, RTM_NEWROUTE, NLM_F_CREATE, 0, prefix);
   if (result < 0) return result;
@@ -64,11 +78,11 @@ static struct helper_prefix packed(const struct netlink_prefix *prefix) {
 static void consider(void *context, const struct netlink_route *route) {
   (void)context;
   if (route->protocol != NETLINK_ROUTE_PROTOCOL || route->table != RT_TABLE_MAIN) return;
-  const bool is_closed = route->type == RTN_UNREACHABLE;
-  if (!is_closed && route->ifindex == found.ifindex) return;
-  if ((is_closed ? found.closed_count : found.live_count) == HELPER_MAX_PREFIXES) {
+  const bool closes = route->type == RTN_UNREACHABLE;
+  if (!closes && route->ifindex == found.ifindex) return;
+  if ((closes ? found.closed_count : found.live_count) == HELPER_MAX_PREFIXES) {
     found.full = true;
-  } else if (is_closed) {
+  } else if (closes) {
     const size_t at = found.closed_count++;
     found.closed[at] =
         (struct closed_route){.prefix = route->destination, .metric = route->metric};
@@ -103,7 +117,7 @@ bool unreachable_apply(struct netlink *netlink, uint32_t ifindex, const struct r
   if (!look(netlink, ifindex, failure)) return false;
 
   for (size_t i = 0; i < wanted->count; i++) {
-    if (routes_find(&closed, &wanted->prefixes[i], &at)) continue;
+    if (is_closed(&wanted->prefixes[i])) continue;
     int result = add(netlink, ifindex, &wanted->prefixes[i]);
     if (result < 0)
       return failure_set_prefix(failure, HELPER_STEP_ROUTE, result, &wanted->prefixes[i],
@@ -111,7 +125,9 @@ bool unreachable_apply(struct netlink *netlink, uint32_t ifindex, const struct r
   }
   for (size_t i = 0; i < found.closed_count; i++) {
     const struct closed_route *route = &found.closed[i];
-    if (routes_find(wanted, &route->prefix, &at) || routes_cover(&live, &route->prefix)) continue;
+    const bool is_wanted = routes_find(wanted, &route->prefix, &at) &&
+                           route->metric == metric_of(&wanted->prefixes[at]);
+    if (is_wanted || routes_cover(&live, &route->prefix)) continue;
     int result = change(netlink, RTM_DELROUTE, 0, route->metric, &route->prefix);
     if (result < 0 && result != -ESRCH)
       return failure_set_prefix(failure, HELPER_STEP_ROUTE, result, &route->prefix,

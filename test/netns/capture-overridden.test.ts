@@ -44,6 +44,13 @@ describe('a capture with other routes inside', { skip: labUnavailable() }, () =>
       `-6 route add ${API1_6}/128 via ${UPLINK6} metric 10`,
     ],
     ['the same prefix in front', '10.77.0.0/24', API1, `route prepend 10.77.0.0/24 via ${UPLINK4}`],
+    ['the same address in front', API1, API1, `route prepend ${API1}/32 via ${UPLINK4}`],
+    [
+      'the same address with a better metric (IPv6)',
+      API1_6,
+      API1_6,
+      `-6 route add ${API1_6}/128 via ${UPLINK6} metric 10`,
+    ],
   ] as const) {
     it(`overrides ${what}`, async () => {
       const child = await lab.start(target);

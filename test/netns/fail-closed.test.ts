@@ -6,6 +6,7 @@ import assert from 'node:assert/strict';
 import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { after, afterEach, before, describe, it } from 'node:test';
 import { API1, API1_6, PRIVATE4, PRIVATE6, UPLINK4, UPLINK6 } from '../support/addresses.ts';
+import { NOTICED_MS } from '../support/capturelab.ts';
 import { Lab, labUnavailable } from '../support/lab.ts';
 import { type Child, mustRun } from '../support/process.ts';
 import { MAIN, REMOTE, startTunnel } from '../support/tunnel.ts';
@@ -188,6 +189,23 @@ describe('--fail-closed', { skip: labUnavailable() }, () => {
       assert.equal((await clean()).stdout, 'nothing to repair\n');
     });
   }
+
+  it('keeps addresses closed to which somebody has made routes while it ran', async () => {
+    const ip = async (line: string): Promise<unknown> =>
+      lab.client.exec(['ip', ...line.split(' ')]);
+    const child = await start('--fail-closed', API1, API1_6);
+    await ip(`route prepend ${API1}/32 via ${UPLINK4}`);
+    await child.waitForLine(/overridden.*10\.77/, NOTICED_MS);
+    await ip(`-6 route add ${API1_6}/128 via ${UPLINK6} metric 10`);
+    await child.waitForLine(/overridden.*2001:/, NOTICED_MS);
+    for (const address of [API1, API1_6]) assert.equal(await fetch(address), 'carried');
+    await child.stop('SIGKILL');
+    await expectClosed();
+    await ip(`route del ${API1}/32 via ${UPLINK4}`);
+    await ip(`-6 route del ${API1_6}/128 via ${UPLINK6}`);
+    await clean();
+    await expectNothingLeft();
+  });
 
   it('says what stays unreachable', async () => {
     const child = await start('--fail-closed', PRIVATE4);

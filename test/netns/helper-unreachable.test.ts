@@ -64,7 +64,7 @@ describe('helper: unreachable routes', { skip: labUnavailable() }, () => {
       await first.client.must('unreachable', '10.0.0.0/8');
       await namespace.batch([
         'route add unreachable 172.16.0.0/12 metric 1953852012',
-        'route add unreachable 192.0.2.0/24 proto 116 metric 1953852012',
+        'route add unreachable 192.0.2.0/24 proto 116 metric 1953853036',
         'route add unreachable 2001:db8::/32 proto 116 metric 7',
       ]);
       const second = await namespace.tunnel();
@@ -78,7 +78,7 @@ describe('helper: unreachable routes', { skip: labUnavailable() }, () => {
 
   it('keeps a route that is left over while the next device takes its prefix', () =>
     inNamespace(
-      ['route add unreachable 10.0.0.0/8 proto 116 metric 1953852012'],
+      ['route add unreachable 10.0.0.0/8 proto 116 metric 1953853036'],
       async (namespace) => {
         const { client } = await namespace.tunnel();
         await client.must('routes', '10.0.0.0/8');
