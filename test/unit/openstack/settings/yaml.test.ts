@@ -13,6 +13,7 @@ import { inspect } from 'node:util';
 import { TunnelError } from '../../../../src/errors/errors.ts';
 import type { Cloud } from '../../../../src/openstack/settings/cloud.ts';
 import { loadCloud } from '../../../../src/openstack/settings/load.ts';
+import { Secret } from '../../../../src/openstack/settings/secret.ts';
 import { at, CASES, type Case, HOME, ONE, type Seen } from '../../../support/cloudcases.ts';
 
 const ORACLE = fileURLToPath(
@@ -63,13 +64,18 @@ function seen(cloud: Cloud): Seen {
   const user = method.kind === 'password' ? method.user : undefined;
   const found = {
     name: cloud.name,
-    authUrl: cloud.authUrl.href,
+    authUrl: cloud.authUrl?.href,
     authType: cloud.authType,
     region: cloud.region,
     interface: cloud.interfaces[0],
     verify: cloud.tls.verify && (cloud.tls.caFile ?? true),
     username: user?.name,
-    password: method.kind === 'password' ? method.password.reveal() : undefined,
+    password:
+      method.kind !== 'password'
+        ? undefined
+        : method.password instanceof Secret
+          ? method.password.reveal()
+          : 'asked',
     token: method.kind === 'token' ? method.token.reveal() : undefined,
     credential: method.kind === 'application-credential' ? method.id : undefined,
     project,
@@ -125,7 +131,7 @@ describe('clouds.yaml', () => {
       {},
       { env, directory: join(directory, 'work'), home: join(directory, 'home') },
     );
-    assert.equal(cloud.authUrl.hostname, 'home.example');
+    assert.equal(cloud.authUrl?.hostname, 'home.example');
     assert.match(cloud.warnings.join(), /can't be read/);
   });
 
@@ -190,7 +196,8 @@ describe('clouds.yaml, beside openstacksdk', { skip: noOracle }, () => {
     const answers = JSON.parse(stdout) as readonly (Record<string, unknown> & { error?: string })[];
     assert.equal(answers.length, compared.length);
     for (const [i, { entry, index }] of compared.entries()) {
-      const answer = answers[i] ?? {};
+      // Requests and endpoints are compared in generated.test.ts.
+      const { body, endpoint, ...answer } = answers[i] ?? {};
       if (entry.error !== undefined) {
         assert.ok(answer.error !== undefined, `${entry.what}: openstacksdk finds nothing wrong`);
         continue;
