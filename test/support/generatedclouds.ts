@@ -72,7 +72,7 @@ function cloud(random: SeededRandom): { readonly own: Settings; readonly secure:
   const [own, auth, secret]: [Settings, Settings, Settings] = [new Map(), new Map(), new Map()];
   const type = random.pick([
     ...['', '', '', 'password', 'password', 'v3password', 'token', 'v3token'],
-    ...['v3applicationcredential', 'v3totp', 'none', 'http_basic', 'admin_token'],
+    ...['v3applicationcredential', 'v3totp', 'none', 'http_basic', 'admin_token', 'v3multifactor'],
   ] as unknown as readonly [string, ...string[]]);
   if (type !== '') own.set('auth_type', type);
   if (random.chance(0.12)) own.set('profile', random.pick(PROFILES));
@@ -94,6 +94,15 @@ function cloud(random: SeededRandom): { readonly own: Settings; readonly secure:
     case 'v3token':
       secrets.set(random.pick(['token', 'auth_token']), text(random));
       if (random.chance(0.8)) domains(random, auth);
+      project(random, auth);
+      break;
+    case 'v3multifactor':
+      auth.set('auth_methods', random.pick(['[v3password, v3totp]', '[v3totp]', '[v3token]']));
+      user(random, auth);
+      secrets.set('password', text(random));
+      secrets.set('passcode', text(random));
+      secrets.set('token', text(random));
+      domains(random, auth);
       project(random, auth);
       break;
     case 'v3applicationcredential':

@@ -36,9 +36,9 @@ export interface KeystoneAnswer {
 
 /**
  * `ask` is for a password or one-time code that the settings lack, each once; undefined: nobody
- * can be asked. Rejects with TunnelError: openstack-identity (no Keystone v3 there), openstack-auth-failed,
- * openstack-catalog (it is empty), and the errors of HttpClient.request, `cloud.authentication` and
- * `ask`.
+ * can be asked. Rejects with TunnelError: openstack-identity (no Keystone v3 there),
+ * openstack-auth-failed, openstack-catalog (it is empty), and the errors of HttpClient.request,
+ * `cloud.authentication` and `ask`.
  */
 export async function fetchCatalog(
   cloud: Cloud,

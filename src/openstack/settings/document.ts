@@ -9,8 +9,8 @@
  * once and shared, as in PyYAML. Messages never quote the text: it may be a password.
  *
  * What PyYAML takes and this doesn't: an alias inside its own anchor, `!!binary`, `!!set`, `!!omap`
- * and `!!pairs`, a key that is empty or a list, a lone `-` in brackets. Keys are text as written: `123:` is "123" here, and a
- * number in Python, which no client finds by name.
+ * and `!!pairs`, a key that is empty or a list, a lone `-` in brackets. Keys are text as written:
+ * `123:` is "123" here, and a number in Python, which no client finds by name.
  */
 import {
   type Document,

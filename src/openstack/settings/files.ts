@@ -163,7 +163,7 @@ function parseYaml(path: string, text: string): unknown {
   }
 }
 
-/** Begins what stands for a number while JSON is parsed: the parser would lose how it is written. */
+/** Marks numbers while JSON is parsed: the parser would lose how they are written. */
 const NUMBER_MARK = '\u0000number:';
 const JSON_STRING_OR_NUMBER = /"(?:[^"\\]|\\.)*"|-?[0-9]+(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?/g;
 

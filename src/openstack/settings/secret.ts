@@ -1,6 +1,6 @@
 /**
- * Secrets, and questions for those that the settings lack. Only `reveal` shows a secret's text. In a
- * log line, an inspected object or a JSON file it is `(secret)`.
+ * Secrets, and questions for those that the settings lack. Only `reveal` shows a secret's text. In
+ * a log line, an inspected object or a JSON file it is `(secret)`.
  */
 import { inspect } from 'node:util';
 import type { TunnelError } from '../../errors/errors.ts';

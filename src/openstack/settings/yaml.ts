@@ -125,7 +125,7 @@ export function loadRawCloud(choice: Choice, surroundings: Surroundings): RawClo
   };
 }
 
-/** A file may have a cloud's name, or its `auth`, with nothing below it. The error names the file. */
+/** A file may have a cloud's name or its `auth` with nothing below it: the error names the file. */
 function refuseEmpty(file: CloudsFile | undefined, name: string): void {
   const clouds = cloudsOf(file, 'clouds');
   if (file === undefined || !Object.hasOwn(clouds, name)) return;

@@ -1,4 +1,4 @@
-/** YAML as PyYAML reads it: values that are easily taken for others, and PyYAML itself beside it. */
+/** YAML as PyYAML reads it: values that are easily taken for others, and PyYAML beside it. */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { describe, it } from 'node:test';

@@ -88,13 +88,21 @@ const STRICTER: readonly (readonly [name: string, ours: RegExp])[] = [
 /** Why this program reads what the other refuses. */
 const MORE_LENIENT: readonly (readonly [name: string, theirs: RegExp])[] = [
   ['settings that the type of authentication does not have', /unexpected keyword argument/],
-  ['the domain of the scope, for the user, too', /OptionError: You have provided a username/],
+  [
+    'the domain of the scope, or the default one',
+    /OptionError: You have provided a (?:user|project_)name/,
+  ],
   ['--os-region beside OS_REGION_NAME', /Region B is not a valid region name for cloud envvars/],
 ];
 
 /** What both read, but not in the same way, by the file or the request. */
 const OTHERWISE: readonly (readonly [name: string, key: string, file: RegExp])[] = [
-  ['empty values are not set', 'body', /(?:project|tenant|domain)[-_](?:id|name): (?:null|~)\n/],
+  ['empty values are not set', 'body', /(?:project|tenant|domain)[-_](?:id|name): (?:null|~|"")\n/],
+  [
+    'the domain of the scope, or the default one',
+    'body',
+    /^(?![\s\S]*(?:project|tenant)[-_](?:id|name):)[\s\S]* domain[-_](?:id|name):/,
+  ],
   ['an application credential has its own scope', 'body', /v3applicationcredential/],
   // The command has no `default_domain_id`, and its own default domain.
   ['default_domain_id, default_domain_name', 'body', /default[-_]domain[-_](?:id|name)/],

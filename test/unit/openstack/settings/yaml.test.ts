@@ -14,11 +14,20 @@ import { TunnelError } from '../../../../src/errors/errors.ts';
 import type { Cloud } from '../../../../src/openstack/settings/cloud.ts';
 import { loadCloud } from '../../../../src/openstack/settings/load.ts';
 import { Secret } from '../../../../src/openstack/settings/secret.ts';
-import { at, CASES, type Case, HOME, ONE, type Seen } from '../../../support/cloudcases.ts';
+import {
+  at,
+  CASES as BASIC_CASES,
+  type Case,
+  HOME,
+  ONE,
+  type Seen,
+} from '../../../support/cloudcases.ts';
+import { EDGES } from '../../../support/cloudedges.ts';
 
 const ORACLE = fileURLToPath(
   new URL('../../../../../test/support/clouds_oracle.py', import.meta.url),
 );
+const CASES: readonly Case[] = [...BASIC_CASES, ...EDGES];
 const PYTHON = '/usr/bin/python3';
 
 const temporary = mkdtempSync(join(tmpdir(), 'tunnel-clouds-'));
@@ -155,6 +164,17 @@ describe('clouds.yaml', () => {
       );
     });
   }
+
+  it('takes no other bytes for those of a password', () => {
+    const { directory, env } = prepare({ what: '', files: {} }, CASES.length + 2);
+    const bytes = Buffer.from(ONE.replace('password: p', 'password: pässword'), 'latin1');
+    writeFileSync(join(directory, 'work/clouds.yaml'), bytes);
+    assert.throws(
+      () =>
+        loadCloud({}, { env, directory: join(directory, 'work'), home: join(directory, 'home') }),
+      { code: 'openstack-config', message: /clouds\.yaml is not text in UTF-8/ },
+    );
+  });
 
   it('shows no secret by accident', () => {
     const { method } = load(0).authentication();
