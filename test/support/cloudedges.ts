@@ -155,6 +155,18 @@ const VARIABLES: readonly Case[] = [
     differs: 'the library ignores them',
   },
   {
+    what: 'OS_AUTH_TYPE beside a cloud without any login',
+    files: { 'work/clouds.yaml': 'clouds: {one: {auth: {auth_url: "https://k.example/v3"}}}' },
+    env: {
+      OS_CLOUD: 'one',
+      OS_AUTH_TYPE: 'v3applicationcredential',
+      OS_APPLICATION_CREDENTIAL_ID: '0123',
+      OS_APPLICATION_CREDENTIAL_SECRET: 's',
+    },
+    expected: { authType: 'v3applicationcredential', credential: '0123' },
+    differs: 'the library ignores it',
+  },
+  {
     what: '--os-region beside OS_REGION_NAME and a cloud of variables',
     files: {},
     env: {
@@ -177,6 +189,7 @@ const PROFILES: readonly Case[] = [
       'work/clouds.yaml': `clouds: {one: {profile: elastx, auth: {${PASSWORD}}}}`,
     },
     expected: { authUrl: 'https://ops.elastx.cloud:5000/v3', region: 'se-sto' },
+    warnings: [/^the profile "elastx" is built in, but programs in Go/],
   },
   {
     what: 'a profile of openstacksdk with regions and a placeholder',
@@ -220,6 +233,7 @@ const OTHERS: readonly Case[] = [
     what: 'verify as a file',
     files: { 'work/clouds.yaml': cloud(PASSWORD, 'verify: /etc/ca.pem') },
     expected: { verify: '/etc/ca.pem' },
+    warnings: [/^verify is the path of a file/],
   },
   {
     what: 'cacert wins over a file of verify',

@@ -83,27 +83,42 @@ const GAPS: Readonly<Record<string, readonly (readonly string[])[]>> = {
   ],
 };
 const ALL_GAPS = [['auth_url']];
+/** A cloud that has one of these has its own way to log in. */
+const CREDENTIALS = [
+  ...['auth_type', 'username', 'user_name', 'user_id', 'password', 'token', 'auth_token'],
+  ...['application_credential_id', 'application_credential_name', 'application_credential_secret'],
+];
 
-/** The settings with what they lack, and the variables that it is from. */
+/**
+ * The settings with what they lack, and the variables that it is from. `written` are those that the
+ * user wrote, without defaults.
+ */
 export function fillGaps(
   settings: Raw,
-  type: string,
+  written: Raw,
   env: Surroundings['env'],
 ): { readonly settings: Raw; readonly variables: readonly string[] } {
   const auth = isMapping(settings['auth']) ? settings['auth'] : {};
-  const isSet = (key: string): boolean =>
-    [auth[key], settings[key]].some(
-      (value) => value !== undefined && value !== null && value !== '',
-    );
-  const keys = [...ALL_GAPS, ...(GAPS[type] ?? [])]
+  const own = isMapping(written['auth']) ? written['auth'] : {};
+  const isEmpty = (value: unknown): boolean =>
+    value === undefined || value === null || value === '';
+  const hasLogin = CREDENTIALS.some((key) => !isEmpty(own[key]) || !isEmpty(written[key]));
+  const wanted = hasLogin ? undefined : env['OS_AUTH_TYPE'] || undefined;
+  const type = wanted ?? settings['auth_type'];
+  const isSet = (key: string): boolean => !isEmpty(auth[key]) || !isEmpty(settings[key]);
+  const keys = [...ALL_GAPS, ...((typeof type === 'string' && GAPS[type]) || [])]
     .filter((group) => !group.some(isSet))
     .flat()
     .filter((key) => env[variableOf(key)]);
   const found = [...new Set(keys)];
   const filled = Object.fromEntries(found.map((key) => [key, env[variableOf(key)]]));
   return {
-    settings: { ...settings, auth: { ...auth, ...filled } },
-    variables: found.map(variableOf),
+    settings: {
+      ...settings,
+      ...(wanted !== undefined && { auth_type: wanted }),
+      auth: { ...auth, ...filled },
+    },
+    variables: [...(wanted === undefined ? [] : ['OS_AUTH_TYPE']), ...found.map(variableOf)],
   };
 }
 

@@ -64,8 +64,19 @@ function secureWarnings(
   ];
 }
 
-function settingWarnings({ settings, regionListed }: RawCloud): string[] {
+function settingWarnings({ settings, regionListed, builtInProfile }: RawCloud): string[] {
   const warnings: string[] = [];
+  if (builtInProfile !== undefined) {
+    warnings.push(
+      `the profile "${builtInProfile}" is built in, but programs in Go (Terraform) know only those of a clouds-public.yaml`,
+    );
+  }
+  const { verify } = settings;
+  if (typeof verify === 'string' && /[/.]/.test(verify)) {
+    warnings.push(
+      `verify is the path of a file, which programs in Go (Terraform) can't read: set cacert`,
+    );
+  }
   if (regionListed) {
     warnings.push(
       'the region comes from a list "regions", which programs in Go (Terraform) don\'t know: set region_name',

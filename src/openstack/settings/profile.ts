@@ -9,8 +9,17 @@ import { cloudsOf, findFile, isMapping, type Raw, type Surroundings } from './fi
 import { withUnderscores } from './merge.ts';
 import { VENDOR_PROFILES } from './vendors.ts';
 
+export interface FoundProfile {
+  /** Empty: the cloud names none, or one that nobody knows. */
+  readonly profile: Raw;
+  /** Its name, if it is one of vendors.ts. */
+  readonly builtIn: string | undefined;
+}
+
+const NO_PROFILE: FoundProfile = { profile: {}, builtIn: undefined };
+
 /**
- * Empty: the cloud names none. Throws TunnelError `openstack-config`: the profile has no settings,
+ * Throws TunnelError `openstack-config`: the profile has no settings,
  * would have to be fetched, or is of a provider that has closed.
  */
 export function profileOf(
@@ -19,9 +28,9 @@ export function profileOf(
   environmentName: string,
   surroundings: Surroundings,
   warn: (message: string) => void,
-): Raw {
+): FoundProfile {
   const wanted = cloud['profile'] ?? cloud['cloud'];
-  if (typeof wanted !== 'string' || wanted === '' || wanted === environmentName) return {};
+  if (typeof wanted !== 'string' || wanted === '' || wanted === environmentName) return NO_PROFILE;
   const what = `the profile ${quoted(wanted)} of the cloud ${quoted(name)}`;
   const file = findFile('clouds-public', surroundings, warn);
   const own = cloudsOf(file, 'public-clouds');
@@ -33,7 +42,7 @@ export function profileOf(
   if (found === undefined) {
     if (URL.canParse(wanted) && new URL(wanted).host !== '') throw unfetched(what, wanted, wanted);
     warn(`${what} is neither in a clouds-public.yaml nor among those that are built in`);
-    return {};
+    return NO_PROFILE;
   }
   if (!isMapping(found)) {
     const place = file?.path ?? 'clouds-public.yaml';
@@ -49,9 +58,10 @@ export function profileOf(
   }
   if (profile['status'] === 'deprecated')
     warn(`${what} is deprecated: ${String(profile['message'] ?? '')}`);
-  const remote = found === own[wanted] ? undefined : profile['profile'];
+  const builtIn = Object.hasOwn(own, wanted) ? undefined : wanted;
+  const remote = builtIn === undefined ? undefined : profile['profile'];
   if (typeof remote === 'string') throw unfetched(what, remote, wanted);
-  return profile;
+  return { profile, builtIn };
 }
 
 function unfetched(what: string, address: string, name: string): TunnelError {

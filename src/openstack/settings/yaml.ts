@@ -52,6 +52,8 @@ export interface RawCloud {
   readonly regionListed: boolean;
   /** Whether the user wrote `auth_type`, and it isn't the default. */
   readonly authTypeGiven: boolean;
+  /** The name of its profile, if that is one of vendors.ts. */
+  readonly builtInProfile: string | undefined;
   /** The OS_* variables that a cloud of a file has settings from. */
   readonly variables: readonly string[];
   readonly warnings: readonly string[];
@@ -93,7 +95,13 @@ export function loadRawCloud(choice: Choice, surroundings: Surroundings): RawClo
   const secureClouds = cloudsOf(secure, 'clouds');
   if (!isEnvironment) for (const file of [clouds, secure]) refuseEmpty(file, name);
   const own = isMapping(all[name]) ? withUnderscores(all[name]) : {};
-  const profile = profileOf(own, name, environmentName, surroundings, warn);
+  const { profile, builtIn: builtInProfile } = profileOf(
+    own,
+    name,
+    environmentName,
+    surroundings,
+    warn,
+  );
   const base = withAuth(withAuth(DEFAULTS, profile), own);
   // OS_REGION_NAME is also a setting of `envvars`, but doesn't forbid --os-region.
   const regions =
@@ -105,11 +113,9 @@ export function loadRawCloud(choice: Choice, surroundings: Surroundings): RawClo
     name,
   );
   const settings = region === undefined ? base : withAuth(base, region.values);
-  const type = settings['auth_type'];
-  const { settings: filled, variables } =
-    isEnvironment || typeof type !== 'string'
-      ? { settings, variables: [] }
-      : fillGaps(settings, type, env);
+  const { settings: filled, variables } = isEnvironment
+    ? { settings, variables: [] }
+    : fillGaps(settings, withAuth(profile, own), env);
   return {
     name,
     file: isEnvironment ? undefined : clouds?.path,
@@ -117,9 +123,10 @@ export function loadRawCloud(choice: Choice, surroundings: Surroundings): RawClo
     settings: filled,
     region: region?.name,
     regionListed: listed,
-    authTypeGiven: [own, profile].some(
-      (settings) => 'auth_type' in settings || 'auth_plugin' in settings,
-    ),
+    authTypeGiven:
+      variables.includes('OS_AUTH_TYPE') ||
+      [own, profile].some((settings) => 'auth_type' in settings || 'auth_plugin' in settings),
+    builtInProfile,
     variables,
     warnings,
   };
