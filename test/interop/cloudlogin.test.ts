@@ -68,8 +68,8 @@ case "$1" in *passcode*) echo 012345 ;; *) echo hunter2 ;; esac
     rmSync(directory, { recursive: true, force: true });
   });
 
-  function report(env: Record<string, string>): Promise<ExecResult> {
-    const remote = `${sshd.user}@127.0.0.1:${sshd.port}`;
+  function report(env: Record<string, string>, port = sshd.port): Promise<ExecResult> {
+    const remote = `${sshd.user}@127.0.0.1:${port}`;
     const key = join(sshd.directory, 'user_key');
     const trust = ['-o', `UserKnownHostsFile=${join(directory, 'known_hosts')}`];
     const ssh = ['-r', remote, '-i', key, '-F', 'none', ...trust];
@@ -85,6 +85,16 @@ case "$1" in *passcode*) echo 012345 ;; *) echo hunter2 ;; esac
     assert.equal(status, 2, stderr);
     assert.match(stderr, /the cloud "demo" has no password/);
     assert.deepEqual(logins, []);
+  });
+
+  it('with a date for a password is refused before the jump host is dialled', async () => {
+    const file = join(directory, 'wrong.yaml');
+    const auth = 'auth_url: "http://127.0.0.1/v3", user_id: u, password: 2021-01-01';
+    writeFileSync(file, `clouds: {demo: {auth: {${auth}}}}`);
+    const { status, stderr } = await report({ OS_CLIENT_CONFIG_FILE: file }, 1);
+    assert.equal(status, 2, stderr);
+    assert.match(stderr, /openstack-config.*password.*it is a date/);
+    assert.match(stderr, /quote it/);
   });
 
   it('asks for password and code once, and then has the catalog', async () => {

@@ -35,7 +35,8 @@ export interface ConfiguredCloud {
 
 /**
  * Reads all files that describe the cloud, before the jump host is dialled. Logs warnings. Throws
- * the errors of `loadCloud` and `readCatalogFile`.
+ * the errors of `loadCloud` and `readCatalogFile`, and those of `Cloud.authentication` where
+ * Keystone is to be asked.
  */
 export function loadConfiguredCloud(
   { cloud, region, catalog, followLinks }: OpenStackOptions,
@@ -45,6 +46,9 @@ export function loadConfiguredCloud(
     { cloud, region },
     { env: process.env, directory: process.cwd(), home: homeDirectory() },
   );
+  // What is missing is said now, and not when the jump host has been reached.
+  const asksKeystone = typeof catalog === 'string' && catalog !== 'off';
+  if (asksKeystone && found.withoutKeystone === undefined) found.authentication();
   for (const warning of found.warnings) observer.log('warning', warning);
   return {
     cloud: found,
