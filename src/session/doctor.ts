@@ -256,7 +256,7 @@ class ConnectedDoctor {
     if (configuration.cloud === undefined) return { findings: [], configuration };
     const { cloud } = configuration.cloud;
     try {
-      const complete = await prepareTargets(configuration, options.observer);
+      const complete = await prepareTargets(configuration, options.observer, options.prompter);
       const completed = await complete(this.#connector, signal);
       const added = completed.targets.length + completed.nameTargets.length;
       const own = configuration.targets.length + configuration.nameTargets.length;

@@ -24,6 +24,7 @@ import { agentKeys } from './agentkeys.ts';
 import { linux } from './machine.ts';
 import { inSession } from './session.ts';
 import { checkDropIn } from './sshdcheck.ts';
+import { secretsFrom } from './targets.ts';
 import type { RunOptions } from './tunnel.ts';
 
 const RENDERERS: Readonly<Record<JumpHostFormat, (plan: JumpHostPlan) => RenderedFile[]>> = {
@@ -154,6 +155,7 @@ async function cloudRulesOf(
     );
     session.endsWith(transport.ended);
     const connect = transport.connect.bind(transport);
-    return session.within(cloudRules(cloud, { connect, observer, signal }));
+    const ask = secretsFrom(prompter, signal);
+    return session.within(cloudRules(cloud, { connect, observer, signal, ask }));
   });
 }

@@ -14,6 +14,7 @@ import { cloudTargetsOf, loadConfiguredCloud } from '../openstack/targets/cloud.
 import { addressToExclude } from '../ssh/dial/addresses.ts';
 import { linux } from './machine.ts';
 import { inSession } from './session.ts';
+import { secretsFrom } from './targets.ts';
 import type { RunOptions } from './tunnel.ts';
 
 /**
@@ -38,8 +39,9 @@ export function reportCloud(
     );
     session.endsWith(transport.ended);
     const connect = transport.connect.bind(transport);
+    const ask = secretsFrom(prompter, signal);
     const found = await session.within(
-      cloudTargetsOf(configured, true, { connect, observer, signal }),
+      cloudTargetsOf(configured, true, { connect, observer, signal, ask }),
     );
     for (const warning of found.warnings) warnings.log('warning', warning);
     const wanted = found.targets.filter(({ linked }) => !linked || openstack.followLinks);

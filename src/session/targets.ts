@@ -12,6 +12,7 @@ import { NotAllowedError } from '../connect/guarded.ts';
 import { TunnelError } from '../errors/errors.ts';
 import type { Connector } from '../flow/connector.ts';
 import type { Observer } from '../observe/observer.ts';
+import type { Prompter } from '../ssh/prompter.ts';
 
 /**
  * Gives the configuration with all its targets: the same object where nothing has to be found out.
@@ -23,6 +24,7 @@ export type CompleteTargets = (link: Connector, signal: AbortSignal) => Promise<
 export async function prepareTargets(
   configuration: Configuration,
   observer: Observer,
+  prompter: Prompter,
 ): Promise<CompleteTargets> {
   const { cloud: options } = configuration;
   if (options === undefined) return async () => configuration;
@@ -42,6 +44,7 @@ export async function prepareTargets(
       connect,
       observer,
       signal,
+      ask: secretsFrom(prompter, signal),
     });
     return {
       ...configuration,
@@ -50,4 +53,12 @@ export async function prepareTargets(
       nameTargets: [...configuration.nameTargets, ...nameTargets],
     };
   };
+}
+
+/** Asks for a cloud's password or one-time code; undefined: nobody can be asked. */
+export function secretsFrom(
+  prompter: Prompter,
+  signal: AbortSignal,
+): ((question: string) => Promise<string>) | undefined {
+  return prompter.canAsk() ? (question) => prompter.secret(question, { signal }) : undefined;
 }

@@ -89,7 +89,7 @@ export async function openTunnel(
   machine.sayWho(observer, adviceLevel);
   if (machine.privileged !== undefined) session.endsWith(machine.privileged.ended);
   const { ssh, allow } = wanted;
-  const complete = await session.within(prepareTargets(wanted, observer));
+  const complete = await session.within(prepareTargets(wanted, observer, prompter));
   const learning = session.own('the allow-list', new LearningGuard(allow, observer), (it) =>
     it.report(learned),
   );

@@ -413,10 +413,10 @@ export const CASES: readonly Case[] = [
   {
     what: 'a cloud without password',
     files: {
-      'work/clouds.yaml': 'clouds: {one: {auth: {auth_url: "https://k.example", username: u}}}',
+      'work/clouds.yaml':
+        'clouds: {one: {auth: {auth_url: "https://k.example", username: u, user_domain_id: d}}}',
     },
-    error: ['openstack-credentials', /has no password.*secure\.yaml.*OS_PASSWORD counts only for/],
-    differs: 'openstacksdk finds out when it authenticates',
+    expected: { username: 'u', userDomain: 'd' },
   },
   {
     what: 'an unknown kind of authentication',

@@ -56,19 +56,21 @@ export function cacheDirectory(
 /** A hash of everything that the catalog depends on, without the secrets. */
 function keyOf(cloud: Cloud): string {
   const { method, scope }: Authentication = cloud.authentication();
-  const who =
-    method.kind === 'token'
+  const factors = method.kind === 'multifactor' ? method.factors : [method];
+  const who = factors.map((factor) =>
+    factor.kind === 'token'
       ? []
       : [
-          method.user,
-          ...(method.kind === 'application-credential' ? [method.id, method.name] : []),
-        ];
+          factor.user,
+          ...(factor.kind === 'application-credential' ? [factor.id, factor.name] : []),
+        ],
+  );
   const key = JSON.stringify([
     FORMAT,
     cloud.name,
-    cloud.authUrl.href,
+    cloud.authUrl?.href,
     cloud.tls.verify,
-    method.kind,
+    factors.map(({ kind }) => kind),
     who,
     scope,
   ]);

@@ -39,7 +39,7 @@ export interface Endpoint {
   readonly interface: Interface | undefined;
   readonly region: string;
   readonly url: URL;
-  readonly origin: 'auth_url' | 'catalog' | 'override';
+  readonly origin: 'auth_url' | 'endpoint' | 'catalog' | 'override';
 }
 
 /**
@@ -108,7 +108,7 @@ export function selectEndpoints(cloud: Cloud, catalog: readonly CatalogEndpoint[
   if (chosen.length === 0 && catalog.length > 0 && overrides.length === 0)
     throw nothingChosen(cloud, catalog);
   return [
-    identityOf(cloud),
+    ...identityOf(cloud),
     ...chosen.map((entry): Endpoint => {
       const { type, name, interface: which, regions, url } = entry;
       return {
@@ -126,18 +126,17 @@ export function selectEndpoints(cloud: Cloud, catalog: readonly CatalogEndpoint[
 
 /** The endpoints that are known without the catalog: --os-catalog off. */
 export function configuredEndpoints(cloud: Cloud): Endpoint[] {
-  return [identityOf(cloud), ...overridesOf(cloud)];
+  return [...identityOf(cloud), ...overridesOf(cloud)];
 }
 
-function identityOf({ authUrl, region }: Cloud): Endpoint {
-  return {
-    type: 'identity',
-    name: 'keystone',
-    interface: undefined,
-    region: region ?? '',
-    url: authUrl,
-    origin: 'auth_url',
-  };
+/** auth_url, or without Keystone the endpoint of the cloud's only service, if it is known. */
+function identityOf({ authUrl, region, withoutKeystone }: Cloud): Endpoint[] {
+  const url = authUrl ?? withoutKeystone?.endpoint;
+  if (url === undefined) return [];
+  const common = { interface: undefined, region: region ?? '', url };
+  return authUrl === undefined
+    ? [{ ...common, type: 'any', name: '', origin: 'endpoint' }]
+    : [{ ...common, type: 'identity', name: 'keystone', origin: 'auth_url' }];
 }
 
 function overridesOf(cloud: Cloud): Endpoint[] {

@@ -17,7 +17,8 @@
 import { TunnelError } from '../../errors/errors.ts';
 import { quoted } from '../../net/notation.ts';
 import { printable } from '../../observe/printable.ts';
-import type { Authentication, Cloud, Method, Named, Scope } from '../settings/cloud.ts';
+import type { Authentication, Cloud, Factor, Method, Named, Scope } from '../settings/cloud.ts';
+import { type AskSecret, Question, type Secret } from '../settings/secret.ts';
 import { type CatalogEndpoint, parseCatalog } from './catalog.ts';
 import type { HttpAnswer, HttpClient } from './http.ts';
 import { field, parseJson } from './json.ts';
@@ -34,16 +35,26 @@ export interface KeystoneAnswer {
 }
 
 /**
- * Rejects with TunnelError: openstack-identity (no Keystone v3 there), openstack-auth-failed,
- * openstack-catalog (it is empty), and the errors of HttpClient.request and `cloud.authentication`.
+ * `ask` is for a password or one-time code that the settings lack, each once; undefined: nobody
+ * can be asked. Rejects with TunnelError: openstack-identity (no Keystone v3 there),
+ * openstack-auth-failed, openstack-catalog (it is empty), and the errors of HttpClient.request,
+ * `cloud.authentication` and `ask`.
  */
-export async function fetchCatalog(cloud: Cloud, http: HttpClient): Promise<KeystoneAnswer> {
+export async function fetchCatalog(
+  cloud: Cloud,
+  http: HttpClient,
+  ask?: AskSecret,
+): Promise<KeystoneAnswer> {
   const authentication = cloud.authentication();
-  const { url, foreignLinks } = await findIdentity(cloud.authUrl, http);
+  const { authUrl } = cloud;
+  if (authUrl === undefined) throw new TypeError('a cloud without Keystone has no catalog');
+  const { url, foreignLinks } = await findIdentity(authUrl, http);
+  // A one-time code is short-lived: it is asked for when Keystone is known to be there.
+  const body = await authenticationBody(authentication, ask);
   const answer = await http.request({
     method: 'POST',
     url: below(url, 'auth/tokens'),
-    body: JSON.stringify(authenticationBody(authentication)),
+    body: JSON.stringify(body),
   });
   if (answer.status !== 201) throw refused(answer, cloud, authentication);
   const { endpoints, unusable } = parseCatalog(field(parseJson(answer.body), 'token', 'catalog'));
@@ -82,32 +93,52 @@ function below(url: URL, path: string): URL {
   return base;
 }
 
-function authenticationBody({ method, scope }: Authentication): object {
+/** The request for a token. Rejects with the errors of `ask`, or with what is missing. */
+export async function authenticationBody(
+  { method, scope }: Authentication,
+  ask?: AskSecret,
+): Promise<object> {
+  const factors = method.kind === 'multifactor' ? method.factors : [method];
+  const methods: string[] = [];
+  const identity: Record<string, object> = {};
+  for (const factor of factors) {
+    const [name, body] = await factorBody(factor, ask);
+    methods.push(name);
+    identity[name] = body;
+  }
   const scoped = scopeBody(scope);
   return {
-    auth: { identity: identityBody(method), ...(scoped !== undefined && { scope: scoped }) },
+    auth: { identity: { methods, ...identity }, ...(scoped !== undefined && { scope: scoped }) },
   };
 }
 
-function identityBody(method: Method): object {
-  switch (method.kind) {
+async function factorBody(
+  factor: Factor,
+  ask: AskSecret | undefined,
+): Promise<readonly [name: string, body: object]> {
+  switch (factor.kind) {
     case 'password': {
-      const user = { ...namedBody(method.user), password: method.password.reveal() };
-      return { methods: ['password'], password: { user } };
+      const password = await revealed(factor.password, ask);
+      return ['password', { user: { ...namedBody(factor.user), password } }];
+    }
+    case 'totp': {
+      const passcode = await revealed(factor.passcode, ask);
+      return ['totp', { user: { ...namedBody(factor.user), passcode } }];
     }
     case 'token':
-      return { methods: ['token'], token: { id: method.token.reveal() } };
+      return ['token', { id: factor.token.reveal() }];
     case 'application-credential': {
       const which =
-        method.id === undefined
-          ? { name: method.name, user: namedBody(method.user) }
-          : { id: method.id };
-      return {
-        methods: ['application_credential'],
-        application_credential: { ...which, secret: method.secret.reveal() },
-      };
+        factor.id === undefined
+          ? { name: factor.name, user: namedBody(factor.user) }
+          : { id: factor.id };
+      return ['application_credential', { ...which, secret: factor.secret.reveal() }];
     }
   }
+}
+
+async function revealed(secret: Secret | Question, ask: AskSecret | undefined): Promise<string> {
+  return (secret instanceof Question ? await secret.answer(ask) : secret).reveal();
 }
 
 function scopeBody(scope: Scope): object | undefined {
@@ -146,7 +177,7 @@ function refused(answer: HttpAnswer, cloud: Cloud, { method }: Authentication): 
       `${where} refuses the credentials of the cloud ${quoted(cloud.name)} (${answer.status}${detail})`,
       {
         hint: receipt
-          ? 'it wants a second factor; use an application credential'
+          ? 'it wants a second factor: set auth_type v3multifactor and auth_methods [v3password, v3totp], or use an application credential'
           : CREDENTIAL_HINTS[method.kind],
       },
     );
@@ -162,6 +193,8 @@ function refused(answer: HttpAnswer, cloud: Cloud, { method }: Authentication): 
 
 const CREDENTIAL_HINTS: Readonly<Record<Method['kind'], string>> = {
   password: 'check username, password, project and domains; the password may have expired',
+  totp: 'check username and domain; a one-time code is valid for less than a minute, and once',
+  multifactor: 'check username, password and domains; a one-time code is valid only once',
   token: 'tokens expire, often after an hour, and can be revoked: issue a new one',
   'application-credential':
     'the application credential may have expired or been deleted: create a new one',

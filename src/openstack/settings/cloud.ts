@@ -2,7 +2,7 @@
  * The settings of one cloud and one of its regions, as its clients see them: clouds.yaml and OS_*
  * variables, merged.
  */
-import type { Secret } from './secret.ts';
+import type { Question, Secret } from './secret.ts';
 
 /** Interfaces of a service's endpoints, without the suffix `URL` that older configurations have. */
 export const INTERFACES = ['public', 'internal', 'admin'] as const;
@@ -16,9 +16,11 @@ export interface Named {
   readonly domainName?: string;
 }
 
-/** How the user proves who they are (Identity API v3, "Authentication and token management"). */
-export type Method =
-  | { readonly kind: 'password'; readonly user: Named; readonly password: Secret }
+/** One way to prove who the user is (Identity API v3, "Authentication and token management"). */
+export type Factor =
+  | { readonly kind: 'password'; readonly user: Named; readonly password: Secret | Question }
+  /** A one-time code (TOTP). */
+  | { readonly kind: 'totp'; readonly user: Named; readonly passcode: Secret | Question }
   | { readonly kind: 'token'; readonly token: Secret }
   | {
       readonly kind: 'application-credential';
@@ -28,6 +30,9 @@ export type Method =
       readonly user: Named;
       readonly secret: Secret;
     };
+
+/** How the user proves who they are: one way, or several together, each once. */
+export type Method = Factor | { readonly kind: 'multifactor'; readonly factors: readonly Factor[] };
 
 /** What the token is for. An application credential already has a scope. */
 export type Scope =
@@ -60,12 +65,19 @@ export interface Cloud {
   readonly name: string;
   /** The file that has it, or `the environment`. */
   readonly source: string;
-  readonly authUrl: URL;
+  /** undefined only for a cloud without Keystone. */
+  readonly authUrl: URL | undefined;
+  /**
+   * For `none`, `http_basic` and `admin_token`: clients use one endpoint, or only the overrides
+   * (`endpoint` is undefined), and there is no catalog. undefined: all other types.
+   */
+  readonly withoutKeystone?: { readonly endpoint: URL | undefined };
   /** As configured: `password`, `v3applicationcredential`, ... */
   readonly authType: string;
   /**
-   * Returns the credentials, or throws a TunnelError that says what is missing. Not called with
-   * --os-catalog off or --os-catalog-file.
+   * Returns the credentials, or throws a TunnelError that says what is missing. A missing password
+   * or one-time code is a question. Not called with --os-catalog off or --os-catalog-file, or
+   * without Keystone.
    */
   authentication(): Authentication;
   readonly region: string | undefined;

@@ -21,6 +21,26 @@ export function isShallowText(text: string): boolean {
   return true;
 }
 
+/** Values in a file, with those that aliases repeat. Nobody has as many. */
+export const MAX_VALUES = 1_000_000;
+
+/**
+ * Whether the value has at most MAX_VALUES, each alias counted with all that it stands for: a few
+ * lines can stand for gigabytes. The value must be shallow.
+ */
+export function isBoundedValue(value: unknown): boolean {
+  const sizes = new Map<object, number>();
+  const sizeOf = (it: unknown): number => {
+    if (typeof it !== 'object' || it === null) return 1;
+    const known = sizes.get(it);
+    if (known !== undefined) return known;
+    const size = Object.values(it).reduce((sum: number, inner) => sum + sizeOf(inner), 1);
+    sizes.set(it, size);
+    return size;
+  };
+  return sizeOf(value) <= MAX_VALUES;
+}
+
 /** Whether nothing in the value is deeper than MAX_DEPTH. */
 export function isShallowValue(value: unknown): boolean {
   let level: readonly unknown[] = [value];

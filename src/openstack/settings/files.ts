@@ -17,12 +17,12 @@ import { LineCounter, parseDocument } from 'yaml';
 import { readAtMost } from '../../base/boundedread.ts';
 import { TunnelError } from '../../errors/errors.ts';
 import { systemCodeOf } from '../../errors/reason.ts';
-import { isShallowText, isShallowValue, MAX_DEPTH } from './depth.ts';
+import { isBoundedValue, isShallowText, isShallowValue, MAX_DEPTH, MAX_VALUES } from './depth.ts';
+import { EndlessYaml, readYaml, UnreadableYaml } from './document.ts';
+import { jsonNumber, Unquoted } from './scalars.ts';
 
 /** Nobody has a larger configuration. */
 const MAX_CLOUDS_FILE_BYTES = 1024 * 1024;
-/** A few lines of YAML with aliases can stand for gigabytes. */
-const MAX_YAML_ALIASES = 100;
 const SUFFIXES = ['.yaml', '.yml', '.json'] as const;
 export const SITE_DIRECTORY = '/etc/openstack';
 const DEFAULT_XDG_CONFIG_DIRS = '/etc/xdg';
@@ -106,7 +106,7 @@ function readBounded(path: string): string | undefined {
   }
   try {
     const bytes = readAtMost(fd, MAX_CLOUDS_FILE_BYTES);
-    if (bytes !== undefined) return bytes.toString('utf8');
+    if (bytes !== undefined) return decoded(path, bytes);
     throw new TunnelError(
       'openstack-config',
       `${path} is larger than ${MAX_CLOUDS_FILE_BYTES >> 20} MiB`,
@@ -119,10 +119,28 @@ function readBounded(path: string): string | undefined {
   }
 }
 
+/** A wrong byte in a password would otherwise become another password. */
+function decoded(path: string, bytes: Uint8Array): string {
+  try {
+    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
+  } catch {
+    throw new TunnelError('openstack-config', `${path} is not text in UTF-8`, {
+      hint: 'save the file as UTF-8',
+    });
+  }
+}
+
 function parse(path: string, text: string): Raw {
   if (!isShallowText(text)) throw tooDeep(path);
   const content = path.endsWith('.json') ? parseJson(path, text) : parseYaml(path, text);
   if (!isShallowValue(content)) throw tooDeep(path);
+  if (!isBoundedValue(content)) {
+    throw new TunnelError(
+      'openstack-config',
+      `${path} stands for more than ${MAX_VALUES} values, through aliases (*NAME)`,
+      { hint: 'an anchor may be used often, but not by aliases that multiply each other' },
+    );
+  }
   // An empty file counts as a file without clouds.
   if (content === null || content === undefined) return {};
   if (!isMapping(content)) {
@@ -133,42 +151,27 @@ function parse(path: string, text: string): Raw {
   return content;
 }
 
-/**
- * YAML 1.1, as in the clients' own parsers: `yes` and `no` are booleans, `<<` merges. The parser's
- * own messages are not shown: they quote the text at the error, which may be a password that begins
- * with `*` or `!`.
- */
 function parseYaml(path: string, text: string): unknown {
-  const lineCounter = new LineCounter();
-  const document = parseDocument(text, {
-    version: '1.1',
-    uniqueKeys: false,
-    lineCounter,
-    prettyErrors: false,
-  });
-  const [error] = document.errors;
-  if (error !== undefined) {
-    const { line, col } = lineCounter.linePos(error.pos[0]);
-    throw malformed(
-      `${path}:${line}:${col}`,
-      'YAML',
-      error.code.toLowerCase().replaceAll('_', ' '),
-    );
-  }
   try {
-    return document.toJS({ maxAliasCount: MAX_YAML_ALIASES });
-  } catch {
-    // Only aliases are resolved this late: one has no anchor, or there are more than
-    // MAX_YAML_ALIASES.
-    throw malformed(path, 'YAML', 'an alias (*NAME) stands for nothing, or for too much');
+    return readYaml(text);
+  } catch (error) {
+    if (error instanceof EndlessYaml) throw tooDeep(path);
+    if (!(error instanceof UnreadableYaml)) throw error;
+    const { line, column, message } = error;
+    const what = error.malformed ? `malformed YAML: ${message}` : message;
+    throw malformed(`${path}:${line}:${column}`, what);
   }
 }
 
+/** Marks numbers while JSON is parsed: the parser would lose how they are written. */
+const NUMBER_MARK = '\u0000number:';
+const JSON_STRING_OR_NUMBER = /"(?:[^"\\]|\\.)*"|-?[0-9]+(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?/g;
+
 function parseJson(path: string, text: string): unknown {
   try {
-    return JSON.parse(text);
+    JSON.parse(text);
   } catch {
-    // This message quotes the text, too, and has no line. The YAML parser knows the line.
+    // The message quotes the text, and has no line. The YAML parser knows the line.
     const lineCounter = new LineCounter();
     const [error] = parseDocument(text, {
       schema: 'json',
@@ -176,8 +179,16 @@ function parseJson(path: string, text: string): unknown {
       prettyErrors: false,
     }).errors;
     const place = error === undefined ? path : `${path}:${lineCounter.linePos(error.pos[0]).line}`;
-    throw malformed(place, 'JSON', 'something is missing or in the wrong place');
+    throw malformed(place, 'malformed JSON: something is missing or in the wrong place');
   }
+  const marked = text.replace(JSON_STRING_OR_NUMBER, (token) =>
+    token.startsWith('"') ? token : JSON.stringify(NUMBER_MARK + token),
+  );
+  return JSON.parse(marked, (_, value: unknown) =>
+    typeof value === 'string' && value.startsWith(NUMBER_MARK)
+      ? jsonNumber(value.slice(NUMBER_MARK.length))
+      : value,
+  );
 }
 
 function tooDeep(path: string): TunnelError {
@@ -186,18 +197,34 @@ function tooDeep(path: string): TunnelError {
   });
 }
 
-function malformed(place: string, language: string, what: string): TunnelError {
-  return new TunnelError('openstack-config', `${place}: malformed ${language}: ${what}`, {
-    hint: 'correct this line or the text before it; a value that begins with * & ! @ or % needs quotes',
+function malformed(place: string, what: string): TunnelError {
+  return new TunnelError('openstack-config', `${place}: ${what}`, {
+    hint: 'correct this line or the text before it; a value that begins with * & ! @ = or % needs quotes',
   });
 }
 
 function shapeOf(content: unknown): string {
+  if (content instanceof Unquoted) return `a ${content.kind}`;
   return Array.isArray(content) ? 'a list' : `a ${typeof content}`;
 }
 
 export function isMapping(value: unknown): value is Raw {
   return (
-    typeof value === 'object' && value !== null && !Array.isArray(value) && !(value instanceof Date)
+    typeof value === 'object' &&
+    value !== null &&
+    !Array.isArray(value) &&
+    !(value instanceof Unquoted)
+  );
+}
+
+/** The clouds of a file by name; empty: it has none. Throws TunnelError `openstack-config`. */
+export function cloudsOf(file: CloudsFile | undefined, key: 'clouds' | 'public-clouds'): Raw {
+  const clouds = file?.content[key];
+  if (file === undefined || clouds === undefined || clouds === null) return {};
+  if (isMapping(clouds)) return clouds;
+  throw new TunnelError(
+    'openstack-config',
+    `${file.path}: "${key}" is not a mapping of names to clouds`,
+    { hint: 'write each cloud as "NAME:" below it, with its settings indented' },
   );
 }

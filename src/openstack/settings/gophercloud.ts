@@ -64,8 +64,19 @@ function secureWarnings(
   ];
 }
 
-function settingWarnings({ settings, regionListed }: RawCloud): string[] {
+function settingWarnings({ settings, regionListed, builtInProfile }: RawCloud): string[] {
   const warnings: string[] = [];
+  if (builtInProfile !== undefined) {
+    warnings.push(
+      `the profile "${builtInProfile}" is built in, but programs in Go (Terraform) know only those of a clouds-public.yaml`,
+    );
+  }
+  const { verify } = settings;
+  if (typeof verify === 'string' && /[/.]/.test(verify)) {
+    warnings.push(
+      `verify is the path of a file, which programs in Go (Terraform) can't read: set cacert`,
+    );
+  }
   if (regionListed) {
     warnings.push(
       'the region comes from a list "regions", which programs in Go (Terraform) don\'t know: set region_name',
@@ -88,10 +99,10 @@ function settingWarnings({ settings, regionListed }: RawCloud): string[] {
 }
 
 /**
- * The command line clients let such variables override the named cloud. Libraries don't, and Go
- * fills gaps with them.
+ * The command line clients let such variables override the named cloud. Libraries don't. Go fills
+ * gaps with them, as this program does.
  */
-function variableWarnings({ name }: RawCloud, { env }: Surroundings): string[] {
+function variableWarnings({ name, variables }: RawCloud, { env }: Surroundings): string[] {
   const clashing = [
     'OS_AUTH_URL',
     'OS_AUTH_TYPE',
@@ -102,7 +113,7 @@ function variableWarnings({ name }: RawCloud, { env }: Surroundings): string[] {
     'OS_PROJECT_ID',
     'OS_INTERFACE',
     'OS_CACERT',
-  ].filter((variable) => env[variable]);
+  ].filter((variable) => env[variable] && !variables.includes(variable));
   if (clashing.length === 0) return [];
   return [
     `${clashing.join(', ')} ${clashing.length === 1 ? 'is' : 'are'} set, but not used for the cloud "${name}": the openstack command lets variables win over clouds.yaml, this program doesn't`,

@@ -4,8 +4,9 @@
  *
  * A setting of `auth` may also be outside it (OS_* variables are), and then counts only if `auth`
  * lacks it. `tenant_*` is the old name for projects, `endpoint_type` for interfaces. The domain of
- * a project-scoped cloud is both the user's and the project's. Where text is expected, numbers and
- * booleans are read as text, as in the clients.
+ * a project-scoped cloud is both the user's and the project's. Where text is expected, numbers are
+ * read as openstacksdk reads them. A date, and a boolean that isn't part of a name, can't be sent
+ * by any client: the error says that it needs quotes.
  */
 import { join, resolve } from 'node:path';
 import { TunnelError } from '../../errors/errors.ts';
@@ -20,6 +21,7 @@ import {
 } from './cloud.ts';
 import { isMapping, type Raw, type Surroundings } from './files.ts';
 import { gophercloudWarnings } from './gophercloud.ts';
+import { Unquoted } from './scalars.ts';
 import { officialType } from './servicetypes.ts';
 import { type Choice, loadRawCloud, type RawCloud } from './yaml.ts';
 
@@ -40,16 +42,26 @@ const SERVICE_SUFFIXES = [
 export function loadCloud(choice: Choice, surroundings: Surroundings): Cloud {
   const raw = loadRawCloud(choice, surroundings);
   const warnings = [...raw.warnings];
-  const settings = new CloudSettings(raw);
-  const authUrl = settings.url('auth_url', settings.auth('auth_url'));
-  if (authUrl === undefined) throw withoutAuthUrl(raw);
-  const tls = tlsSettings(settings, surroundings, (warning) => warnings.push(warning));
+  const warn = (warning: string): void => {
+    warnings.push(warning);
+  };
+  const settings = new CloudSettings(raw, warn);
+  const authType = typeOf(settings);
+  const keystoneless = WITHOUT_KEYSTONE.has(authType);
+  const services = serviceSettings(settings, warn);
+  const authUrl = keystoneless ? undefined : settings.url('auth_url', settings.auth('auth_url'));
+  if (authUrl === undefined && !keystoneless) throw withoutAuthUrl(raw);
+  const endpointText = settings.auth('endpoint') ?? settings.auth('url');
+  const endpoint = keystoneless ? settings.url('endpoint', endpointText) : undefined;
+  const hasOverride = [...services.values()].some((service) => service.endpoint !== undefined);
+  if (keystoneless && endpoint === undefined && !hasOverride) throw withoutEndpoint(raw, authType);
+  const tls = tlsSettings(settings, surroundings, warn);
   warnings.push(...gophercloudWarnings(raw, surroundings));
-  const authType = settings.text('auth_type') ?? settings.text('auth_plugin') ?? 'password';
   return {
     name: raw.name,
     source: raw.file ?? 'the environment',
     authUrl,
+    ...(keystoneless && { withoutKeystone: { endpoint } }),
     authType,
     authentication: () => authenticationOf(settings.authSettings(authType)),
     region: raw.region,
@@ -57,9 +69,22 @@ export function loadCloud(choice: Choice, surroundings: Surroundings): Cloud {
     interfaces: settings.interfaces('endpoint_type') ??
       settings.interfaces('interface') ?? ['public'],
     tls,
-    services: serviceSettings(settings, (warning) => warnings.push(warning)),
+    services,
     warnings,
   };
+}
+
+/** Types of keystoneauth that know one endpoint and ask no Keystone. */
+const WITHOUT_KEYSTONE = new Set(['none', 'http_basic', 'admin_token']);
+const OTHER_NAMES: Readonly<Record<string, string>> = {
+  None: 'none',
+  noauth: 'none',
+  token_endpoint: 'admin_token',
+};
+
+function typeOf(settings: CloudSettings): string {
+  const type = settings.text('auth_type') ?? settings.text('auth_plugin') ?? 'password';
+  return OTHER_NAMES[type] ?? type;
 }
 
 /** Typed access to one cloud's settings. Errors name the wrong key and its cloud. */
@@ -67,9 +92,12 @@ class CloudSettings {
   readonly #raw: RawCloud;
   readonly #settings: Raw;
   readonly #auth: Raw;
+  readonly #warn: (message: string) => void;
+  readonly #warnedOf = new Set<string>();
 
-  constructor(raw: RawCloud) {
+  constructor(raw: RawCloud, warn: (message: string) => void) {
     this.#raw = raw;
+    this.#warn = warn;
     this.#settings = raw.settings;
     const auth = raw.settings['auth'];
     this.#auth = isMapping(auth) ? auth : {};
@@ -88,6 +116,7 @@ class CloudSettings {
     return this.#read(this.#auth, key) ?? this.text(key);
   }
 
+  /** undefined also where it is neither true nor false. */
   flag(key: string): boolean | undefined {
     const value = this.#settings[key];
     if (typeof value === 'boolean') return value;
@@ -161,6 +190,7 @@ class CloudSettings {
       typeGiven: this.#raw.authTypeGiven,
       fromEnvironment: this.#raw.file === undefined,
       get: (key) => this.#authSetting(key),
+      list: (key) => this.#list(key),
     };
   }
 
@@ -191,19 +221,51 @@ class CloudSettings {
     );
   }
 
+  #list(key: string): readonly string[] {
+    const value = this.#auth[key] ?? this.#settings[key];
+    const items = Array.isArray(value) ? value.map(String) : (this.auth(key) ?? '').split(',');
+    return items.map((item) => item.trim()).filter((item) => item !== '');
+  }
+
   #read(settings: Raw, key: string): string | undefined {
     const value = Object.hasOwn(settings, key) ? settings[key] : undefined;
     if (value === undefined || value === null || value === '') return undefined;
     if (typeof value === 'string') return value;
-    if (typeof value === 'number' || typeof value === 'boolean' || typeof value === 'bigint')
-      return String(value);
+    if (value instanceof Unquoted) return this.#unquoted(key, value);
+    if (typeof value !== 'boolean') {
+      throw this.wrong(
+        key,
+        'it is a list or a mapping, but must be text',
+        'write the value after the colon',
+      );
+    }
+    // openstacksdk makes text of these: Python's.
+    if (NAMES.test(key)) return value ? 'True' : 'False';
     throw this.wrong(
       key,
-      'it is a list or a mapping, but must be text',
-      'write the value after the colon',
+      'without quotes it is true or false, and not text',
+      'quote it: yes, no, on, off, true and false need quotes to be text',
     );
   }
+
+  #unquoted(key: string, { kind, written, text }: Unquoted): string {
+    if (kind !== 'number') {
+      if (kind === 'date' && NAMES.test(key)) return text;
+      throw this.wrong(key, 'without quotes it is a date, and not text', 'quote it');
+    }
+    if (written !== text && !this.#warnedOf.has(key)) {
+      this.#warnedOf.add(key);
+      // It may be a password.
+      this.#warn(
+        `${key} is read as a number, which is written otherwise than it is here, as in openstacksdk; programs in Go (Terraform) read it as it is written: quote it`,
+      );
+    }
+    return text;
+  }
 }
+
+/** openstacksdk makes text of whatever these are. */
+const NAMES = /^(?:(?:user_|project_)?domain|project|tenant)_(?:id|name)$|^(?:auth_)?token$/;
 
 function withoutAuthUrl(raw: RawCloud): TunnelError {
   const profile = raw.settings['profile'] ?? raw.settings['cloud'];
@@ -214,8 +276,19 @@ function withoutAuthUrl(raw: RawCloud): TunnelError {
     {
       hint:
         typeof profile === 'string'
-          ? 'write the auth_url of its provider into the cloud, below "auth:"; a profile counts only where clouds-public.yaml has it'
+          ? 'write the auth_url of its provider into the cloud, below "auth:", or the profile into ~/.config/openstack/clouds-public.yaml, below "public-clouds:" and its name'
           : 'write auth_url below "auth:", the address of Keystone: https://HOST:PORT/v3',
+    },
+  );
+}
+
+function withoutEndpoint(raw: RawCloud, type: string): TunnelError {
+  const place = raw.file ?? 'the environment';
+  return new TunnelError(
+    'openstack-auth-url',
+    `${place}: the cloud ${quoted(raw.name)} has no endpoint, which ${type} needs`,
+    {
+      hint: 'write "endpoint" below "auth:", the address of its service, or SERVICE_endpoint_override beside it',
     },
   );
 }
@@ -226,12 +299,15 @@ function tlsSettings(
   warn: (message: string) => void,
 ): TlsSettings {
   const path = (key: string): string | undefined => {
-    const text = settings.text(key);
+    // `cacert: false` is as good as none.
+    const text = settings.flag(key) === false ? undefined : settings.text(key);
     if (text === undefined) return undefined;
     return text.startsWith('~/') ? join(home, text.slice(2)) : resolve(directory, text);
   };
   const verify = settings.flag('insecure') !== true && settings.flag('verify') !== false;
-  const caFile = path('cacert');
+  // `verify` may be the path of a file, as in Python's requests; `cacert` wins.
+  const caFile =
+    path('cacert') ?? (settings.flag('verify') === undefined ? path('verify') : undefined);
   if (!verify) {
     warn(
       caFile === undefined

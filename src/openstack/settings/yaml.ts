@@ -16,20 +16,21 @@
  */
 import { TunnelError } from '../../errors/errors.ts';
 import { quoted } from '../../net/notation.ts';
-import { type CloudsFile, findFile, isMapping, type Raw, type Surroundings } from './files.ts';
+import { environmentCloud, fillGaps, incompleteLogin } from './environment.ts';
+import {
+  type CloudsFile,
+  cloudsOf,
+  findFile,
+  isMapping,
+  type Raw,
+  type Surroundings,
+} from './files.ts';
+import { merge, withAuth, withUnderscores } from './merge.ts';
+import { profileOf } from './profile.ts';
+import { Unquoted } from './scalars.ts';
 
 const DEFAULTS: Raw = { auth_type: 'password', interface: 'public' };
 const DEFAULT_ENVIRONMENT_CLOUD = 'envvars';
-/** These choose a cloud or a file, but don't describe a cloud. */
-const SELECTORS = new Set([
-  'OS_CLOUD',
-  'OS_REGION_NAME',
-  'OS_CLIENT_CONFIG_FILE',
-  'OS_CLIENT_SECURE_FILE',
-  'OS_CLOUD_NAME',
-]);
-/** Variables of the OpenStack developers' own test tools. */
-const FOREIGN_VARIABLES = /^OS_(TEST|STD|LOG)/;
 
 export interface Choice {
   /** --os-cloud */
@@ -51,6 +52,10 @@ export interface RawCloud {
   readonly regionListed: boolean;
   /** Whether the user wrote `auth_type`, and it isn't the default. */
   readonly authTypeGiven: boolean;
+  /** The name of its profile, if that is one of vendors.ts. */
+  readonly builtInProfile: string | undefined;
+  /** The OS_* variables that a cloud of a file has settings from. */
+  readonly variables: readonly string[];
   readonly warnings: readonly string[];
 }
 
@@ -77,58 +82,102 @@ export function loadRawCloud(choice: Choice, surroundings: Surroundings): RawClo
     );
   }
   const all: Raw =
-    fromEnvironment === undefined ? merged : { ...merged, [environmentName]: fromEnvironment };
-  const name = chooseCloud(
-    choice.cloud ?? (env['OS_CLOUD'] || (fromEnvironment && environmentName)),
-    all,
-    clouds,
+    fromEnvironment === undefined
+      ? merged
+      : { ...merged, [environmentName]: fromEnvironment.settings };
+  const described = fromEnvironment?.complete === true ? environmentName : undefined;
+  const wanted = choice.cloud ?? (env['OS_CLOUD'] || described);
+  const name =
+    wanted === undefined
+      ? onlyCloud(Object.keys(merged), clouds, env)
+      : knownCloud(wanted, all, clouds);
+  const isEnvironment = name === environmentName && fromEnvironment !== undefined;
+  const secureClouds = cloudsOf(secure, 'clouds');
+  if (!isEnvironment) for (const file of [clouds, secure]) refuseEmpty(file, name);
+  const own = isMapping(all[name]) ? withUnderscores(all[name]) : {};
+  const { profile, builtIn: builtInProfile } = profileOf(
+    own,
+    name,
+    environmentName,
+    surroundings,
+    warn,
   );
-  const own = mappingAt(all, name, clouds?.path);
-  const profile = profileOf(own, name, environmentName, surroundings, warn);
   const base = withAuth(withAuth(DEFAULTS, profile), own);
+  // OS_REGION_NAME is also a setting of `envvars`, but doesn't forbid --os-region.
+  const regions =
+    isEnvironment && choice.region !== undefined ? { ...own, region_name: choice.region } : own;
   const { region, listed } = chooseRegion(
     choice.region ?? env['OS_REGION_NAME'],
-    own,
+    regions,
     profile,
     name,
   );
-  const secureClouds = cloudsOf(secure, 'clouds');
+  const settings = region === undefined ? base : withAuth(base, region.values);
+  const { settings: filled, variables } = isEnvironment
+    ? { settings, variables: [] }
+    : fillGaps(settings, withAuth(profile, own), env);
   return {
     name,
-    file: name === environmentName && fromEnvironment !== undefined ? undefined : clouds?.path,
+    file: isEnvironment ? undefined : clouds?.path,
     secureFile: Object.hasOwn(secureClouds, name) ? secure?.path : undefined,
-    settings: region === undefined ? base : withAuth(base, region.values),
+    settings: filled,
     region: region?.name,
     regionListed: listed,
-    authTypeGiven: [own, profile].some(
-      (settings) => 'auth_type' in settings || 'auth_plugin' in settings,
-    ),
+    authTypeGiven:
+      variables.includes('OS_AUTH_TYPE') ||
+      [own, profile].some((settings) => 'auth_type' in settings || 'auth_plugin' in settings),
+    builtInProfile,
+    variables,
     warnings,
   };
 }
 
-function chooseCloud(wanted: string | undefined, all: Raw, file: CloudsFile | undefined): string {
-  const known = Object.keys(all);
-  if (wanted !== undefined) {
-    if (Object.hasOwn(all, wanted)) return wanted;
-    throw new TunnelError('openstack-cloud', `there is no cloud ${quoted(wanted)}${within(file)}`, {
-      hint:
-        known.length === 0
-          ? 'write a clouds.yaml, or name one in OS_CLIENT_CONFIG_FILE'
-          : `the clouds are: ${known.map(quoted).join(', ')}`,
-    });
-  }
-  const [only, ...others] = known;
-  if (only === undefined) {
+/** A file may have a cloud's name or its `auth` with nothing below it: the error names the file. */
+function refuseEmpty(file: CloudsFile | undefined, name: string): void {
+  const clouds = cloudsOf(file, 'clouds');
+  if (file === undefined || !Object.hasOwn(clouds, name)) return;
+  const cloud = clouds[name];
+  if (!isMapping(cloud)) {
     throw new TunnelError(
-      'openstack-cloud',
-      'there is no clouds.yaml, and no OS_* variables describe a cloud',
-      {
-        hint: 'write ~/.config/openstack/clouds.yaml, or load the openrc file of your project',
-      },
+      'openstack-config',
+      `${file.path}: the cloud ${quoted(name)} has no settings`,
+      { hint: 'indent its settings below its name, or remove the name' },
     );
   }
-  if (others.length > 0) {
+  const auth = cloud['auth'];
+  if (auth === undefined || isMapping(auth)) return;
+  const what = auth === null ? 'is empty' : 'is not a mapping';
+  throw new TunnelError(
+    'openstack-config',
+    `${file.path}: "auth:" of the cloud ${quoted(name)} ${what}`,
+    { hint: 'indent what belongs to it below "auth:", or remove it' },
+  );
+}
+
+function knownCloud(wanted: string, all: Raw, file: CloudsFile | undefined): string {
+  if (Object.hasOwn(all, wanted)) return wanted;
+  const known = Object.keys(all);
+  throw new TunnelError('openstack-cloud', `there is no cloud ${quoted(wanted)}${within(file)}`, {
+    hint:
+      known.length > 0
+        ? `the clouds are: ${known.map(quoted).join(', ')}`
+        : file === undefined
+          ? 'write a clouds.yaml, or name one in OS_CLIENT_CONFIG_FILE'
+          : NO_CLOUDS,
+  });
+}
+
+const NO_CLOUDS =
+  'it has no clouds: write them below "clouds:"; only the first file that is found counts';
+
+function onlyCloud(
+  known: readonly string[],
+  file: CloudsFile | undefined,
+  env: Surroundings['env'],
+): string {
+  const [only, ...others] = known;
+  if (only !== undefined && others.length === 0) return only;
+  if (only !== undefined) {
     throw new TunnelError(
       'openstack-cloud',
       `none of ${known.length} clouds is chosen${within(file)}`,
@@ -137,66 +186,28 @@ function chooseCloud(wanted: string | undefined, all: Raw, file: CloudsFile | un
       },
     );
   }
-  return only;
+  const login = incompleteLogin(env);
+  if (login.length > 0) {
+    throw new TunnelError(
+      'openstack-cloud',
+      `${login.join(', ')} ${login.length === 1 ? 'is' : 'are'} set, but OS_AUTH_URL is not`,
+      { hint: 'load the whole openrc file of your project, or write a clouds.yaml' },
+    );
+  }
+  if (file !== undefined) {
+    throw new TunnelError('openstack-cloud', `there are no clouds in ${file.path}`, {
+      hint: NO_CLOUDS,
+    });
+  }
+  throw new TunnelError(
+    'openstack-cloud',
+    'there is no clouds.yaml, and no OS_* variables describe a cloud',
+    { hint: 'write ~/.config/openstack/clouds.yaml, or load the openrc file of your project' },
+  );
 }
 
 function within(file: CloudsFile | undefined): string {
   return file === undefined ? '' : ` in ${file.path}`;
-}
-
-/** undefined: no variable describes a cloud. */
-function environmentCloud(env: Surroundings['env']): Raw | undefined {
-  const names = Object.keys(env).filter(
-    (name) => name.startsWith('OS_') && !FOREIGN_VARIABLES.test(name),
-  );
-  if (names.every((name) => SELECTORS.has(name))) return undefined;
-  return Object.fromEntries(
-    names.map((name) => [name.slice('OS_'.length).toLowerCase(), env[name]]),
-  );
-}
-
-function cloudsOf(file: CloudsFile | undefined, key: 'clouds' | 'public-clouds'): Raw {
-  const clouds = file?.content[key];
-  if (file === undefined || clouds === undefined || clouds === null) return {};
-  if (isMapping(clouds)) return clouds;
-  throw new TunnelError(
-    'openstack-config',
-    `${file.path}: "${key}" is not a mapping of names to clouds`,
-    {
-      hint: 'write each cloud as "NAME:" below it, with its settings indented',
-    },
-  );
-}
-
-function mappingAt(clouds: Raw, name: string, path: string | undefined): Raw {
-  const cloud = clouds[name];
-  if (isMapping(cloud)) return withUnderscores(cloud);
-  throw new TunnelError(
-    'openstack-config',
-    `${path ?? 'the environment'}: the cloud ${quoted(name)} has no settings`,
-    {
-      hint: 'indent its settings below its name',
-    },
-  );
-}
-
-/** The profile that a cloud names, from clouds-public.yaml; empty: none. */
-function profileOf(
-  cloud: Raw,
-  name: string,
-  environmentName: string,
-  surroundings: Surroundings,
-  warn: (message: string) => void,
-): Raw {
-  const profile = cloud['profile'] ?? cloud['cloud'];
-  if (typeof profile !== 'string' || profile === '' || profile === environmentName) return {};
-  const file = findFile('clouds-public', surroundings, warn);
-  const profiles = cloudsOf(file, 'public-clouds');
-  if (Object.hasOwn(profiles, profile)) return mappingAt(profiles, profile, file?.path);
-  warn(
-    `the profile ${quoted(profile)} of the cloud ${quoted(name)} is in no clouds-public.yaml; the built-in profiles of openstacksdk are not known here`,
-  );
-  return {};
 }
 
 /** The cloud's `regions` take precedence over its `region_name`, and both over the profile's. */
@@ -207,8 +218,9 @@ function chooseRegion(
   cloud: string,
 ): { readonly region: Region | undefined; readonly listed: boolean } {
   const source = 'regions' in own || 'region_name' in own ? own : profile;
+  const regionName = source['region_name'];
   const listed = Array.isArray(source['regions']);
-  const regions = regionsOf(listed ? source['regions'] : source['region_name'], cloud);
+  const regions = regionsOf(listed ? source['regions'] : regionName, cloud);
   const [first] = regions;
   if (first === undefined) {
     return { region: wanted ? { name: wanted, values: {} } : undefined, listed: false };
@@ -226,45 +238,29 @@ function chooseRegion(
 
 function regionsOf(value: unknown, cloud: string): Region[] {
   if (value === undefined || value === null || value === '') return [];
-  const entries: readonly unknown[] = Array.isArray(value) ? value : String(value).split(',');
+  const entries: readonly unknown[] = Array.isArray(value)
+    ? value
+    : nameOf(value, cloud).split(',');
   return entries.map((entry) => {
-    if (!isMapping(entry)) return { name: String(entry), values: {} };
-    const { name, values = {} } = entry;
-    if (name === undefined || !isMapping(values)) {
+    if (!isMapping(entry)) return { name: nameOf(entry, cloud), values: {} };
+    const { name, values = {}, ...others } = entry;
+    if (name === undefined || !isMapping(values) || Object.keys(others).length > 0) {
       throw new TunnelError(
         'openstack-config',
-        `the cloud ${quoted(cloud)} has a region without name or values`,
-        {
-          hint: 'write a region as its name, or as a mapping of "name" and "values"',
-        },
+        `the cloud ${quoted(cloud)} has a region without name or values, or with other settings`,
+        { hint: 'write a region as its name, or as a mapping of "name" and "values"' },
       );
     }
-    return { name: String(name), values: withUnderscores(values) };
+    return { name: nameOf(name, cloud), values: withUnderscores(values) };
   });
 }
 
-/** Merges `b` over `a`, down to the leaves. */
-function merge(a: Raw, b: Raw): Raw {
-  const result: Record<string, unknown> = { ...a };
-  for (const [key, value] of Object.entries(b)) {
-    const before = Object.hasOwn(result, key) ? result[key] : undefined;
-    result[key] = isMapping(value) && isMapping(before) ? merge(before, value) : value;
-  }
-  return result;
-}
-
-/** Puts `b` over `a`; only `auth` is merged key by key. */
-function withAuth(a: Raw, b: Raw): Raw {
-  const auths = [a['auth'], b['auth']].filter(isMapping);
-  return { ...a, ...b, auth: Object.assign({}, ...auths) };
-}
-
-/** `project-name` is `project_name`. */
-function withUnderscores(settings: Raw): Raw {
-  return Object.fromEntries(
-    Object.entries(settings).map(([key, value]) => [
-      key.replaceAll('-', '_'),
-      isMapping(value) ? withUnderscores(value) : value,
-    ]),
-  );
+/** `region_name: no` is false, not Norway. */
+function nameOf(region: unknown, cloud: string): string {
+  if (typeof region === 'string') return region;
+  if (region instanceof Unquoted && region.kind === 'number') return region.text;
+  const shown = typeof region === 'boolean' ? String(region) : 'not text';
+  throw new TunnelError('openstack-config', `a region of the cloud ${quoted(cloud)} is ${shown}`, {
+    hint: 'put the name of the region into quotes',
+  });
 }

@@ -9,6 +9,7 @@ import { cacheDirectory } from '../keystone/cache.ts';
 import { readCatalogFile } from '../keystone/catalogfile.ts';
 import type { Cloud } from '../settings/cloud.ts';
 import { loadCloud } from '../settings/load.ts';
+import type { AskSecret } from '../settings/secret.ts';
 import { type CloudRules, rulesOf } from './rules.ts';
 import {
   type CloudTargets,
@@ -22,6 +23,8 @@ export interface CloudRunOptions {
   readonly connect: Connector['connect'];
   readonly observer: Observer;
   readonly signal: AbortSignal;
+  /** For a password or one-time code that the settings lack; undefined: nobody can be asked. */
+  readonly ask?: AskSecret | undefined;
 }
 
 export interface ConfiguredCloud {
@@ -32,7 +35,8 @@ export interface ConfiguredCloud {
 
 /**
  * Reads all files that describe the cloud, before the jump host is dialled. Logs warnings. Throws
- * the errors of `loadCloud` and `readCatalogFile`.
+ * the errors of `loadCloud` and `readCatalogFile`, and those of `Cloud.authentication` where
+ * Keystone is to be asked.
  */
 export function loadConfiguredCloud(
   { cloud, region, catalog, followLinks }: OpenStackOptions,
@@ -42,6 +46,9 @@ export function loadConfiguredCloud(
     { cloud, region },
     { env: process.env, directory: process.cwd(), home: homeDirectory() },
   );
+  // What is missing is said now, and not when the jump host has been reached.
+  const asksKeystone = typeof catalog === 'string' && catalog !== 'off';
+  if (asksKeystone && found.withoutKeystone === undefined) found.authentication();
   for (const warning of found.warnings) observer.log('warning', warning);
   return {
     cloud: found,
@@ -74,7 +81,9 @@ export async function cloudRules(
     file !== undefined
       ? `the catalog of ${file}`
       : age === undefined
-        ? 'auth_url alone'
+        ? cloud.authUrl === undefined
+          ? 'its settings alone'
+          : 'auth_url alone'
         : age === 0
           ? 'a fresh catalog'
           : `a catalog ${formatAge(age)} old`;
@@ -86,7 +95,7 @@ export async function cloudRules(
 export function cloudTargetsOf(
   { cloud, catalog }: ConfiguredCloud,
   findLinks: boolean,
-  { connect, observer, signal }: CloudRunOptions,
+  { connect, observer, signal, ask }: CloudRunOptions,
 ): Promise<CloudTargets> {
   return findCloudTargets({
     cloud,
@@ -97,5 +106,6 @@ export function cloudTargetsOf(
     env: process.env,
     observer,
     signal,
+    ask,
   });
 }

@@ -24,7 +24,8 @@
  * targets.
  *
  * Modes (--os-catalog): `auto` takes the cached catalog up to its maximum age, or else fetches it;
- * `refresh` always fetches it; `off` asks nobody. A catalog from a file asks nobody either, and is
+ * `refresh` always fetches it; `off` asks nobody. A cloud without Keystone (`auth_type: none`) has
+ * no catalog in any mode. A catalog from a file asks nobody either, and is
  * not kept. Secrets are `Secret`s from the moment they are
  * read. They go into the one request that needs them and nowhere else.
  *
@@ -50,6 +51,7 @@ import { HttpClient } from '../keystone/http.ts';
 import { fetchCatalog } from '../keystone/keystone.ts';
 import { findVersionLinks, type VersionLink } from '../keystone/versionlinks.ts';
 import type { Cloud } from '../settings/cloud.ts';
+import type { AskSecret } from '../settings/secret.ts';
 import { type CloudTarget, cloudTargets } from './rules.ts';
 
 export interface CloudTargetsOptions {
@@ -64,6 +66,8 @@ export interface CloudTargetsOptions {
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly observer: Observer;
   readonly signal?: AbortSignal;
+  /** For a password or one-time code that the settings lack; undefined: nobody can be asked. */
+  readonly ask?: AskSecret | undefined;
   /** Milliseconds since 1970; for tests. */
   readonly now?: () => number;
 }
@@ -95,7 +99,7 @@ export async function findCloudTargets(options: CloudTargetsOptions): Promise<Cl
     warnings.push(message);
   };
   const fetched =
-    catalog === 'off'
+    catalog === 'off' || (cloud.withoutKeystone !== undefined && typeof catalog === 'string')
       ? undefined
       : typeof catalog === 'object'
         ? fromFile(catalog, warn)
@@ -162,7 +166,7 @@ async function catalogOf(
     observer,
     signal: options.signal,
   });
-  const { endpoints, unusable, foreignLinks } = await fetchCatalog(cloud, http);
+  const { endpoints, unusable, foreignLinks } = await fetchCatalog(cloud, http, options.ask);
   warnOfUnusable(unusable, warn);
   observer.log('info', `the catalog of the cloud ${cloud.name} has ${endpoints.length} endpoints`);
   const links = findLinks
