@@ -22,6 +22,7 @@
 
 import { UsageError } from '../../errors/errors.ts';
 import { quoted } from '../../net/notation.ts';
+import { numericAddress } from '../numerichost.ts';
 import { matchPatterns } from '../patterns.ts';
 import { assembleAlgorithms } from './algorithms.ts';
 import type { ConfigFile, ConfigLine, ConfigPart } from './files.ts';
@@ -149,7 +150,7 @@ class ConfigPass {
   }
 
   finish(): KeywordValues {
-    this.#values.set('hostname', [this.hostName]);
+    this.#values.set('hostname', [numericAddress(this.hostName) ?? this.hostName]);
     for (const [keyword, [list = '']] of this.#values) {
       const assembled = assembleAlgorithms(keyword, list);
       if (assembled !== undefined) this.#values.set(keyword, [assembled]);

@@ -29,8 +29,10 @@
 
 import { UsageError } from '../../errors/errors.ts';
 import { quoted } from '../../net/notation.ts';
+import { type Place, readAt } from '../../net/place.ts';
 import { type Observer, silentObserver } from '../../observe/observer.ts';
 import { homeDirectory } from '../../system/home.ts';
+import { numericAddress, requireUsualHost } from '../numerichost.ts';
 import type { Remote, SshOptions } from '../options.ts';
 import { DEFAULT_CONNECT_TIMEOUT, DEFAULT_KEEPALIVE } from '../options.ts';
 import { MAX_JUMP_HOPS } from '../remote.ts';
@@ -186,6 +188,7 @@ class SettingsResolver {
     const set: UserLists = { keywords, defaults, written };
     const authentication = readAuthentication(set, tokens, identityFiles);
     const proxy = await this.#proxy(hop, keywords, tokens);
+    if (proxy.kind !== 'command' && !written.has('hostname')) this.#requireUsualHost(hop, tokens);
     this.#noteInert(remote, set);
     return {
       name: remote.host,
@@ -249,6 +252,22 @@ class SettingsResolver {
       kind: 'jump',
       hops: [...settings.proxy.hops, { ...settings, proxy: { kind: 'direct' } }],
     };
+  }
+
+  /** What isn't given a HostName, and isn't passed to a command by its name, is dialled as it is. */
+  #requireUsualHost({ remote: { host }, beyond }: Hop, { hostName }: TokenValues): void {
+    if (hostName !== host.toLowerCase() && hostName !== numericAddress(host)) return;
+    const name = beyond.length === 0 ? '-r' : '-J';
+    const place: Place =
+      beyond.length > 0 && this.#options.jump === undefined
+        ? { kind: 'ssh-config', keyword: 'ProxyJump' }
+        : { kind: 'option', name };
+    readAt(
+      place,
+      host,
+      'write an address with four parts, or give it a HostName',
+      requireUsualHost,
+    );
   }
 
   #noteInert({ host }: Remote, { keywords, defaults, written }: UserLists): void {
