@@ -17,6 +17,7 @@ import { silentObserver } from '../../observe/observer.ts';
 import { Accounts } from '../../system/accounts.ts';
 import { globRegExp } from '../patterns.ts';
 import { makePrivateDirectory } from '../privatedirectory.ts';
+import { isPathList } from './keywordvalues.ts';
 import { type Directive, parseDirective, quoteArgument } from './syntax.ts';
 
 /** The same as ssh's (READCONF_MAX_DEPTH). */
@@ -46,7 +47,7 @@ export interface ConfigFile {
 
 export interface ConfigLine {
   readonly number: number;
-  /** As written, except that a leading `~/` is expanded in values that are file names. */
+  /** As written, except for the names of files (withFullPaths). */
   readonly text: string;
   /** undefined: a comment, or blank. */
   readonly directive: Directive | undefined;
@@ -159,7 +160,7 @@ async function readConfigFile(
   for (const [index, line] of content.split('\n').entries()) {
     const number = index + 1;
     const place = `${path}:${number}`;
-    const text = homeExpanded(line, context.home, place);
+    const text = withFullPaths(line, context, place);
     const directive = parseDirective(text, place);
     const includes =
       directive?.keyword === 'include'
@@ -303,9 +304,15 @@ async function namesIn(directory: string): Promise<string[]> {
 /** A part of the file for `ssh -F`, in order. A string contains lines that apply to all hosts. */
 export type ConfigPart = ConfigFile | string;
 
+/**
+ * What follows the parts: nothing; defaults; or defaults in a section of the second pass, which
+ * they must be in if there is one, because a value of the first pass wins over those of the second.
+ */
+export type Ending = 'plain' | 'defaults' | 'final-defaults';
+
 export interface WrittenConfig {
-  /** For -F. */
-  readonly path: string;
+  /** For -F: one for each ending. */
+  readonly paths: Readonly<Record<Ending, string>>;
   /** Replaces the names of the copies in a message from ssh by the original names. */
   readonly originalNames: (message: string) => string;
   /** Removes the copy. */
@@ -313,11 +320,15 @@ export interface WrittenConfig {
 }
 
 /**
- * Writes the parts to a directory that only this user can read. If this tunnel is killed, the next
+ * Writes the parts, followed by the lines of `defaults`, to a directory that only this user can
+ * read. If this tunnel is killed, the next
  * one removes it. Throws TunnelError `openssh-directory` if the directory can't be created, and
  * UsageError if the files can't be written.
  */
-export async function writeConfig(parts: readonly ConfigPart[]): Promise<WrittenConfig> {
+export async function writeConfig(
+  parts: readonly ConfigPart[],
+  defaults: readonly string[] = [],
+): Promise<WrittenConfig> {
   const own = makePrivateDirectory(silentObserver);
   const directory = own.path;
   const originals: string[] = [];
@@ -330,21 +341,29 @@ export async function writeConfig(parts: readonly ConfigPart[]): Promise<Written
   };
   const remove = async (): Promise<void> => own.remove();
   try {
-    const lines = [];
+    const lines: string[] = [];
     for (const part of parts) {
       lines.push(
         'Match all',
         typeof part === 'string' ? part : `Include ${quoteArgument(await writeCopy(part))}`,
       );
     }
-    const path = join(directory, 'config');
-    await writeFile(path, `${lines.join('\n')}\n`, { mode: 0o600 });
+    const write = async (ending: Ending, ...last: readonly string[]): Promise<string> => {
+      const path = join(directory, ending);
+      await writeFile(path, `${[...lines, ...last].join('\n')}\n`, { mode: 0o600 });
+      return path;
+    };
+    const paths = {
+      plain: await write('plain'),
+      defaults: await write('defaults', 'Match all', ...defaults),
+      'final-defaults': await write('final-defaults', 'Match final all', ...defaults),
+    };
     const originalNames = (message: string): string =>
       originals.reduceRight(
         (text, original, index) => text.replaceAll(join(directory, String(index + 1)), original),
         message,
       );
-    return { path, originalNames, remove };
+    return { paths, originalNames, remove };
   } catch (error) {
     await remove();
     throw error instanceof UsageError ? error : copyError(directory, error);
@@ -370,15 +389,42 @@ async function renderLine(
 }
 
 /**
- * A line of ssh_config, with the home directory for a leading `~/` in values that are file names.
- * Throws UsageError.
+ * A line of ssh_config in which file names have the home directory for a leading `~`. In lists of
+ * files they are absolute: ssh prints such a list without quotes, and what doesn't begin with a
+ * slash would be taken for the rest of the name before it. Throws UsageError.
  */
-export function homeExpanded(line: string, home: string, place: string): string {
+function withFullPaths(
+  line: string,
+  { home, accounts }: Pick<ReadContext, 'home' | 'accounts'>,
+  place: string,
+): string {
   const directive = parseDirective(line, place);
   if (directive === undefined || !PATH_KEYWORDS.has(directive.keyword)) return line;
-  if (!directive.args.some((arg) => arg.startsWith('~/'))) return line;
-  const absolute = directive.args.map((arg) =>
-    arg.startsWith('~/') ? join(home, arg.slice(2)) : arg,
-  );
-  return `${directive.keyword} ${absolute.map(quoteArgument).join(' ')}`;
+  const inList = isPathList(directive.keyword);
+  const fullPath = (path: string): string => {
+    const [, user, rest = ''] = /^~([^/]*)(.*)$/s.exec(path) ?? [];
+    if (user !== undefined) {
+      const base = user === '' ? home : accounts.homeOf(user);
+      return base === undefined ? path : join(base, rest);
+    }
+    if (!inList || /^(\/|%d|\$\{|none$|$)/i.test(path)) return path;
+    const here = process.cwd();
+    return join(directive.keyword === 'globalknownhostsfile' ? here : escapeTokens(here), path);
+  };
+  const paths = directive.args.map(fullPath);
+  if (paths.join() === directive.args.join()) return line;
+  return `${directive.keyword} ${paths.map(quoteArgument).join(' ')}`;
+}
+
+/** The lines of -o, with full paths as in files. Throws UsageError. */
+export async function optionsWithFullPaths(
+  options: readonly string[],
+  home: string,
+): Promise<string[]> {
+  const accounts = await Accounts.read();
+  return options.map((line) => withFullPaths(line, { home, accounts }, '-o'));
+}
+
+function escapeTokens(path: string): string {
+  return path.replaceAll('%', '%%');
 }

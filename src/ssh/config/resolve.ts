@@ -37,14 +37,14 @@ import type { Remote, SshOptions } from '../options.ts';
 import { DEFAULT_CONNECT_TIMEOUT, DEFAULT_KEEPALIVE } from '../options.ts';
 import { MAX_JUMP_HOPS } from '../remote.ts';
 import type { SshSettings } from '../settings.ts';
-import { homeExpanded, type WrittenConfig } from './files.ts';
+import { optionsWithFullPaths } from './files.ts';
+import { INERT_KEYWORDS } from './keywords.ts';
 import { onlyOpenssh } from './onlyopenssh.ts';
 import { jumpLoop } from './query.ts';
-import { ConfigSource, copyConfig, type Machine } from './source.ts';
+import { type ConfigCopy, ConfigSource, copyConfig, type Machine } from './source.ts';
 import { expandCommand, type TokenValues } from './tokens.ts';
 import { unobeyed } from './unobeyed.ts';
 import {
-  INERT_KEYWORDS,
   Keywords,
   readAddressFamily,
   readAlgorithms,
@@ -103,7 +103,7 @@ export async function resolveSettings(
 export function copySshConfig(
   options: Pick<SshOptions, 'configFile'>,
   context: ResolveContext = {},
-): Promise<WrittenConfig> {
+): Promise<ConfigCopy> {
   return copyConfig(options.configFile, machineOf(context));
 }
 
@@ -143,19 +143,13 @@ class SettingsResolver {
   /** Logs each warning once. */
   report(): void {
     for (const warning of this.#warnings) this.#observer.log('warning', warning);
-    const ignored = this.#source.unevaluated;
-    if (ignored.length === 0) return;
-    this.#observer.log(
-      'warning',
-      `there is no ssh here, and only ssh can evaluate these parts of ssh_config, so they are ignored: ${ignored.join(', ')}`,
-    );
   }
 
   async jumpHost(remote: Remote): Promise<SshSettings> {
     const { port, jump, sshOptions, identityFiles, hostKeyPins, oneKey, waitAuth } = this.#options;
     const settings = await this.#resolve(
       { remote: { ...remote, port: remote.port ?? port }, via: jump, beyond: [] },
-      sshOptions.map((line) => homeExpanded(line, this.#source.machine.home, '-o')),
+      await optionsWithFullPaths(sshOptions, this.#source.machine.home),
       identityFiles,
     );
     const { authentication } = settings;

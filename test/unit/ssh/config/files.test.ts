@@ -236,12 +236,12 @@ describe('writeConfig', () => {
     });
     const { user } = await load(home);
     assert.ok(user !== undefined);
-    const copy = await writeConfig([user, 'User last']);
-    const directory = dirname(copy.path);
+    const copy = await writeConfig([user], ['User last']);
+    const directory = dirname(copy.paths.defaults);
     assert.equal(statSync(directory).mode & 0o777, 0o700);
-    assert.equal(statSync(copy.path).mode & 0o777, 0o600);
+    assert.equal(statSync(copy.paths.defaults).mode & 0o777, 0o600);
     assert.equal(
-      readFileSync(copy.path, 'utf8'),
+      readFileSync(copy.paths.defaults, 'utf8'),
       `Match all\nInclude ${directory}/1\nMatch all\nUser last\n`,
     );
     assert.equal(
@@ -262,8 +262,14 @@ describe('writeConfig', () => {
     const { user } = await load(home);
     assert.ok(user !== undefined);
     const copy = await writeConfig([user]);
-    assert.equal(copy.originalNames(`${dirname(copy.path)}/12: x`), `${home}/.ssh/f10: x`);
-    assert.equal(copy.originalNames(`${dirname(copy.path)}/1: x`), `${home}/.ssh/config: x`);
+    assert.equal(
+      copy.originalNames(`${dirname(copy.paths.defaults)}/12: x`),
+      `${home}/.ssh/f10: x`,
+    );
+    assert.equal(
+      copy.originalNames(`${dirname(copy.paths.defaults)}/1: x`),
+      `${home}/.ssh/config: x`,
+    );
     await copy.remove();
   });
 });
