@@ -24,7 +24,7 @@ import { matchPatterns } from '../patterns.ts';
 import { assembleAlgorithms } from './algorithms.ts';
 import type { ConfigFile, ConfigLine, ConfigPart } from './files.ts';
 import { INERT_KEYWORDS, isFileKeyword, isRetired, presentName } from './keywords.ts';
-import { checkValue, isNoValue, isPathList, isWholeLine } from './keywordvalues.ts';
+import { checkValue, isNoValue, isPathList, isWholeLine, jumpText } from './keywordvalues.ts';
 import { type Directive, delimitedWords, type KeywordValues, parseDirective } from './syntax.ts';
 import { expandHostName } from './tokens.ts';
 
@@ -80,6 +80,12 @@ const ONLY_SSHS_CRITERIA = new Set(['exec', 'localnetwork', 'version', 'command'
 /** An object names what decides whether the section applies, which only ssh can say. */
 type Applies = 'yes' | 'no' | { readonly decidedBy: string; readonly place: string };
 
+function valuesOf(keyword: string, directive: Directive): readonly string[] {
+  if (keyword === 'proxyjump') return [jumpText(directive)];
+  if (isWholeLine(keyword)) return [directive.rest];
+  return isPathList(keyword) ? directive.args : [directive.args.join(' ')];
+}
+
 class ConfigPass {
   isComplete = true;
   readonly written = new Map<string, Written>();
@@ -110,6 +116,8 @@ class ConfigPass {
     for (const lines of this.#evaluation.defaults) this.#readLines(lines, false);
     const hostName = this.#hostName.toLowerCase();
     this.#values.set('hostname', [numericAddress(hostName) ?? hostName]);
+    const alias = this.#values.get('hostkeyalias')?.[0];
+    if (alias !== undefined) this.#values.set('hostkeyalias', [alias.toLowerCase()]);
     for (const [keyword, [list = '']] of this.#values) {
       const assembled = assembleAlgorithms(keyword, list);
       if (assembled !== undefined) this.#values.set(keyword, [assembled]);
@@ -186,7 +194,7 @@ class ConfigPass {
     const { args, rest } = directive;
     if (this.#evaluation.lenient !== true) this.#check(directive, keyword, place ?? 'default');
     if (section === 'no' || isRetired(keyword) || isNoValue(keyword, args[0] ?? '')) return;
-    const values = isWholeLine(keyword) ? [rest] : isPathList(keyword) ? args : [args.join(' ')];
+    const values = valuesOf(keyword, directive);
     const known = this.#values.get(keyword) ?? [];
     const isNew = CUMULATIVE.has(keyword)
       ? !known.includes(args[0] ?? '')
@@ -223,6 +231,7 @@ class ConfigPass {
     const words = delimitedWords(rest, place);
     let matches = true;
     let decidedBy: string | undefined;
+    let criteria = 0;
     for (let index = 0; index < words.length; index += 1) {
       const written = words[index] ?? '';
       if (written.startsWith('#')) break;
@@ -230,13 +239,15 @@ class ConfigPass {
       const criterion = (negated ? written.slice(1) : written).toLowerCase();
       if (criterion === 'all') {
         const after = words[index + 1] ?? '#';
-        if (index > 1 || (after !== '' && !after.startsWith('#')))
+        // ssh takes one other criterion before it.
+        if (criteria > 1 || (after !== '' && !after.startsWith('#')))
           throw new UsageError(`${place}: Match all has other criteria beside it`, {
             hint: 'leave "all" out',
           });
         if (negated) matches = false;
         break;
       }
+      criteria += 1;
       if (criterion === 'final') {
         this.#leaveToSsh('Match final', place);
         matches = false;

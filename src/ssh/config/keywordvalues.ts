@@ -4,6 +4,7 @@
  */
 import { UsageError } from '../../errors/errors.ts';
 import { quoted } from '../../net/notation.ts';
+import { parseJump } from '../remote.ts';
 import type { Directive } from './syntax.ts';
 
 /** As many as ssh takes (SSH_MAX_HOSTS_FILES). */
@@ -37,7 +38,7 @@ const TIMES = words('connecttimeout serveraliveinterval');
 /** A name, a path, or a list without spaces. */
 const SINGLE = words(`bindaddress bindinterface casignaturealgorithms certificatefile ciphers
   hostbasedacceptedalgorithms hostkeyalgorithms hostkeyalias hostname identityagent identityfile
-  ignoreunknown kexalgorithms macs pkcs11provider port preferredauthentications
+  ignoreunknown kexalgorithms macs pkcs11provider preferredauthentications
   pubkeyacceptedalgorithms securitykeyprovider user`);
 const PATH_LISTS = words('globalknownhostsfile revokedhostkeys userknownhostsfile');
 /** Everything up to the end of the line. */
@@ -52,8 +53,17 @@ function words(text: string): ReadonlySet<string> {
   return new Set(text.trim().split(/\s+/));
 }
 
+function isPort(number: number): boolean {
+  return number > 0 && number <= 65_535;
+}
+
 export function isPathList(keyword: string): boolean {
   return PATH_LISTS.has(keyword);
+}
+
+/** The value of ProxyJump: the rest of the line up to a comment. */
+export function jumpText({ rest }: Directive): string {
+  return rest.replace(/#.*$/s, '').trimEnd();
 }
 
 /** Whether the value is the rest of the line, as it is written. */
@@ -68,6 +78,10 @@ export function isNoValue(keyword: string, value: string): boolean {
 
 /** `keyword`: its present name. Throws UsageError. */
 export function checkValue(keyword: string, directive: Directive, place: string): void {
+  if (keyword === 'proxyjump') {
+    parseJump(jumpText(directive), { kind: 'ssh-config', keyword: `${place}: ProxyJump` });
+    return;
+  }
   if (isWholeLine(keyword)) return;
   const { keyword: written, args } = directive;
   const [value = ''] = args;
@@ -101,6 +115,8 @@ function expected(keyword: string): Expected | undefined {
     return { most: 1, takes: (value) => /^[0-9]+$/.test(value) && Number(value) <= LARGEST };
   if (TIMES.has(keyword))
     return { most: 1, takes: (value) => value === 'none' || TIME.test(value) };
+  if (keyword === 'port')
+    return { most: 1, takes: (value) => /^[0-9]+$/.test(value) && isPort(Number(value)) };
   if (keyword === 'rekeylimit')
     return {
       most: 2,

@@ -248,7 +248,7 @@ class SettingsResolver {
     };
   }
 
-  /** What isn't given a HostName, and isn't passed to a command by its name, is dialled as it is. */
+  /** What has no HostName, and is not passed to a command by name, is dialled as it is written. */
   #requireUsualHost({ remote: { host }, beyond }: Hop, { hostName }: TokenValues): void {
     if (hostName !== host.toLowerCase() && hostName !== numericAddress(host)) return;
     const name = beyond.length === 0 ? '-r' : '-J';

@@ -136,6 +136,22 @@ describe('without ssh', () => {
     });
 });
 
+describe('ProxyJump', { skip: LACKING }, () => {
+  it('ends at a comment', async () => {
+    const { proxy } = await both(lab('Host x\nProxyJump a,u@b:7  # through two'), 'x');
+    assert.ok(proxy.kind === 'jump');
+    assert.deepEqual(
+      proxy.hops.map(({ name }) => name),
+      ['a', 'b'],
+    );
+  });
+
+  it('is checked for other hosts as well without ssh', async () => {
+    const where = lab('Host other\nProxyJump a b');
+    await assert.rejects(resolve(where, 'x', {}, { sshProgram: NO_SSH }), /:2: ProxyJump: "a b"/);
+  });
+});
+
 describe('settings that only ssh obeys', { skip: LACKING }, () => {
   for (const [config, expected] of [
     ['VerifyHostKeyDNS no\nCheckHostIP no', []],
