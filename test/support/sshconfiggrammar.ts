@@ -27,6 +27,8 @@ export interface GeneratedConfig {
 /** In the place of the path of an included file. */
 export const INCLUDED = /INCLUDED\((\d)\)/g;
 
+/** Otherwise most hops would be reached through themselves. */
+const HOPS = 'Host hop first last\nProxyJump none\nProxyCommand none\nHost *\n';
 const HOSTS = ['a', 'A', 'b', 'a.lab.test', 'gw-1', '61', 'h'];
 const PATTERNS = [
   'a',
@@ -220,7 +222,7 @@ export function generateConfig(seed: number): GeneratedConfig {
   const file = (length: number, mayInclude: boolean): string =>
     `${Array.from({ length }, () => line(mayInclude)).join('\n')}\n`;
   return {
-    main: file(3 + random(14), true),
+    main: `${HOPS}${file(3 + random(14), true)}`,
     included: [file(1 + random(6), false), file(1 + random(6), false)],
     host: pick(HOSTS),
     user: oneIn(4) ? pick(['u', 'v']) : undefined,

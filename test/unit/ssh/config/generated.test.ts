@@ -241,7 +241,7 @@ function simplified(wanted: object): object {
 }
 
 describe('configurations at random', { skip }, () => {
-  it(`come to what ssh -G says (TUNNEL_SEED=${SEED})`, { timeout: 590_000 }, async () => {
+  it(`come to what ssh -G says (TUNNEL_SEED=${SEED})`, { timeout: 590_000 }, async (t) => {
     const tally = { taken: 0, refused: 0, byName: 0 };
     const wrong: string[] = [];
     for (let n = 0; n < COUNT && wrong.length < MAX_SHOWN; n += 1) {
@@ -256,6 +256,6 @@ describe('configurations at random', { skip }, () => {
     assert.ok(tally.taken > COUNT, JSON.stringify(tally));
     assert.ok(tally.refused > COUNT / 50 && tally.refused < COUNT / 2, JSON.stringify(tally));
     assert.ok(tally.byName < COUNT / 2, JSON.stringify(tally));
-    process.stdout.write(`# ${COUNT} configurations: ${JSON.stringify(tally)}\n`);
+    t.diagnostic(`${COUNT} configurations: ${JSON.stringify(tally)}`);
   });
 });
