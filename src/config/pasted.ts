@@ -196,7 +196,10 @@ const SSH_OPTIONS: readonly PastedOption[] = [
   valued(lacks('-B', 'name the address with -o BindAddress=...'), '-B'),
 ];
 
-/** sshuttle(8). */
+const SUDOERS = 'connect asks for root once, for a small helper';
+const INTERNAL = 'sshuttle starts itself with it';
+
+/** sshuttle(8), up to 2.0. */
 const SSHUTTLE_OPTIONS: readonly PastedOption[] = [
   valued(sshuttleRemote, '-r', '--remote'),
   valued(keep('-x'), '-x', '--exclude'),
@@ -218,6 +221,24 @@ const SSHUTTLE_OPTIONS: readonly PastedOption[] = [
   flag(leaveOut, '-D', '--daemon'),
   flag(leaveOut, undefined, '--syslog'),
   flag(leaveOut, undefined, '--no-sudo-pythonpath'),
+  flag(leaveOut, undefined, '--no-cmd-delimiter'),
+  valued(leaveOut, undefined, '--wrap'),
+  flag(lacks('--sudoers', SUDOERS), undefined, '--sudoers'),
+  flag(lacks('--sudoers-no-modify', SUDOERS), undefined, '--sudoers-no-modify'),
+  valued(leaveOut, undefined, '--sudoers-user'),
+  valued(leaveOut, undefined, '--sudoers-filename'),
+  flag(lacks('--firewall', INTERNAL), undefined, '--firewall'),
+  flag(lacks('--hostwatch', INTERNAL), undefined, '--hostwatch'),
+  valued(
+    lacks('--namespace', 'write "ip netns exec NAME" in front, as root'),
+    undefined,
+    '--namespace',
+  ),
+  valued(
+    lacks('--namespace-pid', 'write "nsenter --net --target PID" in front, as root'),
+    undefined,
+    '--namespace-pid',
+  ),
   flag(lacks('-N', 'name the networks as targets'), '-N', '--auto-nets'),
   flag(lacks('-H', 'name the hosts as targets'), '-H', '--auto-hosts'),
   valued(lacks('--seed-hosts', 'name the hosts as targets'), undefined, '--seed-hosts'),

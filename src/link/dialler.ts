@@ -26,7 +26,7 @@ import { type Destination, formatDestination } from '../net/destination.ts';
 import { hostPrefix, type Prefix } from '../net/prefix.ts';
 import type { Level, Observer } from '../observe/observer.ts';
 import { KnownAnswers } from '../ssh/answers.ts';
-import { homeExpanded } from '../ssh/config/files.ts';
+import { optionsWithFullPaths } from '../ssh/config/files.ts';
 import { copySshConfig, resolveSettings } from '../ssh/config/resolve.ts';
 import {
   addressToExclude,
@@ -373,7 +373,7 @@ export class Dialler {
         given: {
           command: ssh.sshCommand,
           configFile: copy?.path ?? ssh.configFile,
-          options: ssh.sshOptions.map((line) => homeExpanded(line, home, '-o')),
+          options: await optionsWithFullPaths(ssh.sshOptions, home),
           jump: ssh.jump === undefined ? undefined : formatJump(ssh.jump),
           identityFiles: ssh.identityFiles,
           defaultIdentities: moved ? defaultIdentityFiles(home) : undefined,

@@ -9,9 +9,8 @@
  * User and host must not begin with a dash: a program that gets them as arguments would take them
  * for options.
  */
-import { isIPv4, isIPv6 } from 'node:net';
+import { isIPv6 } from 'node:net';
 import { UsageError } from '../errors/errors.ts';
-import { requireAddress } from '../net/address.ts';
 import { NotationError, quoted } from '../net/notation.ts';
 import { formatPlace, type Place, readAt } from '../net/place.ts';
 import { parsePort } from '../net/ports.ts';
@@ -46,6 +45,13 @@ export const MAX_JUMP_HOPS = 8;
 export function parseJump(text: string, place: Place): Remote[] {
   if (text.toLowerCase() === 'none') return [];
   const hops = text.split(',').map((hop) => parseRemote(hop.trim(), place));
+  // As in ssh. A jump host of -r may be such an alias.
+  const slash = hops.find(({ host }) => host.includes('/'));
+  if (slash !== undefined) {
+    throw new UsageError(`${formatPlace(place)}: ${quoted(slash.text)} has a host with "/" in it`, {
+      hint: REMOTE_FORM,
+    });
+  }
   const comma = hops.find(({ user }) => user?.includes(','));
   if (comma !== undefined) {
     throw new UsageError(
@@ -148,8 +154,8 @@ function splitPort(
     if (close === -1) throw new NotationError(`${quoted(text)} has a "[" without "]"`);
     const host = hostPort.slice(1, close);
     const rest = hostPort.slice(close + 1);
-    // ssh -G also prints the IPv4 address of a hop in brackets.
-    if (!host.includes(':') && !isIPv4(host))
+    // ssh -G also prints hops of digits and dots in brackets.
+    if (!host.includes(':') && !/^[0-9.]+$/.test(host))
       throw new NotationError(`${quoted(text)} has brackets around something that is no address`);
     if (rest === '') return { host, port: undefined };
     if (!rest.startsWith(':'))
@@ -176,11 +182,9 @@ function checkHost(text: string, host: string): void {
       : undefined;
     throw new NotationError(`${quoted(text)} has a host that is no IPv6 address (${host})`, hint);
   }
-  // The characters that OpenSSH refuses in host names, and those that no resolver accepts.
-  const strange = /[\s'"`$\\;&<>|(){}/[\]@]/u.exec(host);
+  // The characters that OpenSSH refuses in host names, and those that end a host here. What only
+  // an alias of ssh_config can be is looked at when that is known (numerichost.ts).
+  const strange = /[\s'"`$\\;&<>|(){}[\]@]/u.exec(host);
   if (strange !== null)
     throw new NotationError(`${quoted(text)} has a host with ${quoted(strange[0])} in it`);
-  // getaddrinfo(3) reads 010.0.0.1, 0x7f.1 and 10.1 as addresses that nobody expects.
-  const last = host.replace(/\.$/, '').split('.').at(-1) ?? '';
-  if (/^(0x[0-9a-f]*|[0-9]+)$/i.test(last) && !isIPv4(host)) requireAddress(host);
 }

@@ -421,8 +421,8 @@ export const TRUST_CASES: readonly TrustCase[] = [
     without: 'usage',
   },
   {
-    title: 'Match exec with what forbids nothing',
-    config: `Match exec "true"\nStrictHostKeyChecking accept-new\nCompression yes\nMatch all`,
+    title: 'Match exec with what changes nothing',
+    config: `Match exec "true"\nForwardAgent yes\nCompression yes\nMatch all`,
     ...up,
   },
   {

@@ -2,37 +2,37 @@
  * Evaluates an ssh_config for one host if ssh isn't installed. As in readconf.c, lines are read
  * from top to bottom, Host and Match sections that don't match are skipped, and the first value of
  * a keyword wins. Identity and certificate files add up. After an Include, the lines still belong
- * to the section that contains it. `Match final` causes a second pass, in which Host is compared
- * with the HostName found in the first.
+ * to the section that contains it. Lines that ssh refuses are errors, also in sections that don't
+ * apply.
  *
- * Not evaluated here: `Match exec`, `localnetwork`, `canonical`, `version`, `command` and
- * `sessiontype`, CanonicalizeHostname, Includes with tokens or variables. What they hold must not
- * be passed over if it forbids something (trust.ts):
+ * This is what most files need, and no second ssh. What only ssh can evaluate is refused by name,
+ * never passed over, since it may lead to another host, user or key (docs/decisions/0013):
  *
- * | not evaluated                      | what is done                                          |
- * |------------------------------------|-------------------------------------------------------|
- * | a section with such a setting      | UsageError                                            |
- * | CanonicalizeHostname, if a section | UsageError: the section may be for the canonical name |
- * | that doesn't match has one         |                                                       |
- * | an Include                         | UsageError: it may hold anything                      |
- * | any other                          | it doesn't apply, and is listed in one warning        |
- *
- * Unknown keywords are errors, as in ssh, and so are wrong values of those in trust.ts.
+ * | refused                                                  | unless                           |
+ * |----------------------------------------------------------|----------------------------------|
+ * | `Match final`                                            |                                  |
+ * | `Match exec`, `localnetwork`, `version`, `command`,      | another criterion doesn't match, |
+ * | `sessiontype`                                            | or the section changes nothing   |
+ * | an Include with tokens, variables, or an unknown ~user   | its section doesn't apply        |
+ * | CanonicalizeHostname, CanonicalizePermittedCNAMEs        | it is off for this host          |
+ * | tokens in User, quoted keywords, `'` and `\` in Match    |                                  |
  */
 
 import { UsageError } from '../../errors/errors.ts';
-import { quoted } from '../../net/notation.ts';
+import { numericAddress } from '../numerichost.ts';
 import { matchPatterns } from '../patterns.ts';
 import { assembleAlgorithms } from './algorithms.ts';
 import type { ConfigFile, ConfigLine, ConfigPart } from './files.ts';
-import { isFileKeyword } from './keywords.ts';
-import { type Directive, type KeywordValues, parseDirective } from './syntax.ts';
+import { INERT_KEYWORDS, isFileKeyword, isRetired, presentName } from './keywords.ts';
+import { checkValue, isNoValue, isPathList, isWholeLine, jumpText } from './keywordvalues.ts';
+import { type Directive, delimitedWords, type KeywordValues, parseDirective } from './syntax.ts';
 import { expandHostName } from './tokens.ts';
-import { isValue, mayForbid, takesOneWord } from './trust.ts';
 
 export interface Evaluation {
   /** -o, the user's files, the system's, in this order. */
   readonly parts: readonly ConfigPart[];
+  /** Lines for what is set nowhere else. */
+  readonly defaults: readonly string[];
   /** As the user named the host. */
   readonly name: string;
   /** Given outside ssh_config. */
@@ -61,62 +61,36 @@ export interface Evaluated {
   readonly values: KeywordValues;
   /** By keyword; those that the user has set. */
   readonly written: ReadonlyMap<string, Written>;
-  /** The parts that could not be evaluated, one phrase each. */
-  readonly unevaluated: readonly string[];
+  /** Whether something was passed over, which only happens with `lenient`. */
+  readonly isComplete: boolean;
 }
 
-/** Throws UsageError for malformed lines. */
+/** Throws UsageError for malformed lines, and for what only ssh can evaluate. */
 export function evaluateConfig(evaluation: Evaluation): Evaluated {
   const pass = new ConfigPass(evaluation);
-  pass.run(evaluation.name, false);
-  if (pass.wantsFinal) pass.run(pass.hostName, true);
-  return { values: pass.finish(), written: pass.written, unevaluated: [...pass.unevaluated] };
+  pass.run();
+  const values = pass.finish();
+  return { values, written: pass.written, isComplete: pass.isComplete };
 }
 
-const OLD_NAMES: Readonly<Record<string, string>> = {
-  challengeresponseauthentication: 'kbdinteractiveauthentication',
-  skeyauthentication: 'kbdinteractiveauthentication',
-  tisauthentication: 'kbdinteractiveauthentication',
-  dsaauthentication: 'pubkeyauthentication',
-  identityfile2: 'identityfile',
-  hostbasedkeytypes: 'hostbasedacceptedalgorithms',
-  keepalive: 'tcpkeepalive',
-  pubkeyacceptedkeytypes: 'pubkeyacceptedalgorithms',
-  rsaminsize: 'requiredrsasize',
-  smartcarddevice: 'pkcs11provider',
-};
-
-/**
- * The name that is used in this program, in lower case. Fedora's RSAMinSize became RequiredRSASize.
- */
-export function presentName(keyword: string): string {
-  return OLD_NAMES[keyword] ?? keyword;
-}
-const COMMANDS = new Set(['proxycommand', 'knownhostscommand', 'localcommand', 'remotecommand']);
 const CUMULATIVE = new Set(['identityfile', 'certificatefile']);
-const PATH_LISTS = new Set(['userknownhostsfile', 'globalknownhostsfile', 'revokedhostkeys']);
-const UNEVALUATED_CRITERIA = new Set(['exec', 'localnetwork', 'version', 'command', 'sessiontype']);
+const INERT = new Set(INERT_KEYWORDS);
+const ONLY_SSHS_CRITERIA = new Set(['exec', 'localnetwork', 'version', 'command', 'sessiontype']);
 
-/** Whether a section applies to the host. `maybe`: only ssh can say. */
-type Applies = 'yes' | 'no' | 'maybe';
+/** An object names what decides whether the section applies, which only ssh can say. */
+type Applies = 'yes' | 'no' | { readonly decidedBy: string; readonly place: string };
 
-interface Section {
-  readonly applies: Applies;
-  /** For `maybe`: what decides. */
-  readonly phrase: string | undefined;
+function valuesOf(keyword: string, directive: Directive): readonly string[] {
+  if (keyword === 'proxyjump') return [jumpText(directive)];
+  if (isWholeLine(keyword)) return [directive.rest];
+  return isPathList(keyword) ? directive.args : [directive.args.join(' ')];
 }
 
 class ConfigPass {
-  wantsFinal = false;
-  readonly unevaluated = new Set<string>();
+  isComplete = true;
   readonly written = new Map<string, Written>();
-  /** Settings that forbid something, in sections that don't match. */
-  readonly #skipped: string[] = [];
   readonly #values = new Map<string, string[]>();
   readonly #evaluation: Evaluation;
-  /** The name that Host patterns are compared with. */
-  #host = '';
-  #final = false;
 
   constructor(evaluation: Evaluation) {
     this.#evaluation = evaluation;
@@ -126,132 +100,120 @@ class ConfigPass {
     if (jump !== undefined) this.#values.set('proxyjump', [jump]);
   }
 
-  get hostName(): string {
-    const { name } = this.#evaluation;
-    const configured = this.#values.get('hostname')?.[0];
-    // The name that the user gave is not expanded: it may contain the % of an IPv6 zone.
-    return (configured === undefined ? name : expandHostName(configured, name)).toLowerCase();
-  }
-
-  run(host: string, final: boolean): void {
-    this.#host = host;
-    this.#final = final;
+  run(): void {
     for (const part of this.#evaluation.parts) {
-      if (typeof part !== 'string') {
-        this.#read(part, 'yes');
-        continue;
-      }
-      for (const line of part.split('\n')) {
-        const directive = parseDirective(line, '-o');
-        if (directive !== undefined) this.#set(directive, `-o ${line}`);
-      }
+      if (typeof part !== 'string') this.#read(part, 'yes');
+      else this.#readLines(part);
     }
   }
 
   finish(): KeywordValues {
-    this.#values.set('hostname', [this.hostName]);
+    for (const name of ['CanonicalizeHostname', 'CanonicalizePermittedCNAMEs']) {
+      const written = this.written.get(name.toLowerCase());
+      if (written !== undefined && !/^(no|false|none)$/i.test(written.text))
+        this.#leaveToSsh(name, written.place);
+    }
+    for (const lines of this.#evaluation.defaults) this.#readLines(lines, false);
+    const hostName = this.#hostName.toLowerCase();
+    this.#values.set('hostname', [numericAddress(hostName) ?? hostName]);
+    const alias = this.#values.get('hostkeyalias')?.[0];
+    if (alias !== undefined) this.#values.set('hostkeyalias', [alias.toLowerCase()]);
     for (const [keyword, [list = '']] of this.#values) {
       const assembled = assembleAlgorithms(keyword, list);
       if (assembled !== undefined) this.#values.set(keyword, [assembled]);
     }
-    if (/^(yes|always)$/i.test(this.#values.get('canonicalizehostname')?.[0] ?? ''))
-      this.#unevaluated('CanonicalizeHostname', this.#skipped[0]);
     return this.#values;
   }
 
-  /** `forbids`: a setting that it may concern, and where that is. Throws UsageError. */
-  #unevaluated(phrase: string, forbids: string | undefined): void {
-    if (forbids === undefined || this.#evaluation.lenient === true) {
-      this.unevaluated.add(phrase);
-      return;
+  get #hostName(): string {
+    const { name } = this.#evaluation;
+    const configured = this.#values.get('hostname')?.[0];
+    // The name that the user gave is not expanded: it may contain the % of an IPv6 zone.
+    return configured === undefined ? name : expandHostName(configured, name);
+  }
+
+  /** `decides`: the end of the sentence. Throws UsageError. */
+  #leaveToSsh(what: string, place: string, decides = ''): void {
+    this.isComplete = false;
+    if (this.#evaluation.lenient === true) return;
+    throw new UsageError(`${place}: without ssh on this machine, ${what} can't be used${decides}`, {
+      hint: `install OpenSSH (Debian: apt-get install openssh-client) to use ${what}, or name another file with -F`,
+    });
+  }
+
+  #readLines(lines: string, note = true): void {
+    for (const line of lines.split('\n')) {
+      const directive = parseDirective(line, '-o');
+      if (directive !== undefined) this.#set(directive, note ? `-o ${line}` : undefined, 'yes');
     }
-    throw new UsageError(
-      `there is no ssh here, and only ssh can evaluate ${phrase}, which decides about ${forbids}`,
-      {
-        hint: 'install OpenSSH (Debian: apt-get install openssh-client), write the setting where it always applies, or name another file with -F',
-      },
-    );
   }
 
   #read(file: ConfigFile, outer: Applies): void {
-    let section: Section = { applies: outer, phrase: undefined };
+    let section = outer;
     for (const line of file.lines) {
       const { directive } = line;
       if (directive === undefined) continue;
       const place = `${file.path}:${line.number}`;
-      this.#checkKeyword(directive, place);
+      if (directive.isQuoted) this.#leaveToSsh('a keyword in quotes', place);
       if (directive.keyword === 'host') {
-        section = {
-          applies: matchPatterns(directive.args, this.#host) ? outer : 'no',
-          phrase: undefined,
-        };
-      } else if (directive.keyword === 'match') {
-        section = this.#matches(directive, place, outer);
-      } else if (directive.keyword === 'include') {
-        this.#include(line, place, section);
-      } else if (section.applies === 'yes') {
-        this.#set(directive, place);
-      } else if (mayForbid(presentName(directive.keyword), directive.args)) {
-        const what = `${directive.keyword} at ${place}`;
-        if (section.applies === 'maybe')
-          this.#unevaluated(section.phrase ?? 'the section around it', what);
-        this.#skipped.push(what);
-      }
+        this.#refuseEmpty(directive, place);
+        section = matchPatterns(directive.args, this.#evaluation.name) ? outer : 'no';
+      } else if (directive.keyword === 'match') section = this.#matches(directive, place, outer);
+      else if (directive.keyword === 'include') this.#include(line, place, section);
+      else this.#set(directive, place, section);
     }
   }
 
-  /** What a section that doesn't apply includes is read for the settings that forbid something. */
-  #include({ includes }: ConfigLine, place: string, { applies }: Section): void {
-    if (includes === undefined && applies !== 'no')
-      this.#unevaluated(`the Include at ${place}`, 'what the file has');
-    for (const file of includes ?? []) this.#read(file, applies);
-  }
-
-  /** Also in sections that don't apply, as in ssh. Throws UsageError. */
-  #checkKeyword({ keyword }: Directive, place: string): void {
-    if (this.#evaluation.lenient === true) return;
-    const ignored = (this.#values.get('ignoreunknown')?.[0] ?? '').toLowerCase().split(/[ ,]+/);
-    if (isFileKeyword(keyword) || matchPatterns(ignored, keyword)) return;
-    throw new UsageError(`${place}: ${keyword} is not a keyword of ssh_config`, {
-      hint: `correct it, or have it ignored with a line before it: IgnoreUnknown ${keyword}`,
+  #refuseEmpty({ keyword, args }: Directive, place: string): void {
+    if (!args.includes('')) return;
+    throw new UsageError(`${place}: ${keyword} has an empty value`, {
+      hint: 'leave the quotes out',
     });
   }
 
-  #set({ keyword: written, args, rest }: Directive, place: string): void {
-    const keyword = presentName(written);
-    const values = COMMANDS.has(keyword)
-      ? [rest]
-      : PATH_LISTS.has(keyword)
-        ? [...args]
-        : args.join(' ');
-    const [first = ''] = values;
-    if (first === '')
-      throw new UsageError(`${place}: ${written} has no value`, {
-        hint: 'a line is "Keyword value"',
+  #include({ directive, includes }: ConfigLine, place: string, section: Applies): void {
+    if (directive !== undefined) this.#refuseEmpty(directive, place);
+    if (includes === undefined && section !== 'no')
+      this.#leaveToSsh('Include with a token, a variable or this ~user', place);
+    for (const file of includes ?? []) this.#read(file, section);
+  }
+
+  /** Also in sections that don't apply, as in ssh. Throws UsageError. */
+  #check(directive: Directive, keyword: string, place: string): void {
+    const ignored = (this.#values.get('ignoreunknown')?.[0] ?? '').toLowerCase().split(',');
+    if (!isFileKeyword(directive.keyword) && !matchPatterns(ignored, directive.keyword))
+      throw new UsageError(`${place}: ${directive.keyword} is not a keyword of ssh_config`, {
+        hint: `correct it, or have it ignored with a line before it: IgnoreUnknown ${directive.keyword}`,
       });
-    if (this.#evaluation.lenient !== true) {
-      if (takesOneWord(keyword) && args.length > 1)
-        throw new UsageError(`${place}: ${written} has more than one value`, {
-          hint: 'write a list without spaces, as in: a,b,c',
-        });
-      if (!isValue(keyword, args.join(' ')))
-        throw new UsageError(`${place}: ${written} has no value ${quoted(args.join(' '))}`, {
-          hint: '"man ssh_config" lists its values',
-        });
-      if (keyword === 'refuseconnection')
-        throw new UsageError(`${place}: RefuseConnection: ${rest}`, {
-          hint: 'ssh_config forbids this connection',
-        });
-    }
-    const known = this.#values.get(keyword);
-    if (CUMULATIVE.has(keyword)) {
-      const [file = ''] = args;
-      if (known?.includes(file) !== true) this.#values.set(keyword, [...(known ?? []), file]);
+    checkValue(keyword, directive, place);
+  }
+
+  /** `place`: undefined for a default. */
+  #set(directive: Directive, place: string | undefined, section: Applies): void {
+    const keyword = presentName(directive.keyword);
+    const { args, rest } = directive;
+    if (this.#evaluation.lenient !== true) this.#check(directive, keyword, place ?? 'default');
+    if (section === 'no' || isRetired(keyword) || isNoValue(keyword, args[0] ?? '')) return;
+    const values = valuesOf(keyword, directive);
+    const known = this.#values.get(keyword) ?? [];
+    const isNew = CUMULATIVE.has(keyword)
+      ? !known.includes(args[0] ?? '')
+      : known.length === 0 && !this.#isOverridden(keyword);
+    if (!isNew) return;
+    if (section !== 'yes') {
+      const decides = `, and it decides about ${directive.keyword} at ${place}`;
+      if (!INERT.has(keyword)) this.#leaveToSsh(section.decidedBy, section.place, decides);
       return;
     }
-    if (known !== undefined || this.#isOverridden(keyword)) return;
-    this.written.set(keyword, { place, text: args.join(' ') });
-    this.#values.set(keyword, typeof values === 'string' ? [values] : values);
+    if (keyword === 'refuseconnection' && this.#evaluation.lenient !== true)
+      throw new UsageError(`${place}: RefuseConnection: ${rest}`, {
+        hint: 'ssh_config forbids this connection',
+      });
+    if (keyword === 'user' && /%|\$\{/.test(values[0] ?? ''))
+      this.#leaveToSsh('tokens in User', place ?? '');
+    if (place !== undefined && known.length === 0)
+      this.written.set(keyword, { place, text: args.join(' ') });
+    this.#values.set(keyword, CUMULATIVE.has(keyword) ? [...known, ...values] : [...values]);
   }
 
   /**
@@ -265,18 +227,30 @@ class ConfigPass {
   }
 
   /** Each criterion is `keyword value`, `keyword=value` or a lone `keyword`. All must match. */
-  #matches({ args }: Directive, place: string, outer: Applies): Section {
-    const words = args.flatMap((arg) => splitCriterion(arg));
+  #matches({ rest }: Directive, place: string, outer: Applies): Applies {
+    const words = delimitedWords(rest, place);
     let matches = true;
-    let phrase: string | undefined;
+    let decidedBy: string | undefined;
+    let criteria = 0;
     for (let index = 0; index < words.length; index += 1) {
-      const written = (words[index] ?? '').toLowerCase();
+      const written = words[index] ?? '';
+      if (written.startsWith('#')) break;
       const negated = written.startsWith('!');
-      const criterion = negated ? written.slice(1) : written;
-      if (criterion === 'all') continue;
+      const criterion = (negated ? written.slice(1) : written).toLowerCase();
+      if (criterion === 'all') {
+        const after = words[index + 1] ?? '#';
+        // ssh takes one other criterion before it.
+        if (criteria > 1 || (after !== '' && !after.startsWith('#')))
+          throw new UsageError(`${place}: Match all has other criteria beside it`, {
+            hint: 'leave "all" out',
+          });
+        if (negated) matches = false;
+        break;
+      }
+      criteria += 1;
       if (criterion === 'final') {
-        if (!negated) this.wantsFinal = true;
-        if (this.#final === negated) matches = false;
+        this.#leaveToSsh('Match final', place);
+        matches = false;
         continue;
       }
       if (criterion === 'canonical') {
@@ -284,30 +258,31 @@ class ConfigPass {
         continue;
       }
       index += 1;
-      if (UNEVALUATED_CRITERIA.has(criterion)) {
-        phrase ??= `"Match ${criterion}" at ${place}`;
-        continue;
-      }
-      const subject = this.#subject(criterion, place);
-      const patterns = words[index];
-      if (patterns === undefined || patterns === '')
+      const patterns = words[index] ?? '';
+      if (patterns === '' || patterns.startsWith('#'))
         throw new UsageError(`${place}: Match ${criterion} has no pattern`, {
           hint: `write it as in: Match ${criterion} NAME`,
         });
-      const list = (criterion.endsWith('host') ? patterns.toLowerCase() : patterns).split(',');
-      if (matchPatterns(list, subject) === negated) matches = false;
+      if (ONLY_SSHS_CRITERIA.has(criterion)) decidedBy ??= `Match ${criterion}`;
+      else if (this.#matchesCriterion(criterion, patterns, place) === negated) matches = false;
     }
-    if (!matches || outer === 'no') return { applies: 'no', phrase: undefined };
-    if (phrase === undefined) return { applies: outer, phrase };
-    this.unevaluated.add(phrase);
-    return { applies: 'maybe', phrase };
+    if (!matches || outer === 'no') return 'no';
+    return decidedBy === undefined || outer !== 'yes' ? outer : { decidedBy, place };
+  }
+
+  #matchesCriterion(criterion: string, patterns: string, place: string): boolean {
+    if (/['\\]/.test(patterns)) this.#leaveToSsh("' and \\ in Match", place);
+    const subject = this.#subject(criterion, place);
+    return criterion.endsWith('host')
+      ? matchPatterns(patterns.toLowerCase().split(','), subject.toLowerCase())
+      : matchPatterns(patterns.split(','), subject);
   }
 
   #subject(criterion: string, place: string): string {
     const { name, localUser } = this.#evaluation;
     switch (criterion) {
       case 'host':
-        return this.hostName;
+        return this.#hostName;
       case 'originalhost':
         return name;
       case 'user':
@@ -325,9 +300,4 @@ class ConfigPass {
         );
     }
   }
-}
-
-function splitCriterion(arg: string): string[] {
-  const equals = /^(!?[a-z]+)=(.*)$/is.exec(arg);
-  return equals === null ? [arg] : [equals[1] ?? '', equals[2] ?? ''];
 }

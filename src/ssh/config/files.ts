@@ -8,13 +8,16 @@
  * The copy keeps the line numbers, so ssh's error messages can be mapped back to the original
  * files.
  */
+import type { Stats } from 'node:fs';
 import { readdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { UsageError } from '../../errors/errors.ts';
 import { shellPath } from '../../net/notation.ts';
 import { silentObserver } from '../../observe/observer.ts';
+import { Accounts } from '../../system/accounts.ts';
 import { globRegExp } from '../patterns.ts';
 import { makePrivateDirectory } from '../privatedirectory.ts';
+import { isPathList } from './keywordvalues.ts';
 import { type Directive, parseDirective, quoteArgument } from './syntax.ts';
 
 /** The same as ssh's (READCONF_MAX_DEPTH). */
@@ -23,7 +26,8 @@ export const MAX_INCLUDE_DEPTH = 16;
 export const MAX_CONFIG_FILES = 1000;
 export const MAX_CONFIG_FILE_BYTES = 1024 * 1024;
 
-const OTHERS_MAY_WRITE = 0o022;
+const GROUP_MAY_WRITE = 0o020;
+const OTHERS_MAY_WRITE = 0o002;
 /** Keywords whose values are file names, in which ssh expands a leading `~/`. */
 const PATH_KEYWORDS = new Set([
   'identityfile',
@@ -43,7 +47,7 @@ export interface ConfigFile {
 
 export interface ConfigLine {
   readonly number: number;
-  /** As written, except that a leading `~/` is expanded in values that are file names. */
+  /** As written, except for the names of files (withFullPaths). */
   readonly text: string;
   /** undefined: a comment, or blank. */
   readonly directive: Directive | undefined;
@@ -55,6 +59,8 @@ export interface ConfigLine {
 }
 
 export interface ConfigPlaces {
+  /** Default: those of this machine. */
+  readonly accounts?: Accounts;
   /** -F; undefined: the user's and the system's files, `none`: no file. */
   readonly file: string | undefined;
   readonly home: string;
@@ -65,21 +71,29 @@ export interface ConfigPlaces {
 /**
  * The top-level files that exist: the user's, and then the system's. Throws UsageError.
  */
-export async function loadConfig({ file, home, systemDirectory }: ConfigPlaces): Promise<{
+export async function loadConfig({
+  file,
+  home,
+  systemDirectory,
+  accounts: given,
+}: ConfigPlaces): Promise<{
   readonly user: ConfigFile | undefined;
   readonly system: ConfigFile | undefined;
 }> {
   if (file?.toLowerCase() === 'none') return { user: undefined, system: undefined };
   const userDirectory = join(home, '.ssh');
-  const contextFor = (directory: string, checked: boolean): ReadContext => ({
+  const accounts = given ?? (await Accounts.read());
+  const contextFor = (directory: string, isSystem: boolean): ReadContext => ({
     directory,
+    isSystem,
     home,
-    checked,
+    accounts,
     count: { files: 0 },
   });
+  const users = contextFor(userDirectory, false);
   if (file !== undefined) {
-    const given = await readConfigFile(file, contextFor(userDirectory, false), 0);
-    if (given === undefined) {
+    const top = await readConfigFile(file, users, { depth: 0, checked: false });
+    if (top === undefined) {
       throw new UsageError(
         `-F: the configuration file ${file} can't be read: there is no such file`,
         {
@@ -87,14 +101,14 @@ export async function loadConfig({ file, home, systemDirectory }: ConfigPlaces):
         },
       );
     }
-    return { user: given, system: undefined };
+    return { user: top, system: undefined };
   }
   return {
-    user: await readConfigFile(join(userDirectory, 'config'), contextFor(userDirectory, true), 0),
+    user: await readConfigFile(join(userDirectory, 'config'), users, { depth: 0, checked: true }),
     system: await readConfigFile(
       join(systemDirectory, 'ssh_config'),
-      contextFor(systemDirectory, false),
-      0,
+      contextFor(systemDirectory, true),
+      { depth: 0, checked: false },
     ),
   };
 }
@@ -102,19 +116,29 @@ export async function loadConfig({ file, home, systemDirectory }: ConfigPlaces):
 interface ReadContext {
   /** Relative Includes start here. */
   readonly directory: string;
+  /** Of the system's ssh_config: it may not name files in a home directory. */
+  readonly isSystem: boolean;
   readonly home: string;
+  readonly accounts: Accounts;
+  readonly count: { files: number };
+}
+
+/** How a file is reached. */
+interface Reached {
+  /** How many Includes lead to it. */
+  readonly depth: number;
   /**
-   * Whether to refuse files that other users may write: their commands would be run (ProxyCommand,
-   * Match exec).
+   * Whether to refuse a file that other users may write, since its commands would be run
+   * (ProxyCommand, Match exec). As in ssh: the user's own file, and all that is included, also by
+   * the system's file and that of -F.
    */
   readonly checked: boolean;
-  readonly count: { files: number };
 }
 
 async function readConfigFile(
   path: string,
   context: ReadContext,
-  depth: number,
+  { depth, checked }: Reached,
 ): Promise<ConfigFile | undefined> {
   if (depth > MAX_INCLUDE_DEPTH) {
     throw new UsageError(
@@ -124,7 +148,7 @@ async function readConfigFile(
       },
     );
   }
-  const content = await readText(path, context);
+  const content = await readText(path, context.accounts, checked);
   if (content === undefined) return undefined;
   context.count.files += 1;
   if (context.count.files > MAX_CONFIG_FILES) {
@@ -136,11 +160,11 @@ async function readConfigFile(
   for (const [index, line] of content.split('\n').entries()) {
     const number = index + 1;
     const place = `${path}:${number}`;
-    const text = homeExpanded(line, context.home, place);
+    const text = withFullPaths(line, context, place);
     const directive = parseDirective(text, place);
     const includes =
       directive?.keyword === 'include'
-        ? await readIncludes(directive.args, context, depth)
+        ? await readIncludes(directive.args, context, depth + 1, place)
         : undefined;
     lines.push({ number, text, directive, includes });
   }
@@ -148,15 +172,15 @@ async function readConfigFile(
 }
 
 /** undefined: there is no such file. */
-async function readText(path: string, context: ReadContext): Promise<string | undefined> {
+async function readText(
+  path: string,
+  accounts: Accounts,
+  checked: boolean,
+): Promise<string | undefined> {
   try {
-    const { size, uid, mode } = await stat(path);
-    const ours = uid === 0 || uid === process.getuid?.();
-    if (context.checked && (!ours || (mode & OTHERS_MAY_WRITE) !== 0)) {
-      throw new UsageError(`${path} is owned or writable by other users; ssh refuses it, too`, {
-        hint: `run: chmod go-w ${shellPath(path)}`,
-      });
-    }
+    const status = await stat(path);
+    if (checked) refuseWritable(path, status, accounts);
+    const { size } = status;
     if (size > MAX_CONFIG_FILE_BYTES) {
       throw new UsageError(
         `${path} is too large for an ssh_config (more than ${MAX_CONFIG_FILE_BYTES} bytes)`,
@@ -177,26 +201,76 @@ async function readText(path: string, context: ReadContext): Promise<string | un
   }
 }
 
+/** Throws UsageError. A group that has nobody else may write, as with Debian's ssh. */
+function refuseWritable(path: string, { uid, gid, mode }: Stats, accounts: Accounts): void {
+  const own = process.getuid?.();
+  if (uid !== 0 && uid !== own) {
+    throw new UsageError(`${path} belongs to another user (${uid}), whose commands would be run`, {
+      hint: `if its content is yours, run: chown ${own} ${shellPath(path)}`,
+    });
+  }
+  const others = (mode & OTHERS_MAY_WRITE) !== 0;
+  const group = (mode & GROUP_MAY_WRITE) !== 0 && !accounts.isPrivate(gid, own ?? uid);
+  if (!others && !group) return;
+  throw new UsageError(
+    `${path} can be written by other users${others ? '' : ` (group ${gid})`}, whose commands would be run`,
+    { hint: `run: chmod go-w ${shellPath(path)}` },
+  );
+}
+
+/** undefined: only ssh knows which files these are. Throws UsageError. */
 async function readIncludes(
   patterns: readonly string[],
   context: ReadContext,
   depth: number,
+  place: string,
 ): Promise<ConfigFile[] | undefined> {
-  // A `~user` needs the passwd file. Newer versions of ssh expand tokens and variables here.
-  if (patterns.some((pattern) => /^~[^/]|%|\$\{/.test(pattern))) return undefined;
+  // Newer versions of ssh expand tokens and variables here.
+  if (patterns.some((pattern) => /%|\$\{/.test(pattern))) return undefined;
   const files: ConfigFile[] = [];
   for (const pattern of patterns) {
-    const absolute = pattern.startsWith('/')
-      ? pattern
-      : pattern.startsWith('~/')
-        ? join(context.home, pattern.slice(2))
-        : join(context.directory, pattern);
+    if (pattern.startsWith('~') && context.isSystem)
+      throw new UsageError(`${place}: the system's ssh_config includes ${pattern}`, {
+        hint: 'there, write a full path, or one below /etc/ssh',
+      });
+    const absolute = absolutePattern(pattern, context);
+    if (absolute === undefined) return undefined;
     for (const path of await expandPattern(absolute)) {
-      const file = await readConfigFile(path, context, depth + 1);
+      const file = await readIncluded(path, context, depth);
       if (file !== undefined) files.push(file);
     }
   }
   return files;
+}
+
+/** undefined: a user that isn't known here. */
+function absolutePattern(
+  pattern: string,
+  { home, directory, accounts }: ReadContext,
+): string | undefined {
+  const [, user, rest = ''] = /^~([^/]*)(.*)$/s.exec(pattern) ?? [];
+  if (user === undefined) return pattern.startsWith('/') ? pattern : join(directory, pattern);
+  const base = user === '' ? home : accounts.homeOf(user);
+  return base === undefined ? undefined : join(base, rest);
+}
+
+/** As in ssh, a folder that a pattern matches has no lines, but others may not write it, either. */
+async function readIncluded(
+  path: string,
+  context: ReadContext,
+  depth: number,
+): Promise<ConfigFile | undefined> {
+  try {
+    const status = await stat(path);
+    if (status.isDirectory()) {
+      refuseWritable(path, status, context.accounts);
+      return undefined;
+    }
+  } catch (error) {
+    if (error instanceof UsageError) throw error;
+    // Whatever is wrong with it, reading it says so.
+  }
+  return readConfigFile(path, context, { depth, checked: true });
 }
 
 /** The paths that match an absolute glob(7) pattern, sorted by name. */
@@ -230,9 +304,15 @@ async function namesIn(directory: string): Promise<string[]> {
 /** A part of the file for `ssh -F`, in order. A string contains lines that apply to all hosts. */
 export type ConfigPart = ConfigFile | string;
 
+/**
+ * What follows the parts: nothing; defaults; or defaults in a section of the second pass, which
+ * they must be in if there is one, because a value of the first pass wins over those of the second.
+ */
+export type Ending = 'plain' | 'defaults' | 'final-defaults';
+
 export interface WrittenConfig {
-  /** For -F. */
-  readonly path: string;
+  /** For -F: one for each ending. */
+  readonly paths: Readonly<Record<Ending, string>>;
   /** Replaces the names of the copies in a message from ssh by the original names. */
   readonly originalNames: (message: string) => string;
   /** Removes the copy. */
@@ -240,11 +320,15 @@ export interface WrittenConfig {
 }
 
 /**
- * Writes the parts to a directory that only this user can read. If this tunnel is killed, the next
+ * Writes the parts, followed by the lines of `defaults`, to a directory that only this user can
+ * read. If this tunnel is killed, the next
  * one removes it. Throws TunnelError `openssh-directory` if the directory can't be created, and
  * UsageError if the files can't be written.
  */
-export async function writeConfig(parts: readonly ConfigPart[]): Promise<WrittenConfig> {
+export async function writeConfig(
+  parts: readonly ConfigPart[],
+  defaults: readonly string[] = [],
+): Promise<WrittenConfig> {
   const own = makePrivateDirectory(silentObserver);
   const directory = own.path;
   const originals: string[] = [];
@@ -257,21 +341,29 @@ export async function writeConfig(parts: readonly ConfigPart[]): Promise<Written
   };
   const remove = async (): Promise<void> => own.remove();
   try {
-    const lines = [];
+    const lines: string[] = [];
     for (const part of parts) {
       lines.push(
         'Match all',
         typeof part === 'string' ? part : `Include ${quoteArgument(await writeCopy(part))}`,
       );
     }
-    const path = join(directory, 'config');
-    await writeFile(path, `${lines.join('\n')}\n`, { mode: 0o600 });
+    const write = async (ending: Ending, ...last: readonly string[]): Promise<string> => {
+      const path = join(directory, ending);
+      await writeFile(path, `${[...lines, ...last].join('\n')}\n`, { mode: 0o600 });
+      return path;
+    };
+    const paths = {
+      plain: await write('plain'),
+      defaults: await write('defaults', 'Match all', ...defaults),
+      'final-defaults': await write('final-defaults', 'Match final all', ...defaults),
+    };
     const originalNames = (message: string): string =>
       originals.reduceRight(
         (text, original, index) => text.replaceAll(join(directory, String(index + 1)), original),
         message,
       );
-    return { path, originalNames, remove };
+    return { paths, originalNames, remove };
   } catch (error) {
     await remove();
     throw error instanceof UsageError ? error : copyError(directory, error);
@@ -297,15 +389,42 @@ async function renderLine(
 }
 
 /**
- * A line of ssh_config, with the home directory for a leading `~/` in values that are file names.
- * Throws UsageError.
+ * A line of ssh_config in which file names have the home directory for a leading `~`. In lists of
+ * files they are absolute: ssh prints such a list without quotes, and what doesn't begin with a
+ * slash would be taken for the rest of the name before it. Throws UsageError.
  */
-export function homeExpanded(line: string, home: string, place: string): string {
+function withFullPaths(
+  line: string,
+  { home, accounts }: Pick<ReadContext, 'home' | 'accounts'>,
+  place: string,
+): string {
   const directive = parseDirective(line, place);
   if (directive === undefined || !PATH_KEYWORDS.has(directive.keyword)) return line;
-  if (!directive.args.some((arg) => arg.startsWith('~/'))) return line;
-  const absolute = directive.args.map((arg) =>
-    arg.startsWith('~/') ? join(home, arg.slice(2)) : arg,
-  );
-  return `${directive.keyword} ${absolute.map(quoteArgument).join(' ')}`;
+  const inList = isPathList(directive.keyword);
+  const fullPath = (path: string): string => {
+    const [, user, rest = ''] = /^~([^/]*)(.*)$/s.exec(path) ?? [];
+    if (user !== undefined) {
+      const base = user === '' ? home : accounts.homeOf(user);
+      return base === undefined ? path : join(base, rest);
+    }
+    if (!inList || /^(\/|%d|\$\{|none$|$)/i.test(path)) return path;
+    const here = process.cwd();
+    return join(directive.keyword === 'globalknownhostsfile' ? here : escapeTokens(here), path);
+  };
+  const paths = directive.args.map(fullPath);
+  if (paths.join() === directive.args.join()) return line;
+  return `${directive.keyword} ${paths.map(quoteArgument).join(' ')}`;
+}
+
+/** The lines of -o, with full paths as in files. Throws UsageError. */
+export async function optionsWithFullPaths(
+  options: readonly string[],
+  home: string,
+): Promise<string[]> {
+  const accounts = await Accounts.read();
+  return options.map((line) => withFullPaths(line, { home, accounts }, '-o'));
+}
+
+function escapeTokens(path: string): string {
+  return path.replaceAll('%', '%%');
 }

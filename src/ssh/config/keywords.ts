@@ -37,9 +37,54 @@ const RETIRED = new Set(
     .trim()
     .split(/\s+/),
 );
+/**
+ * Keywords without effect. Most are about things that a tunnel doesn't have, or turn something on.
+ * None of them can forbid what the embedded client does: it takes no certificates, so that
+ * CASignatureAlgorithms is never asked; it learns no further host keys (UpdateHostKeys), and
+ * forwards no agent. NoHostAuthenticationForLocalhost must not weaken host key checking.
+ */
+export const INERT_KEYWORDS: readonly string[] = `
+  addkeystoagent canonicaldomains canonicalizefallbacklocal canonicalizemaxdots canonicalizepermittedcnames
+  casignaturealgorithms channeltimeout clearallforwardings compression connectionattempts controlmaster controlpath
+  controlpersist dynamicforward enableescapecommandline enablesshkeysign escapechar exitonforwardfailure
+  forkafterauthentication forwardagent forwardx11 forwardx11timeout forwardx11trusted gatewayports
+  gssapiclientidentity gssapidelegatecredentials gssapikexalgorithms gssapirenewalforcesrekey gssapiserveridentity
+  gssapitrustdns hostbasedacceptedalgorithms ipqos kbdinteractivedevices localcommand localforward loglevel
+  logverbose nohostauthenticationforlocalhost obscurekeystroketiming permitlocalcommand permitremoteopen
+  remotecommand remoteforward requesttty securitykeyprovider sendenv sessiontype setenv stdinnull
+  streamlocalbindmask streamlocalbindunlink syslogfacility tag tcpkeepalive tunnel tunneldevice updatehostkeys
+  versionaddendum visualhostkey warnweakcrypto xauthlocation
+`
+  .trim()
+  .split(/\s+/);
+
+const OLD_NAMES: Readonly<Record<string, string>> = {
+  challengeresponseauthentication: 'kbdinteractiveauthentication',
+  skeyauthentication: 'kbdinteractiveauthentication',
+  tisauthentication: 'kbdinteractiveauthentication',
+  dsaauthentication: 'pubkeyauthentication',
+  identityfile2: 'identityfile',
+  hostbasedkeytypes: 'hostbasedacceptedalgorithms',
+  keepalive: 'tcpkeepalive',
+  pubkeyacceptedkeytypes: 'pubkeyacceptedalgorithms',
+  rsaminsize: 'requiredrsasize',
+  smartcarddevice: 'pkcs11provider',
+};
 const IN_FILES_ONLY = new Set(['host', 'match', 'include']);
 /** Words that differ in more characters than this are not treated as misspellings. */
 const MAX_TYPOS = 3;
+
+/**
+ * The name that is used in this program, in lower case. Fedora's RSAMinSize became RequiredRSASize.
+ */
+export function presentName(keyword: string): string {
+  return OLD_NAMES[keyword] ?? keyword;
+}
+
+/** Whether ssh takes a keyword, in lower case, and ignores it. */
+export function isRetired(keyword: string): boolean {
+  return RETIRED.has(keyword);
+}
 
 /** Whether a keyword is one of ssh_config(5), in any case. */
 export function isSshKeyword(keyword: string): boolean {
@@ -73,7 +118,8 @@ export function parseSshOption(text: string): string {
       'put it into a file, and give that file with -F',
     );
   }
-  const known = BY_LOWER_CASE.get(keyword.toLowerCase());
+  const lower = keyword.toLowerCase();
+  const known = RETIRED.has(lower) ? keyword : BY_LOWER_CASE.get(lower);
   if (known === undefined) {
     const nearest = nearestKeyword(keyword);
     throw new NotationError(

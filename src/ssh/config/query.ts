@@ -11,7 +11,7 @@ import { spawn } from 'node:child_process';
 import { TunnelError, UsageError } from '../../errors/errors.ts';
 import { shellWord } from '../../net/notation.ts';
 import { printable } from '../../observe/printable.ts';
-import { presentName } from './evaluate.ts';
+import { presentName } from './keywords.ts';
 import type { KeywordValues } from './syntax.ts';
 
 /**

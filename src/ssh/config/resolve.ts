@@ -29,20 +29,22 @@
 
 import { UsageError } from '../../errors/errors.ts';
 import { quoted } from '../../net/notation.ts';
+import { type Place, readAt } from '../../net/place.ts';
 import { type Observer, silentObserver } from '../../observe/observer.ts';
 import { homeDirectory } from '../../system/home.ts';
+import { numericAddress, requireUsualHost } from '../numerichost.ts';
 import type { Remote, SshOptions } from '../options.ts';
 import { DEFAULT_CONNECT_TIMEOUT, DEFAULT_KEEPALIVE } from '../options.ts';
 import { MAX_JUMP_HOPS } from '../remote.ts';
 import type { SshSettings } from '../settings.ts';
-import { homeExpanded, type WrittenConfig } from './files.ts';
+import { optionsWithFullPaths } from './files.ts';
+import { INERT_KEYWORDS } from './keywords.ts';
 import { onlyOpenssh } from './onlyopenssh.ts';
 import { jumpLoop } from './query.ts';
-import { ConfigSource, copyConfig, type Machine } from './source.ts';
+import { type ConfigCopy, ConfigSource, copyConfig, type Machine } from './source.ts';
 import { expandCommand, type TokenValues } from './tokens.ts';
 import { unobeyed } from './unobeyed.ts';
 import {
-  INERT_KEYWORDS,
   Keywords,
   readAddressFamily,
   readAlgorithms,
@@ -101,7 +103,7 @@ export async function resolveSettings(
 export function copySshConfig(
   options: Pick<SshOptions, 'configFile'>,
   context: ResolveContext = {},
-): Promise<WrittenConfig> {
+): Promise<ConfigCopy> {
   return copyConfig(options.configFile, machineOf(context));
 }
 
@@ -141,19 +143,13 @@ class SettingsResolver {
   /** Logs each warning once. */
   report(): void {
     for (const warning of this.#warnings) this.#observer.log('warning', warning);
-    const ignored = this.#source.unevaluated;
-    if (ignored.length === 0) return;
-    this.#observer.log(
-      'warning',
-      `there is no ssh here, and only ssh can evaluate these parts of ssh_config, so they are ignored: ${ignored.join(', ')}`,
-    );
   }
 
   async jumpHost(remote: Remote): Promise<SshSettings> {
     const { port, jump, sshOptions, identityFiles, hostKeyPins, oneKey, waitAuth } = this.#options;
     const settings = await this.#resolve(
       { remote: { ...remote, port: remote.port ?? port }, via: jump, beyond: [] },
-      sshOptions.map((line) => homeExpanded(line, this.#source.machine.home, '-o')),
+      await optionsWithFullPaths(sshOptions, this.#source.machine.home),
       identityFiles,
     );
     const { authentication } = settings;
@@ -186,6 +182,7 @@ class SettingsResolver {
     const set: UserLists = { keywords, defaults, written };
     const authentication = readAuthentication(set, tokens, identityFiles);
     const proxy = await this.#proxy(hop, keywords, tokens);
+    if (proxy.kind !== 'command' && !written.has('hostname')) this.#requireUsualHost(hop, tokens);
     this.#noteInert(remote, set);
     return {
       name: remote.host,
@@ -249,6 +246,22 @@ class SettingsResolver {
       kind: 'jump',
       hops: [...settings.proxy.hops, { ...settings, proxy: { kind: 'direct' } }],
     };
+  }
+
+  /** What has no HostName, and is not passed to a command by name, is dialled as it is written. */
+  #requireUsualHost({ remote: { host }, beyond }: Hop, { hostName }: TokenValues): void {
+    if (hostName !== host.toLowerCase() && hostName !== numericAddress(host)) return;
+    const name = beyond.length === 0 ? '-r' : '-J';
+    const place: Place =
+      beyond.length > 0 && this.#options.jump === undefined
+        ? { kind: 'ssh-config', keyword: 'ProxyJump' }
+        : { kind: 'option', name };
+    readAt(
+      place,
+      host,
+      'write an address with four parts, or give it a HostName',
+      requireUsualHost,
+    );
   }
 
   #noteInert({ host }: Remote, { keywords, defaults, written }: UserLists): void {

@@ -11,14 +11,17 @@ import type { Remote } from '../options.ts';
 import { DEFAULT_KEEPALIVE } from '../options.ts';
 import { formatJump } from '../remote.ts';
 import { defaultAlgorithms } from './algorithms.ts';
-import { type Evaluation, evaluateConfig, presentName, type Written } from './evaluate.ts';
+import { type Evaluation, evaluateConfig, type Written } from './evaluate.ts';
 import {
   type ConfigFile,
+  type ConfigLine,
   type ConfigPart,
+  type Ending,
   loadConfig,
   type WrittenConfig,
   writeConfig,
 } from './files.ts';
+import { presentName } from './keywords.ts';
 import { queryConfig } from './query.ts';
 import { type Directive, type KeywordValues, parseDirective, quoteArgument } from './syntax.ts';
 import { expandPath } from './tokens.ts';
@@ -43,6 +46,7 @@ export interface HostConfig {
   readonly written: ReadonlyMap<string, Written>;
 }
 
+const GSSAPI = 'gssapiauthentication';
 /** Compiled into ssh. */
 const GLOBAL_KNOWN_HOSTS =
   'GlobalKnownHostsFile /etc/ssh/ssh_known_hosts /etc/ssh/ssh_known_hosts2';
@@ -51,15 +55,17 @@ export class ConfigSource {
   readonly machine: Machine;
   readonly #parts: readonly ConfigPart[];
   readonly #copy: WrittenConfig;
-  readonly #unevaluated = new Set<string>();
   #defaults: Promise<KeywordValues> | undefined;
 
   /** `file`: -F. Throws UsageError for files that can't be read. */
   static async open(file: string | undefined, machine: Machine): Promise<ConfigSource> {
     const { user, system } = await loadConfig({ file, ...machine });
-    const gssapi = hasKerberosTickets(machine) ? undefined : 'GSSAPIAuthentication no';
-    const parts = [user, gssapi, system, `ServerAliveInterval ${DEFAULT_KEEPALIVE}`].filter(isPart);
-    const copy = await writeConfig([...parts, movedKnownHosts(machine)].filter(isPart));
+    const kept = hasKerberosTickets(machine) ? system : withoutKeyword(system, GSSAPI);
+    const parts = [user, kept].filter(isPart);
+    const copy = await writeConfig(parts, [
+      `ServerAliveInterval ${DEFAULT_KEEPALIVE}`,
+      ...movedKnownHosts(machine),
+    ]);
     return new ConfigSource(machine, parts, copy);
   }
 
@@ -71,11 +77,6 @@ export class ConfigSource {
 
   close(): Promise<void> {
     return this.#copy.remove();
-  }
-
-  /** The parts that could not be evaluated without ssh, one phrase each. */
-  get unevaluated(): readonly string[] {
-    return [...this.#unevaluated];
   }
 
   /**
@@ -94,19 +95,18 @@ export class ConfigSource {
       ...(jump === undefined ? [] : ['-J', jump]),
       ...sshOptions.flatMap((option) => ['-o', option]),
     ];
-    const answer = await this.#querySsh(['-F', this.#copy.path, ...args], host);
+    const answer = await this.#query(args, host, [...sshOptions, ...this.#parts]);
     const evaluation = {
-      parts: [...sshOptions, ...this.#parts, userKnownHosts(this.machine), GLOBAL_KNOWN_HOSTS],
+      parts: [...sshOptions, ...this.#parts],
+      defaults: [userKnownHosts(this.machine), GLOBAL_KNOWN_HOSTS],
       name: host,
       user,
       port,
       jump,
       localUser: () => localUser(this.machine.environment),
     };
-    if (answer !== undefined)
-      return { values: answer, written: this.#places(answer, evaluation, sshOptions) };
-    const { values, written, unevaluated } = evaluateConfig(evaluation);
-    for (const phrase of unevaluated) this.#unevaluated.add(phrase);
+    if (answer !== undefined) return { values: answer, written: places(answer, evaluation) };
+    const { values, written } = evaluateConfig(evaluation);
     const tokens = readTokens({ host }, new Keywords(values), this.machine);
     const expanded = new Map(values);
     for (const keyword of PRINTED_EXPANDED) {
@@ -117,27 +117,21 @@ export class ConfigSource {
   }
 
   /**
-   * ssh doesn't say where a value was set. A keyword in a section that only ssh can evaluate gets
-   * the place of the first line with that keyword.
+   * ssh's answer, with our defaults where the user has set nothing. undefined: there is no ssh. If
+   * only ssh can tell how often it reads the files, it is asked for that first.
    */
-  #places(
-    answer: KeywordValues,
-    evaluation: Evaluation,
-    sshOptions: readonly string[],
-  ): ReadonlyMap<string, Written> {
-    const lines = allLines([...sshOptions, ...this.#parts]);
-    try {
-      const { written, values, unevaluated } = evaluateConfig({ ...evaluation, lenient: true });
-      if (unevaluated.length === 0) return written;
-      const others = [...lines].filter(
-        ([keyword]) => comparable(answer.get(keyword)) !== comparable(values.get(keyword)),
-      );
-      return new Map([...written, ...others]);
-    } catch (error) {
-      // Something that only a newer ssh understands.
-      if (error instanceof UsageError) return lines;
-      throw error;
-    }
+  async #query(
+    args: readonly string[],
+    host: string,
+    parts: readonly ConfigPart[],
+  ): Promise<KeywordValues | undefined> {
+    const { paths } = this.#copy;
+    const ask = (ending: Ending) => this.#querySsh(['-F', paths[ending], ...args], host);
+    const ending = endingFor(parts);
+    if (ending !== undefined) return ask(ending);
+    const answer = await ask('plain');
+    if (answer === undefined) return undefined;
+    return ask(isReadAgain(answer) ? 'final-defaults' : 'defaults');
   }
 
   /** The answer of the same ssh without any configuration. */
@@ -155,13 +149,60 @@ export class ConfigSource {
   }
 }
 
+export interface ConfigCopy extends Omit<WrittenConfig, 'paths'> {
+  /** For -F. */
+  readonly path: string;
+}
+
 /** A copy of the files, without our defaults, for the system's ssh to connect with. */
-export async function copyConfig(
-  file: string | undefined,
-  machine: Machine,
-): Promise<WrittenConfig> {
+export async function copyConfig(file: string | undefined, machine: Machine): Promise<ConfigCopy> {
   const { user, system } = await loadConfig({ file, ...machine });
-  return writeConfig([user, system, movedKnownHosts(machine)].filter(isPart));
+  const parts = [user, system].filter(isPart);
+  const { paths, ...copy } = await writeConfig(parts, movedKnownHosts(machine));
+  return { ...copy, path: paths[endingFor(parts) ?? 'defaults'] };
+}
+
+/** Whether ssh reads the files twice, as far as they tell. undefined: only ssh knows. */
+function endingFor(parts: readonly ConfigPart[]): Ending | undefined {
+  let canBeReadAgain = false;
+  for (const { directive, includes } of linesOf(parts)) {
+    const { keyword, args } = directive;
+    // ssh reads each Match line, also in sections that don't apply.
+    if (keyword === 'match' && args.some((arg) => /^!?final$/i.test(arg))) return 'final-defaults';
+    canBeReadAgain ||= READ_AGAIN.includes(keyword) && !/^(no|false|none)$/i.test(args[0] ?? '');
+    canBeReadAgain ||= keyword === 'include' && includes === undefined;
+  }
+  return canBeReadAgain ? undefined : 'defaults';
+}
+
+const READ_AGAIN = ['canonicalizehostname', 'canonicalizepermittedcnames'];
+
+function isReadAgain(answer: KeywordValues): boolean {
+  return !/^(no|false)$/i.test(answer.get('canonicalizehostname')?.[0] ?? 'no');
+}
+
+/**
+ * ssh doesn't say where a value was set. A keyword in a section that only ssh can evaluate gets the
+ * place of the first line with that keyword.
+ */
+function places(answer: KeywordValues, evaluation: Evaluation): ReadonlyMap<string, Written> {
+  const lines = new Map<string, Written>();
+  for (const { directive, place } of linesOf(evaluation.parts)) {
+    const keyword = presentName(directive.keyword);
+    if (!lines.has(keyword)) lines.set(keyword, { place, text: directive.args.join(' ') });
+  }
+  try {
+    const { written, values, isComplete } = evaluateConfig({ ...evaluation, lenient: true });
+    if (isComplete) return written;
+    const others = [...lines].filter(
+      ([keyword]) => comparable(answer.get(keyword)) !== comparable(values.get(keyword)),
+    );
+    return new Map([...written, ...others]);
+  } catch (error) {
+    // Something that only a newer ssh understands.
+    if (error instanceof UsageError) return lines;
+    throw error;
+  }
 }
 
 /** ssh prints some flags as `true` and `false`. */
@@ -173,28 +214,45 @@ function comparable(values: readonly string[] | undefined): string | undefined {
     .replace(/^false$/, 'no');
 }
 
-/** The first line of each keyword, in whatever section. */
-function allLines(parts: readonly ConfigPart[]): ReadonlyMap<string, Written> {
-  const found = new Map<string, Written>();
-  const add = (directive: Directive | undefined, place: string): void => {
-    if (directive === undefined) return;
-    const keyword = presentName(directive.keyword);
-    if (!found.has(keyword)) found.set(keyword, { place, text: directive.args.join(' ') });
-  };
-  const read = (file: ConfigFile): void => {
-    for (const { directive, number, includes } of file.lines) {
-      add(directive, `${file.path}:${number}`);
-      for (const included of includes ?? []) read(included);
-    }
-  };
-  for (const part of parts) {
-    if (typeof part !== 'string') read(part);
-    else for (const line of part.split('\n')) add(parseDirective(line, '-o'), `-o ${line}`);
-  }
-  return found;
+interface PlacedLine {
+  readonly directive: Directive;
+  readonly includes: ConfigLine['includes'];
+  readonly place: string;
 }
 
-function isPart(part: ConfigPart | undefined): part is ConfigPart {
+/** All lines, in whatever section, in order. */
+function* linesOf(parts: readonly ConfigPart[]): Generator<PlacedLine> {
+  for (const part of parts) {
+    if (typeof part !== 'string') {
+      yield* linesOfFile(part);
+      continue;
+    }
+    for (const line of part.split('\n')) {
+      const directive = parseDirective(line, '-o');
+      if (directive !== undefined) yield { directive, includes: undefined, place: `-o ${line}` };
+    }
+  }
+}
+
+function* linesOfFile({ path, lines }: ConfigFile): Generator<PlacedLine> {
+  for (const { directive, number, includes } of lines) {
+    if (directive !== undefined) yield { directive, includes, place: `${path}:${number}` };
+    for (const file of includes ?? []) yield* linesOfFile(file);
+  }
+}
+
+/** The files without the lines of a keyword, for which they have empty lines. */
+function withoutKeyword(file: ConfigFile | undefined, keyword: string): ConfigFile | undefined {
+  if (file === undefined) return undefined;
+  const lines = file.lines.map((line): ConfigLine => {
+    if (line.directive?.keyword === keyword) return { ...line, text: '', directive: undefined };
+    const includes = line.includes?.map((included) => withoutKeyword(included, keyword));
+    return { ...line, includes: includes?.filter(isPart) };
+  });
+  return { path: file.path, lines };
+}
+
+function isPart(part: ConfigFile | undefined): part is ConfigFile {
   return part !== undefined;
 }
 
@@ -202,13 +260,13 @@ function isPart(part: ConfigPart | undefined): part is ConfigPart {
  * The known_hosts files in $HOME, if ssh would look in another home directory. Otherwise they are
  * not named, because naming them turns off UpdateHostKeys.
  */
-function movedKnownHosts(machine: Machine): string | undefined {
+function movedKnownHosts(machine: Machine): string[] {
   try {
-    if (userInfo().homedir === machine.home) return undefined;
+    if (userInfo().homedir === machine.home) return [];
   } catch {
     // No passwd entry: ssh would not even start.
   }
-  return userKnownHosts(machine);
+  return [userKnownHosts(machine)];
 }
 
 function userKnownHosts({ home }: Machine): string {

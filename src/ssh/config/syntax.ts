@@ -13,6 +13,8 @@ export type KeywordValues = ReadonlyMap<string, readonly string[]>;
 export interface Directive {
   /** In lower case. */
   readonly keyword: string;
+  /** The keyword is written in quotes. */
+  readonly isQuoted: boolean;
   /** Without quotes and comment. */
   readonly args: readonly string[];
   /** Everything after the keyword, as written. Commands are read from this. */
@@ -21,17 +23,18 @@ export interface Directive {
 
 /** One line. undefined: a comment, or blank. `place` is used in messages. Throws UsageError. */
 export function parseDirective(line: string, place: string): Directive | undefined {
-  const text = line.trim();
+  const text = line.replace(/^[ \t\r\n]+|[ \t\r\n\f]+$/g, '');
   if (text === '' || text.startsWith('#')) return undefined;
   const [, quotedKeyword, plainKeyword = '', rest = ''] =
-    /^(?:"([^"]*)"|([^\s="]+))[ \t]*=?[ \t]*(.*)$/s.exec(text) ?? [];
+    /^(?:"([^"]*)"|([^ \t\r\n="]+))[ \t]*=?[ \t]*(.*)$/s.exec(text) ?? [];
   const keyword = (quotedKeyword ?? plainKeyword).toLowerCase();
   if (keyword === '' || rest === '') {
     throw new UsageError(`${place}: the keyword has no value`, {
       hint: 'a line is "Keyword value"',
     });
   }
-  return { keyword, args: splitArguments(rest, place), rest };
+  const isQuoted = quotedKeyword !== undefined;
+  return { keyword, isQuoted, args: splitArguments(rest, place), rest };
 }
 
 /**
@@ -67,6 +70,32 @@ function splitArguments(text: string, place: string, comments = true): string[] 
       hint: 'write quotes in pairs',
     });
   if (word !== undefined) words.push(word);
+  return words;
+}
+
+/**
+ * The words of a Match line, which ssh splits in another way (strdelim): at spaces and at one `=`.
+ * Double quotes may begin anywhere, and end the word. `place` as above. Throws UsageError.
+ */
+export function delimitedWords(text: string, place: string): string[] {
+  const words: string[] = [];
+  let rest = text;
+  while (rest !== '') {
+    const [, plain = '', mark = '', after = ''] =
+      /^([^ \t\r\n"=]*)([ \t\r\n"=]?)(.*)$/s.exec(rest) ?? [];
+    if (mark !== '"') {
+      words.push(plain);
+      const spaces = after.replace(/^[ \t\r\n]+/, '');
+      const skipsEquals = mark !== '=' && spaces.startsWith('=');
+      rest = skipsEquals ? spaces.slice(1).replace(/^[ \t\r\n]+/, '') : spaces;
+      continue;
+    }
+    const close = after.indexOf('"');
+    if (close === -1)
+      throw new UsageError(`${place}: a quote isn't closed (")`, { hint: 'write quotes in pairs' });
+    words.push(plain + after.slice(0, close));
+    rest = after.slice(close + 1).replace(/^[ \t\r\n]+/, '');
+  }
   return words;
 }
 

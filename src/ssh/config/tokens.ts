@@ -37,9 +37,20 @@ export function expandPath(text: string, values: TokenValues, keyword: string): 
     pathTokens(values),
     keyword,
   );
-  return expanded === '~' || expanded.startsWith('~/')
-    ? join(values.home, expanded.slice(1))
-    : expanded;
+  return withHome(expanded, values);
+}
+
+/**
+ * A path with the home directory for a leading `~`. Of other users, those that are known here have
+ * been looked up where the file was read; a file that isn't found would be passed over. Throws
+ * UsageError.
+ */
+export function withHome(path: string, { home }: Pick<TokenValues, 'home'>): string {
+  if (path === '~' || path.startsWith('~/')) return join(home, path.slice(1));
+  if (!path.startsWith('~')) return path;
+  throw new UsageError(`ssh_config: in ${quoted(path)}, the user's home directory isn't known`, {
+    hint: 'write the full path',
+  });
 }
 
 /** For HostName: expands `%h` to the name that the user gave. */

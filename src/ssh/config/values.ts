@@ -5,7 +5,7 @@
  *
  * The keywords that appear here, in onlyopenssh.ts and in unobeyed.ts have an effect. Keywords for
  * sessions, for other forwards and for ssh's own output mean nothing to a tunnel. They are ignored,
- * with a line in the debug log (INERT_KEYWORDS).
+ * with a line in the debug log (INERT_KEYWORDS in keywords.ts).
  */
 import { userInfo } from 'node:os';
 import { UsageError } from '../../errors/errors.ts';
@@ -24,28 +24,13 @@ import {
 import { assembleAlgorithms, limitsAlgorithms } from './algorithms.ts';
 import type { Written } from './evaluate.ts';
 import { type KeywordValues, splitCommand } from './syntax.ts';
-import { expandCheckCommand, expandJump, expandPath, type TokenValues } from './tokens.ts';
-
-/**
- * Keywords without effect. Most are about things that a tunnel doesn't have, or turn something on.
- * None of them can forbid what the embedded client does: it takes no certificates, so that
- * CASignatureAlgorithms is never asked; it learns no further host keys (UpdateHostKeys), and
- * forwards no agent. NoHostAuthenticationForLocalhost must not weaken host key checking.
- */
-export const INERT_KEYWORDS: readonly string[] = `
-  addkeystoagent canonicaldomains canonicalizefallbacklocal canonicalizemaxdots canonicalizepermittedcnames
-  casignaturealgorithms channeltimeout clearallforwardings compression connectionattempts controlmaster controlpath
-  controlpersist dynamicforward enableescapecommandline enablesshkeysign escapechar exitonforwardfailure
-  forkafterauthentication forwardagent forwardx11 forwardx11timeout forwardx11trusted gatewayports
-  gssapiclientidentity gssapidelegatecredentials gssapikexalgorithms gssapirenewalforcesrekey gssapiserveridentity
-  gssapitrustdns hostbasedacceptedalgorithms ipqos kbdinteractivedevices localcommand localforward loglevel
-  logverbose nohostauthenticationforlocalhost obscurekeystroketiming permitlocalcommand permitremoteopen
-  remotecommand remoteforward requesttty securitykeyprovider sendenv sessiontype setenv stdinnull
-  streamlocalbindmask streamlocalbindunlink syslogfacility tag tcpkeepalive tunnel tunneldevice updatehostkeys
-  versionaddendum visualhostkey warnweakcrypto xauthlocation
-`
-  .trim()
-  .split(/\s+/);
+import {
+  expandCheckCommand,
+  expandJump,
+  expandPath,
+  type TokenValues,
+  withHome,
+} from './tokens.ts';
 
 type Method = AuthenticationSettings['methods'][number];
 const METHODS: readonly Method[] = ['publickey', 'keyboard-interactive', 'password'];
@@ -289,26 +274,18 @@ export function readHostKeys(
   return {
     // Here "none" is a name like any other.
     alias: keywords.all('hostkeyalias')[0],
-    userFiles: userFiles.map(withoutUser),
-    globalFiles: files('globalknownhostsfile').map(withoutUser),
+    userFiles: userFiles.map((path) => withHome(path, tokens)),
+    globalFiles: files('globalknownhostsfile').map((path) => withHome(path, tokens)),
     strict,
     hashNames: keywords.flag('hashknownhosts', false),
     pins: [],
     revokedFiles: files('revokedhostkeys').map((path) =>
-      withoutUser(expandPath(path, tokens, 'RevokedHostKeys')),
+      expandPath(path, tokens, 'RevokedHostKeys'),
     ),
     command: readKnownHostsCommand(keywords, tokens),
     leastRsaBits: readRsaBits(keywords),
     fixedOrder: /^[^+-]/.test(written.get('hostkeyalgorithms')?.text ?? ''),
   };
-}
-
-/** A file that is not found would be passed over, with all that it revokes. */
-function withoutUser(path: string): string {
-  if (!path.startsWith('~')) return path;
-  throw new UsageError(`ssh_config: in ${quoted(path)}, only ssh knows the home directory`, {
-    hint: 'write the full path',
-  });
 }
 
 function readStrict(
@@ -341,9 +318,10 @@ export function readAuthentication(
   tokens: TokenValues,
   identityFiles: readonly string[],
 ): AuthenticationSettings {
-  const { keywords } = set;
-  // ssh prints its defaults with "~/". Paths that the user wrote have already been made absolute.
-  const written = keywords.all('identityfile').filter((path) => !path.startsWith('~/'));
+  const { keywords, defaults } = set;
+  const printed = keywords.all('identityfile');
+  // ssh prints its defaults if none is set.
+  const written = printed.join('\n') === defaults.all('identityfile').join('\n') ? [] : printed;
   const configured = written
     .filter((path) => path.toLowerCase() !== 'none')
     .map((path) => expandPath(path, tokens, 'IdentityFile'));

@@ -45,6 +45,13 @@ describe('parseRemote', () => {
     ['ssh://u@session@jumphost', 'u@session', 'jumphost'],
     ['jumphost-1', undefined, 'jumphost-1'],
     ['0x7f.example', undefined, '0x7f.example'],
+    // Aliases, which only ssh_config can tell from mistakes.
+    ['61', undefined, '61'],
+    ['u@[61]:22', 'u', '61', 22],
+    ['u@db.1:2222', 'u', 'db.1', 2222],
+    ['gw-10.0.0.1', undefined, 'gw-10.0.0.1'],
+    ['10.1', undefined, '10.1'],
+    ['prod/db', undefined, 'prod/db'],
   ];
   for (const [text, user, host, port] of table) {
     it(`reads ${text}`, () =>
@@ -71,7 +78,6 @@ describe('parseRemote', () => {
     ['u@jump host', /a host with " " in it/],
     ['u@$(id)', /a host with "\$" in it/],
     ['u@jump;host', /";" in it/],
-    ['u@jump/host', /"\/" in it/],
     [`u@${'a'.repeat(256)}`, /longer than 255/],
     ['u@[2001:db8::1', /a "\[" without "\]"/],
     ['u@[2001:db8::1]22', /has "22" after the "\]"/],
@@ -83,12 +89,6 @@ describe('parseRemote', () => {
       /write \[2001:db8:0:0:0:0:0:1\]:22/,
     ],
     ['u@2001:db8::1::2', /a host that is no IPv6 address/],
-    ['u@010.0.0.1', /leading zero \(010\)/],
-    ['u@300.1.1.1', /above 255/],
-    ['u@10.1', /2 parts/],
-    ['u@1234', /above 255|one part/],
-    ['u@0x7f.0.0.1', /not a decimal number/],
-    ['u@127.0x1', /not a decimal number/],
     ['http://jumphost', /is a web address/, /USER@jumphost, with :PORT/],
     ['https://u:p@bastion.example.com:8443/x?y', /is a web address/, /USER@bastion\.example\.com,/],
     ['HTTPS://', /is a web address/, /USER@HOST,/],
@@ -137,12 +137,13 @@ describe('parseJump', () => {
       'none',
       'a,u@s@b:2222,[2001:db8::1]:23',
       'user:target@a:2222,DOMAIN\\user@b',
+      '61,db.1:22,gw-10.0.0.1',
     ])
       assert.equal(formatJump(parseJump(text, JUMP)), text);
   });
 
   it('refuses wrong hosts, and too many', () => {
-    for (const text of ['', 'a,', 'a,-b', 'a,none,b c', 'a,ssh://u%2cv@b']) {
+    for (const text of ['', 'a,', 'a,-b', 'a,none,b c', 'a,ssh://u%2cv@b', 'a/b']) {
       assert.throws(() => parseJump(text, JUMP), /^UsageError: -J[: ]/, text);
     }
     const hops = Array(MAX_JUMP_HOPS).fill('h');

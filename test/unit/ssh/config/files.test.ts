@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
 import {
   chmodSync,
+  chownSync,
   mkdirSync,
   mkdtempSync,
   readFileSync,
@@ -19,6 +21,7 @@ import {
   MAX_INCLUDE_DEPTH,
   writeConfig,
 } from '../../../../src/ssh/config/files.ts';
+import { Accounts } from '../../../../src/system/accounts.ts';
 
 const root = mkdtempSync(join(tmpdir(), 'tunnel-sshconfigfile-'));
 after(() => rmSync(root, { recursive: true }));
@@ -107,11 +110,114 @@ describe('loadConfig', () => {
     );
   });
 
-  it('refuses a file that others may write, as ssh does, but not one that was named', async () => {
-    const home = homeWith({ config: 'Include x', x: 'Port 1' });
-    chmodSync(join(home, '.ssh/x'), 0o620);
-    assert.match(await refusal(home), /\.ssh\/x is owned or writable by other users/);
-    await load(home, join(home, '.ssh/x'));
+  it('refuses what others may write: the own file, and all that is included', async () => {
+    const home = homeWith({ config: 'Include x', x: 'Port 1', other: 'Include x' });
+    const path = (name: string) => join(home, '.ssh', name);
+    chmodSync(path('x'), 0o602);
+    assert.match(await refusal(home), /\.ssh\/x can be written by other users, whose commands/);
+    await assert.rejects(load(home, path('other')), /\.ssh\/x can be written by other users/);
+    await load(home, path('x'));
+    mkdirSync(join(home, 'etc'));
+    writeFileSync(join(home, 'etc/ssh_config'), `Include ${path('x')}`);
+    rmSync(path('config'));
+    await assert.rejects(load(home), /\.ssh\/x can be written by other users/);
+    chmodSync(path('x'), 0o600);
+    await load(home);
+    writeFileSync(path('config'), 'Port 1');
+    chmodSync(path('config'), 0o602);
+    assert.match(await refusal(home), /\.ssh\/config can be written by other users/);
+  });
+
+  it('lets a group write that has no other member', async () => {
+    const home = homeWith({ config: 'Port 1' });
+    const file = join(home, '.ssh/config');
+    chmodSync(file, 0o664);
+    const { gid } = statSync(file);
+    const uid = process.getuid?.();
+    const me = `me:x:${uid}:${gid}::/home/me:/bin/sh`;
+    const places = { file: undefined, home, systemDirectory: join(home, 'etc') };
+    await loadConfig({ ...places, accounts: new Accounts(me, `g:x:${gid}:`) });
+    for (const [passwd, group] of [
+      [me, `g:x:${gid}:me,you`],
+      [`${me}\nyou:x:4711:${gid}::/:/bin/sh`, `g:x:${gid}:`],
+      [me, ''],
+    ] as const)
+      await assert.rejects(
+        loadConfig({ ...places, accounts: new Accounts(passwd, group) }),
+        new RegExp(`config can be written by other users \\(group ${gid}\\)`),
+      );
+  });
+
+  const isRoot = process.getuid?.() === 0;
+  const version = spawnSync('ssh', ['-V'], { encoding: 'utf8' }).stderr ?? '';
+  const skip =
+    isRoot && version.includes('Debian') ? false : "needs root, and Debian's ssh, to compare with";
+  it('takes and refuses the same as ssh', { skip }, async () => {
+    const home = homeWith({});
+    const main = join(home, '.ssh/main');
+    const included = join(home, '.ssh/conf.d/x');
+    const folder = join(home, '.ssh/conf.d/folder');
+    mkdirSync(folder, { recursive: true });
+    writeFileSync(main, `Include ${dirname(included)}/*\n`);
+    writeFileSync(included, 'Port 7\n');
+    const nobodys = 54_321;
+    for (const [changed, mode, uid, gid] of [
+      [included, 0o644, 0, 0],
+      [included, 0o664, 0, 0],
+      [included, 0o664, 0, 1],
+      [included, 0o664, 0, 65_534],
+      [included, 0o664, 0, nobodys],
+      [included, 0o646, 0, 0],
+      [included, 0o644, 1, 0],
+      [included, 0o600, nobodys, 0],
+      [folder, 0o755, 0, 0],
+      [folder, 0o777, 0, 0],
+      [folder, 0o775, 0, nobodys],
+      [folder, 0o755, 1, 0],
+      [main, 0o666, 1, 1],
+    ] as const) {
+      for (const path of [main, included, folder]) {
+        chownSync(path, 0, 0);
+        chmodSync(path, 0o755);
+      }
+      chownSync(changed, uid, gid);
+      chmodSync(changed, mode);
+      const { status } = spawnSync('ssh', ['-T', '-G', '-F', main, 'a']);
+      const taken = await load(home, main).then(
+        () => true,
+        () => false,
+      );
+      assert.equal(taken, status === 0, `${changed} ${mode.toString(8)} ${uid}:${gid}`);
+    }
+  });
+
+  it('passes over a folder that a pattern matches', async () => {
+    const home = homeWith({ config: 'Include conf.d/* conf.d' });
+    mkdirSync(join(home, '.ssh/conf.d/old'), { recursive: true });
+    writeFileSync(join(home, '.ssh/conf.d/a'), 'Port 1', { mode: 0o600 });
+    const { user } = await load(home);
+    assert.deepEqual(
+      user?.lines[0]?.includes?.map(({ path }) => path),
+      [join(home, '.ssh/conf.d/a')],
+    );
+  });
+
+  it('finds files in the homes of other users', async () => {
+    const home = homeWith({ config: 'Include ~bob/x\nInclude ~nobody-known/x' });
+    const bob = homeWith({ x: 'Port 1' });
+    const accounts = new Accounts(`bob:x:1:1::${bob}/.ssh:/bin/sh`, '');
+    const { user } = await loadConfig({ file: undefined, home, systemDirectory: home, accounts });
+    assert.deepEqual(
+      user?.lines.map(({ includes }) => includes?.map(({ path }) => path)),
+      [[join(bob, '.ssh/x')], undefined],
+    );
+  });
+
+  it("refuses ~ in the system's file, as ssh does", async () => {
+    const home = homeWith({});
+    mkdirSync(join(home, 'etc'));
+    writeFileSync(join(home, 'etc/ssh_config'), 'Port 1\nInclude ~/x');
+    assert.match(await refusal(home), /etc\/ssh_config:2: the system's ssh_config includes ~\/x/);
   });
 
   it('says which file can not be read', async () => {
@@ -130,12 +236,12 @@ describe('writeConfig', () => {
     });
     const { user } = await load(home);
     assert.ok(user !== undefined);
-    const copy = await writeConfig([user, 'User last']);
-    const directory = dirname(copy.path);
+    const copy = await writeConfig([user], ['User last']);
+    const directory = dirname(copy.paths.defaults);
     assert.equal(statSync(directory).mode & 0o777, 0o700);
-    assert.equal(statSync(copy.path).mode & 0o777, 0o600);
+    assert.equal(statSync(copy.paths.defaults).mode & 0o777, 0o600);
     assert.equal(
-      readFileSync(copy.path, 'utf8'),
+      readFileSync(copy.paths.defaults, 'utf8'),
       `Match all\nInclude ${directory}/1\nMatch all\nUser last\n`,
     );
     assert.equal(
@@ -156,8 +262,14 @@ describe('writeConfig', () => {
     const { user } = await load(home);
     assert.ok(user !== undefined);
     const copy = await writeConfig([user]);
-    assert.equal(copy.originalNames(`${dirname(copy.path)}/12: x`), `${home}/.ssh/f10: x`);
-    assert.equal(copy.originalNames(`${dirname(copy.path)}/1: x`), `${home}/.ssh/config: x`);
+    assert.equal(
+      copy.originalNames(`${dirname(copy.paths.defaults)}/12: x`),
+      `${home}/.ssh/f10: x`,
+    );
+    assert.equal(
+      copy.originalNames(`${dirname(copy.paths.defaults)}/1: x`),
+      `${home}/.ssh/config: x`,
+    );
     await copy.remove();
   });
 });

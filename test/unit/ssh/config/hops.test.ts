@@ -184,18 +184,18 @@ describe('resolveSettings, what only ssh can', { skip: LACKING }, () => {
     });
   });
 
-  it('says once what it can not evaluate without ssh', async () => {
-    const where = lab(
-      `Match exec "true"\nPort 3\nMatch all\nIgnoreUnknown Use*\nUseKeychain yes\nCanonicalizeHostname yes`,
-    );
-    assert.equal((await resolve(where, 'a', { jump: 'b' }, { sshProgram: NO_SSH })).port, 22);
-    const warnings = where.logged.filter(({ level }) => level === 'warning');
-    assert.equal(warnings.length, 1);
-    const path = join(where.home, '.ssh/config');
-    assert.equal(
-      warnings[0]?.message,
-      `there is no ssh here, and only ssh can evaluate these parts of ssh_config, so they are ignored: "Match exec" at ${path}:1, CanonicalizeHostname`,
-    );
+  it('names what it can not evaluate without ssh, and what to install', async () => {
+    const where = lab('Host b\nMatch final all\nPort 3');
+    await assert.rejects(resolve(where, 'a', {}, { sshProgram: NO_SSH }), (error) => {
+      assert.ok(error instanceof UsageError);
+      const path = join(where.home, '.ssh/config');
+      assert.equal(
+        error.message,
+        `${path}:2: without ssh on this machine, Match final can't be used`,
+      );
+      assert.match(error.hint ?? '', /^install OpenSSH \(.*openssh-client\) to use Match final/);
+      return true;
+    });
   });
 
   it('leaves Match exec to ssh', async () => {

@@ -121,18 +121,21 @@ describe('resolveSettings', { skip: LACKING }, () => {
       { port: 3 },
     ],
     ['Match originalhost', 'HostName x\nMatch originalhost a,b\nPort 3', 'a', { port: 3 }],
+    ['Match originalhost in any case', 'Match originalhost DB.lab\nPort 3', 'db.LAB', { port: 3 }],
+    ['Match host in any case', 'HostName DB.lab\nMatch host db.LAB\nPort 3', 'a', { port: 3 }],
+    ['Host in the case that is given', 'Host DB\nPort 3', 'db', { port: 22 }],
+    ['Match with "=" and quotes', 'Match host=a user "u"\nPort 3', 'u@a', { port: 3 }],
+    ['Match !all', 'Match !all\nPort 3', 'a', { port: 22 }],
+    ['Match of one and all', 'Match user u all\nPort 3', 'u@a', { port: 3 }],
+    ['what is only noise', 'Protocol 2,1\nUseRoaming no\nCipher x y\nPort 3', 'a', { port: 3 }],
+    ['a time that is none', 'ConnectTimeout none\nConnectTimeout 9', 'a', { connectTimeout: 9 }],
+    ['HostKeyAlias in lower case', 'HostKeyAlias Db\nPort 3', 'a', { port: 3 }],
     ['Match with a list and !', 'Match host *,!a\nPort 3', 'a', { port: 22 }],
     ['Match with a negated criterion', 'Match !host b\nPort 3', 'a', { port: 3 }],
     ['Match user given', 'Match user u\nPort 3', 'u@a', { port: 3 }],
     ['Match user configured', 'Host a\nUser u\nMatch user u\nPort 3', 'a', { port: 3 }],
     ['Match localuser', `Match localuser ${CALLER}\nPort 3`, 'u@a', { port: 3 }],
     ['Match of two', 'Match host a user v\nPort 3', 'u@a', { port: 22 }],
-    [
-      'Match final',
-      'Match final host x\nPort 3\nHost a\nHostName x\nHost x\nUser u',
-      'a',
-      { port: 3, user: 'u' },
-    ],
     ['Match canonical', 'Match canonical\nPort 3', 'a', { port: 22 }],
     ['ConnectTimeout', 'ConnectTimeout 1m', 'a', { connectTimeout: 60 }],
     ['a long ConnectTimeout', 'ConnectTimeout 52w', 'a', { connectTimeout: 1_000_000 }],
@@ -407,6 +410,11 @@ describe('resolveSettings', { skip: LACKING }, () => {
       resolve(where, 'a', { sshConfig: join(where.home, 'missing') }),
       /-F: the configuration file .*missing can't be read: there is no such file/,
     );
+  });
+
+  it('takes keywords of earlier versions with -o, too', async () => {
+    const sshOption = ['Protocol=2', 'UseRoaming no', 'Port=4'];
+    assert.equal((await both(lab(''), 'a', { sshOption })).port, 4);
   });
 
   it('lets options win: REMOTE, -p, -o, the files', async () => {
