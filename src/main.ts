@@ -1,4 +1,4 @@
-#!/usr/bin/env -S node --single-threaded-gc --max-semi-space-size=4 --inspect-port=255.255.255.255
+#!/usr/bin/env -S node --single-threaded-gc --max-semi-space-size=4 --heap-growing-percent=20 --inspect-port=255.255.255.255
 /**
  * The entry point: connects the command line, the log, the signals and the exit code.
  *
@@ -15,9 +15,10 @@
  * and then no longer than FLUSH_MS.
  *
  * The heap is small, and the garbage is many short-lived buffers. So it is cheapest to collect it
- * on one thread. A young generation that doesn't grow with the number of flows keeps less garbage
- * in memory (docs/decisions/0009). session/connect.ts and the SSH client are loaded only when there
- * is something to run: --help and usage errors don't wait for them.
+ * on one thread. A young generation that doesn't grow with the number of flows, and an old one that
+ * is collected early, keep less garbage in memory (docs/decisions/0009). session/connect.ts and the
+ * SSH client are loaded only when there is something to run: --help and usage errors don't wait for
+ * them.
  */
 import { constants } from 'node:os';
 import { isatty } from 'node:tty';

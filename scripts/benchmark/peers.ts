@@ -3,20 +3,17 @@
  * connects.
  */
 
-import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
 import { API1, JUMPHOST4, PRIVATE4 } from '../../test/support/addresses.ts';
 import type { Lab } from '../../test/support/lab.ts';
 import type { Child } from '../../test/support/process.ts';
-import { REMOTE } from '../../test/support/tunnel.ts';
+import { programCommand, REMOTE } from '../../test/support/tunnel.ts';
 
 /**
  * All peers use this cipher: this program prefers it on processors with AES, and it is OpenSSH's
  * fastest.
  */
 const CIPHER = 'aes128-gcm@openssh.com';
-const MAIN = fileURLToPath(new URL('../../src/main.js', import.meta.url));
 /** The port of the load generator's server, in api1 and in the jump host. */
 export const LOAD_PORT = 7100;
 const FORWARDED_PORT = 7101;
@@ -51,19 +48,6 @@ export interface Peer {
    * The beginning of the load's command line, when it runs outside the client's own network.
    */
   readonly enter?: (child: Child) => readonly string[];
-}
-
-/** The program's first line has Node's options; to add more we must repeat them. */
-function programCommand(nodeOptions: readonly string[]): string[] {
-  if (nodeOptions.length === 0) return [MAIN];
-  const [firstLine = ''] = readFileSync(MAIN, 'utf8').split('\n', 1);
-  const [, own = ''] = /^#!.*\bnode(.*)$/.exec(firstLine) ?? [];
-  return [
-    process.execPath,
-    ...own.split(' ').filter((option) => option !== ''),
-    ...nodeOptions,
-    MAIN,
-  ];
 }
 
 export function sshCommand(lab: Lab): string[] {

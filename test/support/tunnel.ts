@@ -1,4 +1,5 @@
 /** The program itself, started in a namespace of the lab, and clients beside it. */
+import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { JUMPHOST4 } from './addresses.ts';
 import { JUMP_USER } from './credentials.ts';
@@ -11,13 +12,21 @@ const START_TIMEOUT_MS = 20_000;
 
 export const REMOTE = `${JUMP_USER}@${JUMPHOST4}`;
 
+/** As users start it: with Node's options in its first line, and more. */
+export function programCommand(nodeOptions: readonly string[] = []): string[] {
+  const [firstLine = ''] = readFileSync(MAIN, 'utf8').split('\n', 1);
+  const [, own = ''] = /^#!.*\bnode(.*)$/.exec(firstLine) ?? [];
+  const options = own.split(' ').filter((option) => option !== '');
+  return [process.execPath, ...options, ...nodeOptions, MAIN];
+}
+
 /** Starts it and waits until it reports that it is ready. */
 export async function startTunnel(
   namespace: Namespace,
   args: readonly string[],
   remote = REMOTE,
 ): Promise<Child> {
-  const tunnel = await namespace.spawn([process.execPath, MAIN, '-r', remote, ...args]);
+  const tunnel = await namespace.spawn([...programCommand(), '-r', remote, ...args]);
   await tunnel.waitForLine(/tunnel: ready\n/, START_TIMEOUT_MS);
   return tunnel;
 }
