@@ -121,13 +121,12 @@ describe('a browser with /proxy.pac', {
     return stdout + failure;
   }
 
-  /** Serves `page` to everybody in a namespace, and the address of the client to who asks `/peer`. */
+  /** Serves `page` to everybody in a namespace, and under `/peer` the address of the client. */
   async function serve(namespace: Lab['client'], at: string, page: string): Promise<void> {
     const program = `require('http').createServer((request, response) => {
-      const [path, type, body] = request.url === '/peer'
-        ? ['/peer', 'text/plain', 'peer ' + request.socket.remoteAddress + '.']
-        : ['/', 'text/html', process.argv[1]];
-      response.setHeader('Content-Type', type).end(body);
+      const peer = 'peer ' + request.socket.remoteAddress + '.';
+      response.setHeader('Content-Type', 'text/html');
+      response.end(request.url === '/peer' ? peer : process.argv[1]);
     }).listen(8080, '${at}', () => console.log('ready'))`;
     const server = await namespace.spawn([process.execPath, '-e', program, page]);
     running.push(server);

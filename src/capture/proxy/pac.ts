@@ -29,7 +29,7 @@ import { checkHostFields, HTTP_PORT, parseAuthority } from './head.ts';
 import { proxyEndOf, type WritePac } from './request.ts';
 
 export const PAC_PATH = '/proxy.pac';
-/** Chromium reads no more (net/proxy_resolution/pac_file_fetcher_impl.cc). */
+/** Chromium takes no larger one: it opens everything directly then. */
 export const MAX_PAC_BYTES = 1024 * 1024;
 
 /** Whether the target of a request is the script. A query is ignored. */
@@ -110,6 +110,6 @@ const BY_NAME: HttpAnswer = {
 const TOO_LARGE: HttpAnswer = {
   status: 500,
   error: 'proxy_configuration_error',
-  why: `${PAC_PATH} would be larger than ${MAX_PAC_BYTES} bytes, which browsers do not read`,
+  why: `${PAC_PATH} would be larger than ${MAX_PAC_BYTES} bytes, which some browsers do not take`,
   hint: 'Use fewer and wider targets, or set the proxy in the browser without a script.',
 };
