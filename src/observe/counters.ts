@@ -80,6 +80,9 @@ export const COUNTERS = {
   tunnel_proxy_guesses_over_limit_total:
     'passwords of proxy clients not looked at, after wrong ones of the same host',
   tunnel_proxy_other_users_total: 'proxy clients that run as another user of this machine',
+  tunnel_proxy_pac_total: 'proxy configurations that browsers were sent',
+  tunnel_proxy_pac_refused_total: 'requests for it that a web page may have made',
+  tunnel_proxy_pac_too_large_total: 'requests for it where it is too large for browsers',
   tunnel_proxy_unsupported_total: 'SOCKS requests of a kind that is not offered',
   tunnel_proxy_protocol_errors_total: 'proxy clients that spoke neither SOCKS nor HTTP properly',
   tunnel_accept_errors_total: 'proxy clients that the system could not accept',

@@ -11,6 +11,7 @@ import {
   ProxyCapture,
   type ProxyListen,
 } from '../../src/capture/proxy/proxy.ts';
+import type { WritePac } from '../../src/capture/proxy/request.ts';
 import { Flows } from '../../src/flow/flows.ts';
 import type { FlowRequest } from '../../src/flow/request.ts';
 import type { Observer } from '../../src/observe/observer.ts';
@@ -28,12 +29,15 @@ export interface TestProxyOptions {
   readonly negotiationTimeout?: number;
   /** undefined: the listener is for all users. */
   readonly isOwnUser?: OwnUserCheck;
+  /** undefined: there is no /proxy.pac. */
+  readonly pac?: WritePac | undefined;
 }
 
 export interface TestProxy {
   readonly twin: TwinTransport;
   readonly port: number;
   readonly addresses: readonly string[];
+  readonly pacUrl: string | undefined;
   readonly counters: Map<string, number>;
   /** One for each request, in order. */
   readonly ids: readonly number[];
@@ -51,6 +55,7 @@ export async function startProxy(options: TestProxyOptions = {}): Promise<TestPr
     descriptors = 4096,
     negotiationTimeout = 30_000,
     isOwnUser,
+    pac,
   } = options;
   const twin = new TwinTransport();
   const counters = new Map<string, number>();
@@ -69,6 +74,7 @@ export async function startProxy(options: TestProxyOptions = {}): Promise<TestPr
     listens: [{ hosts, port: 0, protocols, ownUserOnly: isOwnUser !== undefined }],
     credentials: credentials && new Credentials(credentials),
     isOwnUser: isOwnUser ?? (() => assert.fail('the listener is for all users')),
+    ...(pac === undefined ? {} : { pac }),
     observer,
     descriptors,
     negotiationTimeout,
@@ -85,6 +91,7 @@ export async function startProxy(options: TestProxyOptions = {}): Promise<TestPr
     twin,
     port,
     addresses: capture.addresses,
+    pacUrl: capture.pacUrl,
     counters,
     ids,
     open: () => Client.open(port),

@@ -14,8 +14,8 @@
  *
  * Other answers of SOCKS5: 07 for BIND and UDP ASSOCIATE, 08 for an unknown address type, 01 for an
  * invalid destination, and no acceptable method (SOCKS4: 91) for another user's client and for a
- * protocol that isn't offered. Other answers of HTTP: 400, 403, 407, 408, 417, 429, 431 and 501,
- * each with a body that says why.
+ * protocol that isn't offered. Other answers of HTTP: 400, 401, 403, 405, 407, 408, 417, 429, 431,
+ * 500 and 501, each with a body that says why.
  */
 import { STATUS_CODES } from 'node:http';
 import type { Refusal } from '../../net/refusal.ts';
@@ -121,6 +121,15 @@ export const AUTHENTICATION_REQUIRED: HttpAnswer = {
   why: 'the proxy requires a user and a password',
   hint: 'Put them into the address of the proxy: http://user:password@host:port.',
   headers: ['Proxy-Authenticate', 'Basic realm="tunnel", charset="UTF-8"'],
+};
+
+/** RFC 9110 §15.5.2: for what the proxy itself serves. */
+export const PASSWORD_REQUIRED: HttpAnswer = {
+  status: 401,
+  error: 'http_request_denied',
+  why: 'the proxy requires a user and a password',
+  hint: 'Put them into the address: http://user:password@host:port/proxy.pac.',
+  headers: ['WWW-Authenticate', 'Basic realm="tunnel", charset="UTF-8"'],
 };
 
 /**

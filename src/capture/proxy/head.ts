@@ -7,7 +7,7 @@ import { canonicalHost } from '../../net/name.ts';
 import { NotationError, quoted } from '../../net/notation.ts';
 import { parsePort } from '../../net/ports.ts';
 
-const HTTP_PORT = 80;
+export const HTTP_PORT = 80;
 /** RFC 9110 §7.6.3 */
 const VIA = '1.1 tunnel';
 

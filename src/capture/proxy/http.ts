@@ -4,6 +4,7 @@
  *   CONNECT host:port          -> the socket, detached from the server, becomes a ProxyFlow
  *   GET http://host/... etc.   -> forward.ts, on one of the client's own upstreams
  *   the same with Upgrade      -> forward.ts; after "101" both sockets are joined
+ *   GET /proxy.pac             -> pac.ts: for browsers, what goes to the proxy
  *   anything else              -> 400, with a body that explains what this port is
  *
  * Requests that a client sends without waiting for the answers are forwarded one after another, so
@@ -27,6 +28,7 @@ import {
   formatAnswer,
   formatHead,
   type HttpAnswer,
+  PASSWORD_REQUIRED,
   refusalAnswer,
   TOO_MANY_GUESSES,
 } from './answers.ts';
@@ -39,6 +41,7 @@ import {
   parseAuthority,
   type RequestTarget,
 } from './head.ts';
+import { answerWithPac, isPacTarget, pacRefusal } from './pac.ts';
 import {
   clientOf,
   endWith,
@@ -46,6 +49,7 @@ import {
   ProxyFlow,
   type ProxyReplies,
   proxyEndOf,
+  type WritePac,
   watchForEnd,
 } from './request.ts';
 import { UpstreamAgent } from './upstreamagent.ts';
@@ -82,6 +86,19 @@ interface Denial {
   /** Its password was wrong: the answer is delayed. */
   readonly guessed: boolean;
 }
+
+/** As what the proxy is asked: where a client's password is then, and how it is asked for one. */
+interface Addressee {
+  readonly field: 'proxy-authorization' | 'authorization';
+  readonly unauthenticated: HttpAnswer;
+}
+
+const TO_PROXY: Addressee = {
+  field: 'proxy-authorization',
+  unauthenticated: AUTHENTICATION_REQUIRED,
+};
+/** For what the proxy itself serves. */
+const TO_ORIGIN: Addressee = { field: 'authorization', unauthenticated: PASSWORD_REQUIRED };
 
 /** A client connection that makes plain requests. */
 interface Client {
@@ -137,7 +154,7 @@ class HttpRequests {
       client.resetAndDestroy();
       return;
     }
-    const denied = this.#authenticate(request);
+    const denied = this.#authenticate(request, TO_PROXY);
     if (denied !== undefined) {
       this.#afterGuess(denied, client, () => endWith(socket, formatAnswer(denied.answer)));
       return;
@@ -257,14 +274,12 @@ class HttpRequests {
     },
   ): Promise<void> {
     if (response.destroyed) return;
-    const denied = this.#authenticate(request);
-    if (denied !== undefined) {
-      await new Promise<void>((answered) => {
-        this.#afterGuess(denied, request.socket, answered);
-      });
-      answerWith(request, response, denied.answer);
+    const { pac } = this.#context;
+    if (pac !== undefined && isPacTarget(request.url)) {
+      await this.#answerWithPac(request, response, pac);
       return;
     }
+    if (await this.#denies(request, response, TO_PROXY)) return;
     if (!isPlainCoding(request.headers['transfer-encoding'])) {
       answerWith(request, response, UNKNOWN_CODING);
       return;
@@ -286,13 +301,53 @@ class HttpRequests {
     await forward(upgrade === undefined ? common : { ...common, upgrade });
   }
 
+  async #answerWithPac(
+    request: IncomingMessage,
+    response: ServerResponse,
+    pac: WritePac,
+  ): Promise<void> {
+    const { observer } = this.#context;
+    let refused: HttpAnswer | undefined;
+    try {
+      refused = pacRefusal(request);
+    } catch (error) {
+      answerWith(request, response, this.#unusable(request, error));
+      return;
+    }
+    if (refused !== undefined) {
+      observer.count('tunnel_proxy_pac_refused_total');
+      answerWith(request, response, refused);
+      return;
+    }
+    if (!(await this.#denies(request, response, TO_ORIGIN)))
+      answerWithPac(request, response, pac, observer);
+  }
+
+  /** Whether the client may not be served. Then it has been told so. */
+  async #denies(
+    request: IncomingMessage,
+    response: ServerResponse,
+    addressee: Addressee,
+  ): Promise<boolean> {
+    const denied = this.#authenticate(request, addressee);
+    if (denied === undefined) return false;
+    await new Promise<void>((answered) => {
+      this.#afterGuess(denied, request.socket, answered);
+    });
+    answerWith(request, response, denied.answer);
+    return true;
+  }
+
   /** undefined: the client may use the proxy. */
-  #authenticate({ headers, socket }: IncomingMessage): Denial | undefined {
+  #authenticate(
+    { headers, socket }: IncomingMessage,
+    { field, unauthenticated }: Addressee,
+  ): Denial | undefined {
     const { credentials, guesses, observer } = this.#context;
     if (credentials === undefined) return undefined;
-    const given = headers['proxy-authorization'];
+    const given = headers[field];
     // Most clients send no credentials until they are asked, so that is no failure.
-    if (given === undefined) return { answer: AUTHENTICATION_REQUIRED, guessed: false };
+    if (given === undefined) return { answer: unauthenticated, guessed: false };
     const client = clientOf(socket);
     const tooMany = !guesses.mayTry(client.host);
     if (!tooMany && credentials.acceptsBasic(given)) return undefined;
@@ -301,7 +356,7 @@ class HttpRequests {
     observer.log('info', `proxy client ${formatDestination(client)}: ${why}`);
     return tooMany
       ? { answer: TOO_MANY_GUESSES, guessed: false }
-      : { answer: AUTHENTICATION_REQUIRED, guessed: true };
+      : { answer: unauthenticated, guessed: true };
   }
 
   /** Calls `answer` when the client may have it. */

@@ -4,7 +4,8 @@
  *
  *   client -> listener -> Admission -> first byte -> [is it the own user's?]
  *               --- 0x04, 0x05 --> socks.ts    SOCKS 4, 4a, 5
- *               \-- else --------> http.ts     CONNECT, and plain requests in absolute form
+ *               \-- else --------> http.ts     CONNECT, and plain requests in absolute form;
+ *                                              GET /proxy.pac is answered by pac.ts
  *          -> request read -> FlowRequest
  *          -> accept()             policy and transport decide; the client waits
  *          -> request.open()       success is answered only now: the far side is connected
@@ -40,7 +41,8 @@ import { formatAnswer, type HttpAnswer, OTHER_USER, SOCKS_ONLY } from './answers
 import type { Credentials } from './credentials.ts';
 import { Guesses } from './guesses.ts';
 import { createHttpFront } from './http.ts';
-import { clientOf, endWith, type ProxyContext, proxyEndOf } from './request.ts';
+import { PAC_PATH } from './pac.ts';
+import { clientOf, endWith, type ProxyContext, proxyEndOf, type WritePac } from './request.ts';
 import { serveSocks } from './socks.ts';
 import { SOCKS4, SOCKS5, wrongProtocolReply } from './socksmessages.ts';
 
@@ -54,6 +56,8 @@ const LISTEN_BACKLOG = 4096;
  * at the second.
  */
 const SAME_PORT_ATTEMPTS = 8;
+/** How this machine connects to itself where all addresses are listened on. */
+const LOOPBACK_OF: Readonly<Record<string, string>> = { '0.0.0.0': '127.0.0.1', '::': '::1' };
 
 export type ProxyProtocols = 'socks' | 'http' | 'both';
 
@@ -78,6 +82,8 @@ export interface ProxyCaptureOptions {
   /** undefined: clients need not authenticate. */
   readonly credentials: Credentials | undefined;
   readonly isOwnUser: OwnUserCheck;
+  /** What listeners that speak HTTP answer to `GET /proxy.pac`. Default: there is none. */
+  readonly pac?: WritePac;
   readonly observer: Observer;
   /** How many descriptors this process may have (RLIMIT_NOFILE). */
   readonly descriptors: number;
@@ -93,6 +99,8 @@ export class ProxyCapture implements Capture {
   readonly #admission: Admission;
   readonly #guesses: Guesses;
   readonly #servers: Server[] = [];
+  /** The first that speaks HTTP. */
+  #httpServer: Server | undefined;
   readonly #starting = new PartStart();
   #end: (error: TunnelError | undefined) => void = () => {};
   #closing: Promise<void> | undefined;
@@ -114,10 +122,22 @@ export class ProxyCapture implements Capture {
     });
   }
 
+  /**
+   * Where a browser of this machine finds the script for it: `http://127.0.0.1:1080/proxy.pac`.
+   * undefined: there is none, no listener speaks HTTP, or nothing listens yet.
+   */
+  get pacUrl(): string | undefined {
+    if (this.#options.pac === undefined || this.#httpServer === undefined) return undefined;
+    const { address, port } = addressOf(this.#httpServer);
+    return `http://${formatDestination({ host: LOOPBACK_OF[address] ?? address, port })}${PAC_PATH}`;
+  }
+
   start({ accept }: Traffic, outer: AbortSignal): Promise<void> {
     return this.#starting.run(outer, async (signal) => {
       for (const listen of this.#options.listens) {
-        this.#servers.push(...(await this.#listenAll(listen, accept, signal)));
+        const servers = await this.#listenAll(listen, accept, signal);
+        this.#servers.push(...servers);
+        if (listen.protocols !== 'socks') this.#httpServer ??= servers[0];
         signal.throwIfAborted();
       }
     });
@@ -173,12 +193,13 @@ export class ProxyCapture implements Capture {
     accept: Traffic['accept'],
   ): Promise<Server | undefined> {
     const { hosts } = listen;
-    const { credentials, observer, isOwnUser } = this.#options;
+    const { credentials, observer, isOwnUser, pac } = this.#options;
     const context: ProxyContext = {
       accept,
       admission: this.#admission,
       credentials,
       guesses: this.#guesses,
+      pac,
       observer,
     };
     const front = createHttpFront(context);

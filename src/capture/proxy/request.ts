@@ -20,6 +20,9 @@ import type { Guesses } from './guesses.ts';
 /** How long a client may take to close its side after it has been refused. */
 const FAREWELL_TIMEOUT_MS = 2000;
 
+/** Makes the script for browsers of a proxy at this address: `127.0.0.1:1080`. In ASCII. */
+export type WritePac = (proxy: string) => string;
+
 /** What the fronts (socks.ts, http.ts) need from the capture. */
 export interface ProxyContext {
   readonly accept: (request: FlowRequest) => void;
@@ -27,6 +30,8 @@ export interface ProxyContext {
   /** undefined: clients need not authenticate. */
   readonly credentials: Credentials | undefined;
   readonly guesses: Guesses;
+  /** undefined: there is no /proxy.pac. */
+  readonly pac: WritePac | undefined;
   readonly observer: Observer;
 }
 
