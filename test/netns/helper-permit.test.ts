@@ -168,6 +168,22 @@ describe('helper: what an ordinary user may capture', { skip }, () => {
       { 'resolv.conf': 'search example\nnameserver 192.168.1.1\n' },
     ));
 
+  it('a resolver that is the gateway, and a default route without a device stays outside', () =>
+    served(
+      async (client, ip) => {
+        await client.must('routes', '192.168.1.1/32', '10.0.0.0/8');
+        for (const way of ['via 192.168.1.1', 'nexthop via 192.168.1.1 nexthop via 192.168.1.2']) {
+          await ip(`route replace default ${way}`);
+          const shown = await ip('route show default metric 0');
+          assert.match(shown, /dev eth0/);
+          assert.doesNotMatch(shown, /dev tun0/);
+          await client.must('routes', '192.168.1.1/32', '10.0.0.0/9');
+        }
+        assert.match(await ip('route get 192.168.1.1'), /dev tun0/);
+      },
+      { 'resolv.conf': 'nameserver 192.168.1.1\n' },
+    ));
+
   it('nor is anything left unreachable that may not be captured', () =>
     served(async (client, ip) => {
       await client.must('routes', '192.168.0.0/16', '2001:db8::/32');
