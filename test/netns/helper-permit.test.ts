@@ -172,7 +172,11 @@ describe('helper: what an ordinary user may capture', { skip }, () => {
     served(
       async (client, ip) => {
         await client.must('routes', '192.168.1.1/32', '10.0.0.0/8');
-        for (const way of ['via 192.168.1.1', 'nexthop via 192.168.1.1 nexthop via 192.168.1.2']) {
+        for (const way of [
+          'via 192.168.1.1',
+          'nexthop via 192.168.1.1 nexthop via 192.168.1.2',
+          'dev eth0',
+        ]) {
           await ip(`route replace default ${way}`);
           const shown = await ip('route show default metric 0');
           assert.match(shown, /dev eth0/);

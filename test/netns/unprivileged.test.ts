@@ -22,6 +22,9 @@ import { processEntry } from '../support/processtable.ts';
 import { closedToOthers } from '../support/requirements.ts';
 import { type Attempt, dial, MAIN, REMOTE } from '../support/tunnel.ts';
 
+/** Beside UPLINK4 in the uplink's network; nothing has it. */
+const OTHER_GATEWAY = '192.0.2.200';
+
 const AS_USER = ['setpriv', `--reuid=${UID}`, `--regid=${UID}`, '--clear-groups', '--'];
 
 describe('as an ordinary user', {
@@ -107,6 +110,32 @@ describe('as an ordinary user', {
     }
     assert.equal(await lab.client.hostState(), before);
   });
+
+  for (const way of [`via ${UPLINK4}`, `nexthop via ${UPLINK4} nexthop via ${OTHER_GATEWAY}`]) {
+    it(`goes on where the resolver is the gateway of a new default route: ${way}`, async () => {
+      const routes = 'route show default';
+      const before = await lab.client.exec(['ip', ...routes.split(' ')]);
+      const tunnel = await start(`nameserver ${UPLINK4}\n`, API1_NAME, PRIVATE4);
+      try {
+        await tunnel.waitForLine(/tunnel: ready\n/, 20_000);
+        const replace = ['ip', 'route', 'replace', 'default', ...way.split(' ')];
+        assert.equal((await lab.client.exec(replace)).status, 0);
+        const { stdout } = await lab.client.exec(['ip', ...routes.split(' ')]);
+        assert.match(stdout, /dev uplink/);
+        assert.doesNotMatch(stdout, /dev tun/);
+        // Longer than the check that follows a change.
+        await delay(1_500);
+        const [attempt] = await dial<Attempt[]>(lab.client, 'connect', API1, Port.http);
+        assert.equal(attempt?.outcome, 'open');
+        assert.match((await lab.client.exec(['ip', 'route', 'get', UPLINK4])).stdout, /dev tun0/);
+        assert.deepEqual(await tunnel.stop('SIGINT'), { status: 0, signal: null });
+      } finally {
+        if (processEntry(tunnel.pid) !== undefined) await tunnel.stop('SIGKILL');
+        const undo = ['ip', 'route', 'replace', ...before.stdout.trim().split(/\s+/)];
+        assert.equal((await lab.client.exec(undo)).status, 0);
+      }
+    });
+  }
 
   it('captures everything without a file, if the user is an administrator', async () => {
     const before = await lab.client.hostState();
