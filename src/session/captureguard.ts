@@ -69,9 +69,11 @@ export class CaptureGuard implements PrefixCapture {
   #local = '';
   /** What has a route of ours. */
   #routed: ReadonlySet<string> = new Set();
-  /** What to do if the helper doesn't permit an override. */
-  #permission: string | undefined;
-  /** Resolves with `capture-diverted`, or with undefined after close(). */
+  /** What the helper has said, if nothing but its rules is in the way. */
+  #notPermitted: TunnelError | undefined;
+  /**
+   * Resolves with `capture-diverted` or `capture-not-permitted`, or with undefined after close().
+   */
   readonly ended: Promise<TunnelError | undefined>;
   #end: (error: TunnelError | undefined) => void = () => {};
   #last: Promise<unknown> = Promise.resolve();
@@ -100,7 +102,8 @@ export class CaptureGuard implements PrefixCapture {
   }
 
   /**
-   * The first check, once the capture has started. Rejects with TunnelError `capture-diverted`.
+   * The first check, once the capture has started. Rejects with TunnelError `capture-diverted`, or
+   * `capture-not-permitted` if this user may not override what is in the way.
    */
   async start(): Promise<void> {
     const failure = await this.#inTurn(() => this.#check());
@@ -207,7 +210,7 @@ export class CaptureGuard implements PrefixCapture {
     // A change between two answers may look like a diversion.
     if (sentences.length > 0) sentences = await this.#findAndOverride();
     if (sentences.length === 0) return undefined;
-    if (!this.#parts.allowDiverted) return divertedError(sentences, this.#permission);
+    if (!this.#parts.allowDiverted) return this.#notCapturedError(sentences);
     const fresh = sentences.filter((sentence) => this.#isNew(sentence));
     if (fresh.length > 0) {
       const { observer } = this.#parts;
@@ -220,12 +223,13 @@ export class CaptureGuard implements PrefixCapture {
   /** What can't be overridden, a sentence for each. */
   async #findAndOverride(): Promise<readonly string[]> {
     const { captured, alsoRouted, captureLocal, routing } = this.#parts;
-    this.#permission = undefined;
+    this.#notPermitted = undefined;
     for (let round = 1; ; round++) {
       const device = this.deviceName ?? '';
       try {
         await this.#followLocal();
       } catch (error) {
+        this.#noteRefusal(error, []);
         return [`the routes can't be set (${reasonOf(error)})`];
       }
       let found: Diversions;
@@ -254,8 +258,7 @@ export class CaptureGuard implements PrefixCapture {
         await this.#apply(captured());
       } catch (error) {
         this.#overrides.remove(overridden);
-        if (error instanceof TunnelError && error.code === 'capture-not-permitted')
-          this.#permission = error.hint;
+        this.#noteRefusal(error, sentences);
         const names = listed(overridden.map(formatPrefix));
         return [...sentences, `routes to ${names} can't be overridden (${reasonOf(error)})`];
       }
@@ -264,6 +267,24 @@ export class CaptureGuard implements PrefixCapture {
       );
       if (round === MAX_ROUNDS) return [...sentences, 'overrides uncover ever more routes'];
     }
+  }
+
+  #noteRefusal(error: unknown, others: readonly string[]): void {
+    if (others.length > 0) return;
+    if (error instanceof TunnelError && error.code === 'capture-not-permitted')
+      this.#notPermitted = error;
+  }
+
+  #notCapturedError(sentences: readonly string[]): TunnelError {
+    const message = `not captured: ${listed(sentences)}`;
+    const refusal = this.#notPermitted;
+    if (refusal === undefined)
+      return new TunnelError('capture-diverted', message, { hint: FIND_THE_OTHER });
+    const without = this.#parts.captureLocal ? 'start it without --capture-local; or ' : '';
+    return new TunnelError(refusal.code, message, {
+      hint: `${without}${refusal.hint ?? FIND_THE_OTHER}`,
+      cause: refusal,
+    });
   }
 
   #sayOverridden(routes: readonly string[]): void {
@@ -294,13 +315,6 @@ export class CaptureGuard implements PrefixCapture {
     this.#said.add(sentence);
     return true;
   }
-}
-
-function divertedError(
-  sentences: readonly string[],
-  hint: string | undefined = FIND_THE_OTHER,
-): TunnelError {
-  return new TunnelError('capture-diverted', `not captured: ${listed(sentences)}`, { hint });
 }
 
 function listed(texts: readonly string[]): string {

@@ -133,11 +133,18 @@ describe('CaptureGuard', () => {
     const hint = 'a line in helper.conf';
     refuse(new TunnelError('capture-not-permitted', 'this user may not', { hint }));
     await assert.rejects(guard.start(), {
-      code: 'capture-diverted',
+      code: 'capture-not-permitted',
       message: /^not captured: routes to 10\.1\.0\.0\/24 can't be overridden \(this user may not\)/,
-      hint,
+      hint: `start it without --capture-local; or ${hint}`,
     });
     await guard.close();
+    // Where something else is in the way as well, permission alone is no help.
+    const both = lab({ captureLocal: true });
+    both.routing.address('10.1.0.0/24', 'wlan0').add('0.0.0.0/0 dev wg0', { table: 77 });
+    both.routing.rule(500, 77, { destination: parsePrefix('10.2.0.0/16').prefix });
+    both.refuse(new TunnelError('capture-not-permitted', 'this user may not', { hint }));
+    await assert.rejects(both.guard.start(), { code: 'capture-diverted', hint: /another VPN/ });
+    await both.guard.close();
   });
 
   it('does not start when a rule comes first, and says which', async () => {
