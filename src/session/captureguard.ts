@@ -22,6 +22,7 @@ import {
   type Diversions,
   findDiversions,
   foreignRoutes,
+  tunnelRoutes,
 } from '../system/routing/diversion.ts';
 import type { KernelRouting } from '../system/routing/kernel.ts';
 import { keptLocal } from '../system/routing/local.ts';
@@ -162,17 +163,41 @@ export class CaptureGuard implements PrefixCapture {
     return prefixes.filter((prefix) => !local.includes(prefix));
   }
 
-  #apply(prefixes: readonly Prefix[]): Promise<void> {
+  async #apply(prefixes: readonly Prefix[]): Promise<void> {
     const all = [...prefixes, ...this.#parts.alsoRouted];
-    const routes = [...this.routable(prefixes), ...this.#overrides.within(all)];
-    return this.#parts.capture.setPrefixes(routes);
+    const set = (routes: readonly Prefix[]): Promise<void> =>
+      this.#parts.capture.setPrefixes([...routes, ...this.#overrides.within(all)]);
+    const routes = this.routable(prefixes);
+    const local = this.#local;
+    try {
+      await set(routes);
+    } catch (error) {
+      // The helper has looked later: the machine may have joined a network since.
+      const fewer = this.routable(prefixes);
+      if (!isNotPermitted(error) || this.#local === local) throw error;
+      await set(fewer);
+    }
   }
 
-  /** Sets the routes again when others than before are left to the kernel. */
+  /** Sets the routes again when others than before are left to the kernel, or when some are gone. */
   async #followLocal(): Promise<void> {
     const before = this.#local;
     this.#lookLocal(this.#parts.captured());
-    if (this.#local !== before) await this.#apply(this.#parts.captured());
+    if (this.#local !== before || (this.#started && this.#isWithdrawn()))
+      await this.#apply(this.#parts.captured());
+  }
+
+  /**
+   * Whether routes of ours are gone: the helper withdraws what is in a network that the machine
+   * joins, which it may have left by now.
+   */
+  #isWithdrawn(): boolean {
+    try {
+      const ours = new Set(tunnelRoutes(this.#parts.routing, this.deviceName).map(formatPrefix));
+      return [...this.#routed].some((prefix) => !ours.has(prefix));
+    } catch {
+      return false; // as in #keptLocal
+    }
   }
 
   #lookLocal(prefixes: readonly Prefix[]): ReadonlySet<string> {
@@ -201,7 +226,7 @@ export class CaptureGuard implements PrefixCapture {
         return foreign.has(text) && !this.#routed.has(text);
       });
     } catch {
-      return []; // as above
+      return []; // as in #keptLocal
     }
   }
 
@@ -271,8 +296,7 @@ export class CaptureGuard implements PrefixCapture {
 
   #noteRefusal(error: unknown, others: readonly string[]): void {
     if (others.length > 0) return;
-    if (error instanceof TunnelError && error.code === 'capture-not-permitted')
-      this.#notPermitted = error;
+    if (isNotPermitted(error)) this.#notPermitted = error;
   }
 
   #notCapturedError(sentences: readonly string[]): TunnelError {
@@ -315,6 +339,10 @@ export class CaptureGuard implements PrefixCapture {
     this.#said.add(sentence);
     return true;
   }
+}
+
+function isNotPermitted(error: unknown): error is TunnelError {
+  return error instanceof TunnelError && error.code === 'capture-not-permitted';
 }
 
 function listed(texts: readonly string[]): string {
