@@ -223,7 +223,7 @@ static bool session_step(struct session *session, struct device *device) {
 }
 
 /* While the machine sleeps, the time stands still, as the program does. */
-static int64_t now_ms(void) {
+static int64_t monotonic_ms(void) {
   struct timespec now;
 
   if (clock_gettime(CLOCK_MONOTONIC, &now) < 0) return INT64_MAX;
@@ -241,7 +241,7 @@ static bool review(struct session *session, struct device *device, struct failur
     return false;
   }
   if (routes_wanted.count == routes_current.count) return true;
-  if (!device->withdrawn) device->until_ms = now_ms() + PERMIT_GRACE_MS;
+  if (!device->withdrawn) device->until_ms = monotonic_ms() + PERMIT_GRACE_MS;
   device->withdrawn = true;
   device->why = *failure;
   device->why.error = ESTALE;
@@ -266,7 +266,7 @@ static bool session_watch(struct session *session, struct device *device) {
 
 /* Whether the program has taken note of what was withdrawn, or still has time. */
 static bool session_in_time(struct session *session, const struct device *device) {
-  if (!device->withdrawn || now_ms() < device->until_ms) return true;
+  if (!device->withdrawn || monotonic_ms() < device->until_ms) return true;
   (void)session_refuse(session->socket, &device->why);
   return false;
 }
@@ -274,7 +274,7 @@ static bool session_in_time(struct session *session, const struct device *device
 /* In milliseconds, for poll(2). */
 static int time_left(const struct device *device) {
   if (!device->withdrawn) return -1;
-  const int64_t left = device->until_ms - now_ms();
+  const int64_t left = device->until_ms - monotonic_ms();
   return left > 0 ? (int)left : 0;
 }
 
