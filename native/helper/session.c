@@ -271,11 +271,12 @@ static bool session_in_time(struct session *session, const struct device *device
   return false;
 }
 
-/* In milliseconds, for poll(2). */
-static int time_left(const struct device *device) {
-  if (!device->withdrawn) return -1;
+/* Until something is due that poll(2) doesn't report, in milliseconds. */
+static int time_left(const struct device *device, int pause) {
+  if (!device->withdrawn) return pause > 0 ? pause : -1;
   const int64_t left = device->until_ms - monotonic_ms();
-  return left > 0 ? (int)left : 0;
+  if (left <= 0) return 0;
+  return pause > 0 && pause < left ? pause : (int)left;
 }
 
 /*
@@ -299,11 +300,12 @@ void session_run(struct session *session) {
   bool serving = fd_send(session->socket, &hello, sizeof hello, -1, MSG_DONTWAIT) == 0;
 
   while (serving) {
+    const int pause = mark_pause(&session->mark);
     struct pollfd ready[] = {{.fd = session->socket, .events = POLLIN},
                              {.fd = session->signals, .events = POLLIN},
                              {.fd = session->watch.notices.fd, .events = POLLIN},
-                             {.fd = session->mark.socket, .events = POLLIN}};
-    if (poll(ready, sizeof ready / sizeof ready[0], time_left(&device)) < 0) {
+                             {.fd = session->mark.socket, .events = pause == 0 ? POLLIN : 0}};
+    if (poll(ready, sizeof ready / sizeof ready[0], time_left(&device, pause)) < 0) {
       serving = errno == EINTR;
       continue;
     }
