@@ -179,7 +179,7 @@ export class CaptureGuard implements PrefixCapture {
     }
   }
 
-  /** Sets the routes again when others than before are left to the kernel, or when some are gone. */
+  /** Sets the routes again when others than before are left to the kernel, or some are gone. */
   async #followLocal(): Promise<void> {
     const before = this.#local;
     this.#lookLocal(this.#parts.captured());
