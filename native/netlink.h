@@ -94,7 +94,7 @@ int netlink_address_add(struct netlink *netlink, uint32_t ifindex,
                         const struct netlink_prefix *prefix);
 
 /*
- * Adds a route `prefix dev ifindex proto 116 scope link` to the main table. The kernel does this
+ * Adds a route `prefix dev ifindex proto 116 scope global` to the main table. The kernel does this
  * atomically: -EEXIST if any route to the same prefix with the same metric exists. A preferred
  * prefix comes before such routes instead, which stay.
  */

@@ -35,11 +35,16 @@ int netlink_address_add(struct netlink *netlink, uint32_t ifindex,
 static int route_change(struct netlink *netlink, uint16_t type, uint16_t flags, uint32_t ifindex,
                         const struct netlink_prefix *prefix) {
   const int family = netlink_family(prefix);
+  /*
+   * The scope is not that of a link: the kernel looks for a gateway's device among routes of a
+   * link's scope. By "default via GATEWAY" without a device, everything would go to the tunnel
+   * where the gateway is captured, as a resolver is. IPv6 has no scopes.
+   */
   const struct rtmsg body = {.rtm_family = (uint8_t)family,
                              .rtm_dst_len = prefix->length,
                              .rtm_table = RT_TABLE_MAIN,
                              .rtm_protocol = NETLINK_ROUTE_PROTOCOL,
-                             .rtm_scope = RT_SCOPE_LINK,
+                             .rtm_scope = RT_SCOPE_UNIVERSE,
                              .rtm_type = RTN_UNICAST};
   struct netlink_request request;
 

@@ -25,9 +25,9 @@
  *   serve    session.c, until the socket closes, somebody removes the device, or SIGTERM; then
  *            deletes the device, whatever the caller has made of it
  *
- * It runs no other program, writes no files, and has no timers. If it is killed, which only root
- * can do, the device goes with the program, which has its only descriptor; a device that a program
- * keeps all the same is removed by the next helper. Routes and addresses go away with the device.
+ * It runs no other program and writes no files. If it is killed, which only root can do, the device
+ * goes with the program, which has its only descriptor; a device that a program keeps all the same
+ * is removed by the next helper. Routes and addresses go away with the device.
  */
 #include <errno.h>
 #include <fcntl.h>

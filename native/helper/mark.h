@@ -3,8 +3,11 @@
  *
  *   alias    of the device: "tunnel-helper" and a random number, which only CAP_NET_ADMIN can set
  *   socket   abstract, with the same text as its name, so it is known in the network namespace of
- *            the device only, and ends with the helper. It listens; whoever connects sees whether
- *            root does (SO_PEERCRED). It carries nothing.
+ *            the device only, and ends with the helper. It listens; the kernel says whether it is
+ *            root's (sock_diag(7)), or to whoever connects (SO_PEERCRED). It carries nothing.
+ *
+ * Everybody can connect. So a helper answers MARK_ANSWERS in MARK_ANSWERS_MS at most, and whoever
+ * asks doesn't depend on an answer.
  *
  * A marked device of which no helper is alive has been left behind: its helper was killed, which
  * only root can do, and somebody has kept the device's descriptor, or made the device persistent
@@ -19,17 +22,26 @@
 #define MARK_SIZE 32u
 /* Devices that are removed in one go. The next start goes on. */
 #define MARK_MAX_LEFT 64u
+#define MARK_ANSWERS 100u
+#define MARK_ANSWERS_MS 1000
+/* For all answers of one sweep. */
+#define MARK_PATIENCE_SECONDS 2
 
 struct mark {
   int socket; /* whoever connects is to be closed: mark_answer() */
   char text[MARK_SIZE];
+  unsigned answered; /* since `since_ms` */
+  int64_t since_ms;
 };
 
 /* Chooses a mark. Returns 0 or a negative errno. */
 int mark_open(struct mark *mark);
 
-/* Closes those who have connected. */
-void mark_answer(const struct mark *mark);
+/* Closes one who has connected. */
+void mark_answer(struct mark *mark);
+
+/* For how many milliseconds there are no more answers. */
+int mark_pause(const struct mark *mark);
 
 /*
  * Removes devices that were left behind; `removed` gets their names with a space after each, as far

@@ -89,9 +89,9 @@ static bool range_permitted(const struct permit *permit, struct budget *budget,
   return budget_take(budget, prefix) || refused(failure, prefix, "much", NULL, "");
 }
 
-/* Whether other devices go on without these addresses. */
-static bool is_free(struct netlink *netlink, const struct netlink_prefix *prefix,
-                    struct failure *failure) {
+/* Whether no other device is connected to these addresses. */
+static bool is_apart(struct netlink *netlink, const struct netlink_prefix *prefix,
+                     struct failure *failure) {
   struct netlink_link link;
 
   for (size_t i = 0; i < surroundings.network_count; i++) {
@@ -100,12 +100,25 @@ static bool is_free(struct netlink *netlink, const struct netlink_prefix *prefix
     if (netlink_link_get(netlink, network->ifindex, &link) < 0) strcpy(link.name, "?");
     return refused(failure, prefix, "connected", &network->prefix, link.name);
   }
+  return true;
+}
+
+static bool leaves_gateways(const struct netlink_prefix *prefix, struct failure *failure) {
   for (size_t i = 0; i < surroundings.gateway_count; i++) {
     const struct gateway *gateway = &surroundings.gateways[i];
     /* A narrower route of its own still leads to it. */
     if (netlink_prefix_contains(prefix, &gateway->address) && gateway->covered <= prefix->length)
       return refused(failure, prefix, "gateway", &gateway->address, "");
   }
+  return true;
+}
+
+static bool look_around(struct permit *permit, struct netlink *netlink, uint32_t ifindex,
+                        struct failure *failure) {
+  const int result = surroundings_read(&surroundings, netlink, ifindex);
+  if (result < 0)
+    return failure_set(failure, HELPER_STEP_PERMIT, result, "%s", netlink->reason);
+  resolvers_read(&permit->resolvers);
   return true;
 }
 
@@ -119,13 +132,31 @@ bool permit_check(struct permit *permit, struct netlink *netlink, uint32_t ifind
     if (!range_permitted(permit, &budget, &wanted->prefixes[i], failure)) return false;
   if (permit->rules.local) return true;
 
-  const int result = surroundings_read(&surroundings, netlink, ifindex);
-  if (result < 0)
-    return failure_set(failure, HELPER_STEP_PERMIT, result, "%s", netlink->reason);
-  resolvers_read(&permit->resolvers);
+  if (!look_around(permit, netlink, ifindex, failure)) return false;
   for (size_t i = 0; i < wanted->count; i++)
-    if (!is_free(netlink, &wanted->prefixes[i], failure) &&
-        !resolvers_have(&permit->resolvers, &wanted->prefixes[i]))
+    if (!resolvers_have(&permit->resolvers, &wanted->prefixes[i]) &&
+        (!is_apart(netlink, &wanted->prefixes[i], failure) ||
+         !leaves_gateways(&wanted->prefixes[i], failure)))
       return false;
+  return true;
+}
+
+bool permit_review(struct permit *permit, struct netlink *netlink, uint32_t ifindex,
+                   const struct route_set *captured, struct route_set *kept,
+                   struct failure *failure) {
+  struct failure other;
+
+  kept->count = 0;
+  const bool all = permit->unlimited || permit->rules.local || captured->count == 0;
+  if (!all && !look_around(permit, netlink, ifindex, failure)) return false;
+  for (size_t i = 0; i < captured->count; i++) {
+    const struct netlink_prefix *prefix = &captured->prefixes[i];
+    if (!all && !resolvers_have(&permit->resolvers, prefix)) {
+      const bool is_first = kept->count == i;
+      if (!is_apart(netlink, prefix, is_first ? failure : &other)) continue;
+      if (!leaves_gateways(prefix, failure)) return false;
+    }
+    kept->prefixes[kept->count++] = *prefix;
+  }
   return true;
 }

@@ -19,7 +19,12 @@
  *   is narrower
  *
  * The last one may change while the tunnel runs, when the machine joins a network. So it is
- * verified again then, and the session ends if it doesn't hold any more.
+ * verified again then:
+ *
+ *   inside a network that is new      its route is removed at once. The program finds the network
+ *                                     as well, and asks for the rest within PERMIT_GRACE_MS; if it
+ *                                     doesn't, it means to capture that part, and the session ends
+ *   a gateway that is new             the session ends
  *
  * The ranges for the addresses of all tunnels (block.h) are always permitted: names get virtual
  * addresses in them.
@@ -36,6 +41,8 @@
 #define PERMIT_LENGTH4 8u
 #define PERMIT_LENGTH6 16u
 #define PERMIT_WIDEST 4u
+/* The program looks a second after a change at the latest (netwatch.h). */
+#define PERMIT_GRACE_MS 5000
 
 struct permit {
   bool unlimited;
@@ -52,5 +59,13 @@ bool permit_read(struct permit *permit, const struct client *client, struct fail
 /* Whether the whole set is permitted; if not, the failure names the first prefix that isn't. */
 bool permit_check(struct permit *permit, struct netlink *netlink, uint32_t ifindex,
                   const struct route_set *wanted, struct failure *failure);
+
+/*
+ * What of `captured` may be captured now that the machine has joined a network. If `kept` is less,
+ * the failure names the first prefix that isn't. False, with the failure, if nothing may.
+ */
+bool permit_review(struct permit *permit, struct netlink *netlink, uint32_t ifindex,
+                   const struct route_set *captured, struct route_set *kept,
+                   struct failure *failure);
 
 #endif

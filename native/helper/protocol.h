@@ -22,10 +22,11 @@
  *
  * The program sends one request and waits for its answer. The only message that may come at any
  * time is FAILED at step LOST or PERMIT, which then is the last one: somebody has removed the
- * device, its addresses or routes, and captured traffic would leave by another route; or what is
- * captured belongs to a network that the machine has joined. After a failed ROUTES or UNREACHABLE
- * the conversation goes on: the old set of routes stays in force, of the other perhaps only a part.
- * After any other FAILED the helper undoes everything, except what UNREACHABLE has set, and ends.
+ * device, its addresses or routes, and captured traffic would leave by another route; or what was
+ * captured belongs to a network that the machine has joined, and no ROUTES without it has come in
+ * time (permit.h). After a failed ROUTES or UNREACHABLE the conversation goes on: the old set of
+ * routes stays in force, of the other perhaps only a part. After any other FAILED the helper undoes
+ * everything, except what UNREACHABLE has set, and ends.
  * When the socket closes, or the program shuts down its sending side, the helper deletes the device
  * (and with it addresses and routes) and exits; its own end of the socket closes after that.
  */

@@ -4,6 +4,7 @@
 #include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "block.h"
@@ -33,6 +34,10 @@ struct device {
   uint32_t ifindex; /* 0: none yet */
   char name[IF_NAMESIZE];
   struct block block;
+  /* Something was withdrawn, and the program still has to ask for the rest (permit.h). */
+  bool withdrawn;
+  int64_t until_ms;
+  struct failure why;
 };
 
 /*
@@ -116,7 +121,7 @@ static bool handle_create(struct session *session, struct device *device) {
 }
 
 /* A checked ROUTES. Returns whether the session goes on. */
-static bool handle_routes(struct session *session, const struct device *device) {
+static bool handle_routes(struct session *session, struct device *device) {
   const struct helper_done done = {.header = header_of(HELPER_DONE, sizeof done)};
   struct failure failure;
 
@@ -126,6 +131,7 @@ static bool handle_routes(struct session *session, const struct device *device) 
                     &failure)) {
     return session_refuse(session->socket, &failure);
   }
+  device->withdrawn = false;
   return fd_send(session->socket, &done, sizeof done, -1, MSG_DONTWAIT) == 0;
 }
 
@@ -216,8 +222,35 @@ static bool session_step(struct session *session, struct device *device) {
   }
 }
 
+/* While the machine sleeps, the time stands still, as the program does. */
+static int64_t monotonic_ms(void) {
+  struct timespec now;
+
+  if (clock_gettime(CLOCK_MONOTONIC, &now) < 0) return INT64_MAX;
+  return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+/* Withdraws what may be captured no longer. False, with the failure, if the session ends. */
+static bool review(struct session *session, struct device *device, struct failure *failure) {
+  struct failure other;
+
+  if (!permit_review(&session->permit, &session->netlink, device->ifindex, &routes_current,
+                     &routes_wanted, failure)) {
+    /* Tells this from the answer to a request. */
+    failure->error = ESTALE;
+    return false;
+  }
+  if (routes_wanted.count == routes_current.count) return true;
+  if (!device->withdrawn) device->until_ms = monotonic_ms() + PERMIT_GRACE_MS;
+  device->withdrawn = true;
+  device->why = *failure;
+  device->why.error = ESTALE;
+  *failure = device->why;
+  return routes_apply(&session->netlink, device->ifindex, &routes_current, &routes_wanted, &other);
+}
+
 /* Handles notifications. Returns whether the session goes on. */
-static bool session_watch(struct session *session, const struct device *device) {
+static bool session_watch(struct session *session, struct device *device) {
   const struct watched watched = {.ifindex = device->ifindex,
                                   .name = device->name,
                                   .block = &device->block,
@@ -225,14 +258,25 @@ static bool session_watch(struct session *session, const struct device *device) 
   struct failure failure;
 
   if (watch_step(&session->watch, &session->netlink, &watched, &failure) &&
-      (!watch_take_joined(&session->watch) ||
-       permit_check(&session->permit, &session->netlink, device->ifindex, &routes_current,
-                    &failure)))
+      (!watch_take_joined(&session->watch) || review(session, device, &failure)))
     return true;
-  /* Tells this from the answer to a request. */
-  if (failure.step == HELPER_STEP_PERMIT) failure.error = ESTALE;
   (void)session_refuse(session->socket, &failure);
   return false;
+}
+
+/* Whether the program has taken note of what was withdrawn, or still has time. */
+static bool session_in_time(struct session *session, const struct device *device) {
+  if (!device->withdrawn || monotonic_ms() < device->until_ms) return true;
+  (void)session_refuse(session->socket, &device->why);
+  return false;
+}
+
+/* Until something is due that poll(2) doesn't report, in milliseconds. */
+static int time_left(const struct device *device, int pause) {
+  if (!device->withdrawn) return pause > 0 ? pause : -1;
+  const int64_t left = device->until_ms - monotonic_ms();
+  if (left <= 0) return 0;
+  return pause > 0 && pause < left ? pause : (int)left;
 }
 
 /*
@@ -256,11 +300,12 @@ void session_run(struct session *session) {
   bool serving = fd_send(session->socket, &hello, sizeof hello, -1, MSG_DONTWAIT) == 0;
 
   while (serving) {
+    const int pause = mark_pause(&session->mark);
     struct pollfd ready[] = {{.fd = session->socket, .events = POLLIN},
                              {.fd = session->signals, .events = POLLIN},
                              {.fd = session->watch.notices.fd, .events = POLLIN},
-                             {.fd = session->mark.socket, .events = POLLIN}};
-    if (poll(ready, sizeof ready / sizeof ready[0], -1) < 0) {
+                             {.fd = session->mark.socket, .events = pause == 0 ? POLLIN : 0}};
+    if (poll(ready, sizeof ready / sizeof ready[0], time_left(&device, pause)) < 0) {
       serving = errno == EINTR;
       continue;
     }
@@ -272,6 +317,7 @@ void session_run(struct session *session) {
     if (serving && ready[0].revents != 0) serving = session_step(session, &device);
     if (serving && ready[2].revents != 0) serving = session_watch(session, &device);
     if (serving && ready[3].revents != 0) mark_answer(&session->mark);
+    serving = serving && session_in_time(session, &device);
   }
   tun_close(session);
   device_delete(session, &device);

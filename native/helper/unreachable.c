@@ -16,12 +16,13 @@ struct closed_route {
 static struct {
   uint32_t ifindex;
   bool full;
-  size_t closed_count, live_count;
-  struct closed_route closed[HELPER_MAX_PREFIXES];
-  struct helper_prefix closed_prefixes[HELPER_MAX_PREFIXES];
+  bool more; /* was left than `left` has place for */
+  size_t live_count, wanted_count, left_count;
   struct helper_prefix live_prefixes[HELPER_MAX_PREFIXES]; /* of other tunnels that run */
+  struct closed_route wanted[2 * HELPER_MAX_PREFIXES]; /* to the wanted prefixes, of any metric */
+  struct closed_route left[HELPER_MAX_PREFIXES];       /* by tunnels that are gone */
 } found;
-static struct route_set closed, live;
+static struct route_set live;
 
 static int change(struct netlink *netlink, uint16_t type, uint16_t flags, uint32_t metric,
                   const struct netlink_prefix *prefix) {
@@ -47,12 +48,9 @@ static uint32_t metric_of(const struct netlink_prefix *prefix) {
 
 /* Whether there is the route that add() makes. */
 static bool is_closed(const struct netlink_prefix *prefix) {
-  size_t at;
-
-  if (!routes_find(&closed, prefix, &at)) return false;
-  for (size_t i = 0; i < found.closed_count; i++)
-    if (netlink_prefix_equal(&found.closed[i].prefix, prefix) &&
-        found.closed[i].metric == metric_of(prefix))
+  for (size_t i = 0; i < found.wanted_count; i++)
+    if (netlink_prefix_equal(&found.wanted[i].prefix, prefix) &&
+        found.wanted[i].metric == metric_of(prefix))
       return true;
   return false;
 }
@@ -75,46 +73,84 @@ static struct helper_prefix packed(const struct netlink_prefix *prefix) {
   return same;
 }
 
-static void consider(void *context, const struct netlink_route *route) {
+static void live_consider(void *context, const struct netlink_route *route) {
   (void)context;
   if (route->protocol != NETLINK_ROUTE_PROTOCOL || route->table != RT_TABLE_MAIN) return;
-  const bool closes = route->type == RTN_UNREACHABLE;
-  if (!closes && route->ifindex == found.ifindex) return;
-  if ((closes ? found.closed_count : found.live_count) == HELPER_MAX_PREFIXES) {
+  if (route->type == RTN_UNREACHABLE || route->ifindex == found.ifindex) return;
+  if (found.live_count == HELPER_MAX_PREFIXES)
     found.full = true;
-  } else if (closes) {
-    const size_t at = found.closed_count++;
-    found.closed[at] =
-        (struct closed_route){.prefix = route->destination, .metric = route->metric};
-    found.closed_prefixes[at] = packed(&route->destination);
-  } else {
+  else
     found.live_prefixes[found.live_count++] = packed(&route->destination);
-  }
 }
 
-static bool look(struct netlink *netlink, uint32_t ifindex, struct failure *failure) {
-  found.ifindex = ifindex;
-  found.full = false;
-  found.closed_count = found.live_count = 0;
+static void closed_consider(void *context, const struct netlink_route *route) {
+  const struct closed_route closed = {.prefix = route->destination, .metric = route->metric};
+  const struct route_set *wanted = *(const struct route_set **)context;
+  size_t at;
+
+  if (route->protocol != NETLINK_ROUTE_PROTOCOL || route->table != RT_TABLE_MAIN) return;
+  if (route->type != RTN_UNREACHABLE) return;
+  if (routes_find(wanted, &closed.prefix, &at)) {
+    if (found.wanted_count == sizeof found.wanted / sizeof *found.wanted)
+      found.full = true;
+    else
+      found.wanted[found.wanted_count++] = closed;
+    if (closed.metric == metric_of(&wanted->prefixes[at])) return;
+  }
+  if (routes_cover(&live, &closed.prefix)) return;
+  if (found.left_count == HELPER_MAX_PREFIXES)
+    found.more = true;
+  else
+    found.left[found.left_count++] = closed;
+}
+
+static bool too_many(struct failure *failure) {
+  return failure_set(failure, HELPER_STEP_ROUTE, ENOBUFS, "too many routes of protocol 116");
+}
+
+static bool each_route(struct netlink *netlink, netlink_route_function each,
+                       const struct route_set *wanted, struct failure *failure) {
   for (int family = 4; family <= 6; family += 2) {
-    int result = netlink_each_route(netlink, family, NETLINK_ROUTE_PROTOCOL, consider, NULL);
+    int result = netlink_each_route(netlink, family, NETLINK_ROUTE_PROTOCOL, each, &wanted);
     if (result < 0) return failure_set(failure, HELPER_STEP_ROUTE, result, "%s", netlink->reason);
   }
-  if (found.full || !routes_parse(&closed, found.closed_prefixes, found.closed_count) ||
-      !routes_parse(&live, found.live_prefixes, found.live_count))
-    return failure_set(failure, HELPER_STEP_ROUTE, ENOBUFS, "too many routes of protocol 116");
+  return !found.full || too_many(failure);
+}
+
+static bool look_for_live(struct netlink *netlink, uint32_t ifindex, struct failure *failure) {
+  found.ifindex = ifindex;
+  found.full = false;
+  found.live_count = 0;
+  if (!each_route(netlink, live_consider, NULL, failure)) return false;
+  return routes_parse(&live, found.live_prefixes, found.live_count) || too_many(failure);
+}
+
+static bool look_for_closed(struct netlink *netlink, const struct route_set *wanted,
+                            struct failure *failure) {
+  found.full = found.more = false;
+  found.wanted_count = found.left_count = 0;
+  return each_route(netlink, closed_consider, wanted, failure);
+}
+
+static bool remove_left(struct netlink *netlink, struct failure *failure) {
+  for (size_t i = 0; i < found.left_count; i++) {
+    const struct closed_route *route = &found.left[i];
+    int result = change(netlink, RTM_DELROUTE, 0, route->metric, &route->prefix);
+    if (result < 0 && result != -ESRCH)
+      return failure_set_prefix(failure, HELPER_STEP_ROUTE, result, &route->prefix,
+                                netlink->reason);
+  }
   return true;
 }
 
 bool unreachable_apply(struct netlink *netlink, uint32_t ifindex, const struct route_set *captured,
                        const struct route_set *wanted, struct failure *failure) {
-  size_t at;
-
   for (size_t i = 0; i < wanted->count; i++)
     if (!routes_cover(captured, &wanted->prefixes[i]))
       return failure_set_prefix(failure, HELPER_STEP_ROUTE, EINVAL, &wanted->prefixes[i],
                                 "isn't captured");
-  if (!look(netlink, ifindex, failure)) return false;
+  if (!look_for_live(netlink, ifindex, failure) || !look_for_closed(netlink, wanted, failure))
+    return false;
 
   for (size_t i = 0; i < wanted->count; i++) {
     if (is_closed(&wanted->prefixes[i])) continue;
@@ -123,15 +159,10 @@ bool unreachable_apply(struct netlink *netlink, uint32_t ifindex, const struct r
       return failure_set_prefix(failure, HELPER_STEP_ROUTE, result, &wanted->prefixes[i],
                                 netlink->reason);
   }
-  for (size_t i = 0; i < found.closed_count; i++) {
-    const struct closed_route *route = &found.closed[i];
-    const bool is_wanted = routes_find(wanted, &route->prefix, &at) &&
-                           route->metric == metric_of(&wanted->prefixes[at]);
-    if (is_wanted || routes_cover(&live, &route->prefix)) continue;
-    int result = change(netlink, RTM_DELROUTE, 0, route->metric, &route->prefix);
-    if (result < 0 && result != -ESRCH)
-      return failure_set_prefix(failure, HELPER_STEP_ROUTE, result, &route->prefix,
-                                netlink->reason);
+  for (int pass = 1;; pass++) {
+    if (!remove_left(netlink, failure)) return false;
+    if (!found.more) return true;
+    if (pass == UNREACHABLE_PASSES) return too_many(failure);
+    if (!look_for_closed(netlink, wanted, failure)) return false;
   }
-  return true;
 }

@@ -24,6 +24,8 @@
 #define UNREACHABLE_METRIC 0x74756e6cu
 /* Next to that of a preferred route of IPv6. */
 #define UNREACHABLE_METRIC_PREFERRED6 2u
+/* Over the table, for what is left, HELPER_MAX_PREFIXES at a time. */
+#define UNREACHABLE_PASSES 64
 
 /*
  * Makes exactly the prefixes of `wanted` unreachable behind the routes of the device `ifindex` (0:

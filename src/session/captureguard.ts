@@ -22,6 +22,7 @@ import {
   type Diversions,
   findDiversions,
   foreignRoutes,
+  tunnelRoutes,
 } from '../system/routing/diversion.ts';
 import type { KernelRouting } from '../system/routing/kernel.ts';
 import { keptLocal } from '../system/routing/local.ts';
@@ -69,9 +70,11 @@ export class CaptureGuard implements PrefixCapture {
   #local = '';
   /** What has a route of ours. */
   #routed: ReadonlySet<string> = new Set();
-  /** What to do if the helper doesn't permit an override. */
-  #permission: string | undefined;
-  /** Resolves with `capture-diverted`, or with undefined after close(). */
+  /** What the helper has said, if nothing but its rules is in the way. */
+  #notPermitted: TunnelError | undefined;
+  /**
+   * Resolves with `capture-diverted` or `capture-not-permitted`, or with undefined after close().
+   */
   readonly ended: Promise<TunnelError | undefined>;
   #end: (error: TunnelError | undefined) => void = () => {};
   #last: Promise<unknown> = Promise.resolve();
@@ -100,7 +103,8 @@ export class CaptureGuard implements PrefixCapture {
   }
 
   /**
-   * The first check, once the capture has started. Rejects with TunnelError `capture-diverted`.
+   * The first check, once the capture has started. Rejects with TunnelError `capture-diverted`, or
+   * `capture-not-permitted` if this user may not override what is in the way.
    */
   async start(): Promise<void> {
     const failure = await this.#inTurn(() => this.#check());
@@ -159,17 +163,41 @@ export class CaptureGuard implements PrefixCapture {
     return prefixes.filter((prefix) => !local.includes(prefix));
   }
 
-  #apply(prefixes: readonly Prefix[]): Promise<void> {
+  async #apply(prefixes: readonly Prefix[]): Promise<void> {
     const all = [...prefixes, ...this.#parts.alsoRouted];
-    const routes = [...this.routable(prefixes), ...this.#overrides.within(all)];
-    return this.#parts.capture.setPrefixes(routes);
+    const set = (routes: readonly Prefix[]): Promise<void> =>
+      this.#parts.capture.setPrefixes([...routes, ...this.#overrides.within(all)]);
+    const routes = this.routable(prefixes);
+    const local = this.#local;
+    try {
+      await set(routes);
+    } catch (error) {
+      // The helper has looked later: the machine may have joined a network since.
+      const fewer = this.routable(prefixes);
+      if (!isNotPermitted(error) || this.#local === local) throw error;
+      await set(fewer);
+    }
   }
 
-  /** Sets the routes again when others than before are left to the kernel. */
+  /** Sets the routes again when others than before are left to the kernel, or some are gone. */
   async #followLocal(): Promise<void> {
     const before = this.#local;
     this.#lookLocal(this.#parts.captured());
-    if (this.#local !== before) await this.#apply(this.#parts.captured());
+    if (this.#local !== before || (this.#started && this.#isWithdrawn()))
+      await this.#apply(this.#parts.captured());
+  }
+
+  /**
+   * Whether routes of ours are gone: the helper withdraws what is in a network that the machine
+   * joins, which it may have left by now.
+   */
+  #isWithdrawn(): boolean {
+    try {
+      const ours = new Set(tunnelRoutes(this.#parts.routing, this.deviceName).map(formatPrefix));
+      return [...this.#routed].some((prefix) => !ours.has(prefix));
+    } catch {
+      return false; // as in #keptLocal
+    }
   }
 
   #lookLocal(prefixes: readonly Prefix[]): ReadonlySet<string> {
@@ -198,7 +226,7 @@ export class CaptureGuard implements PrefixCapture {
         return foreign.has(text) && !this.#routed.has(text);
       });
     } catch {
-      return []; // as above
+      return []; // as in #keptLocal
     }
   }
 
@@ -207,7 +235,7 @@ export class CaptureGuard implements PrefixCapture {
     // A change between two answers may look like a diversion.
     if (sentences.length > 0) sentences = await this.#findAndOverride();
     if (sentences.length === 0) return undefined;
-    if (!this.#parts.allowDiverted) return divertedError(sentences, this.#permission);
+    if (!this.#parts.allowDiverted) return this.#notCapturedError(sentences);
     const fresh = sentences.filter((sentence) => this.#isNew(sentence));
     if (fresh.length > 0) {
       const { observer } = this.#parts;
@@ -220,12 +248,13 @@ export class CaptureGuard implements PrefixCapture {
   /** What can't be overridden, a sentence for each. */
   async #findAndOverride(): Promise<readonly string[]> {
     const { captured, alsoRouted, captureLocal, routing } = this.#parts;
-    this.#permission = undefined;
+    this.#notPermitted = undefined;
     for (let round = 1; ; round++) {
       const device = this.deviceName ?? '';
       try {
         await this.#followLocal();
       } catch (error) {
+        this.#noteRefusal(error, []);
         return [`the routes can't be set (${reasonOf(error)})`];
       }
       let found: Diversions;
@@ -254,8 +283,7 @@ export class CaptureGuard implements PrefixCapture {
         await this.#apply(captured());
       } catch (error) {
         this.#overrides.remove(overridden);
-        if (error instanceof TunnelError && error.code === 'capture-not-permitted')
-          this.#permission = error.hint;
+        this.#noteRefusal(error, sentences);
         const names = listed(overridden.map(formatPrefix));
         return [...sentences, `routes to ${names} can't be overridden (${reasonOf(error)})`];
       }
@@ -264,6 +292,23 @@ export class CaptureGuard implements PrefixCapture {
       );
       if (round === MAX_ROUNDS) return [...sentences, 'overrides uncover ever more routes'];
     }
+  }
+
+  #noteRefusal(error: unknown, others: readonly string[]): void {
+    if (others.length > 0) return;
+    if (isNotPermitted(error)) this.#notPermitted = error;
+  }
+
+  #notCapturedError(sentences: readonly string[]): TunnelError {
+    const message = `not captured: ${listed(sentences)}`;
+    const refusal = this.#notPermitted;
+    if (refusal === undefined)
+      return new TunnelError('capture-diverted', message, { hint: FIND_THE_OTHER });
+    const without = this.#parts.captureLocal ? 'start it without --capture-local; or ' : '';
+    return new TunnelError(refusal.code, message, {
+      hint: `${without}${refusal.hint ?? FIND_THE_OTHER}`,
+      cause: refusal,
+    });
   }
 
   #sayOverridden(routes: readonly string[]): void {
@@ -296,11 +341,8 @@ export class CaptureGuard implements PrefixCapture {
   }
 }
 
-function divertedError(
-  sentences: readonly string[],
-  hint: string | undefined = FIND_THE_OTHER,
-): TunnelError {
-  return new TunnelError('capture-diverted', `not captured: ${listed(sentences)}`, { hint });
+function isNotPermitted(error: unknown): error is TunnelError {
+  return error instanceof TunnelError && error.code === 'capture-not-permitted';
 }
 
 function listed(texts: readonly string[]): string {

@@ -19,8 +19,10 @@
 import { reasonOf } from '../errors/reason.ts';
 import type { Prefix, RoutedPrefix } from '../net/prefix.ts';
 import { formatPrefix } from '../net/prefix.ts';
+import { PrefixMap } from '../net/prefixmap.ts';
 import type { Observer } from '../observe/observer.ts';
 import type { KernelRouting } from '../system/routing/kernel.ts';
+import { isWithin } from '../system/routing/overrides.ts';
 import { leftUnreachable, prefixesToClose } from '../system/routing/unreachable.ts';
 
 /** Names in one message. */
@@ -123,7 +125,9 @@ export class FailClosed implements RoutedCapture {
     const known = new Set([...routed, ...alsoRouted].map(formatPrefix));
     const closed = prefixesToClose([...routed, ...alsoRouted], past(), routing);
     const narrower = closed.filter((prefix) => !known.has(formatPrefix(prefix)));
-    const before = this.#narrower;
+    // The helper permits nothing inside a network that is left out from now on.
+    const captured = new PrefixMap([...routed, ...alsoRouted].map((one) => [one, true] as const));
+    const before = this.#narrower.filter((prefix) => isWithin(captured, prefix));
     if (routed !== this.#routed || narrower.length > 0)
       await capture.setPrefixes([...routed, ...before, ...narrower]);
     await setUnreachable(closed);

@@ -19,7 +19,13 @@ import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { HELPER_PATH } from '../../src/native/addon.ts';
-import { CLIENT, inNamespace, TESTED_HELPER, untilGone } from '../support/helperlab.ts';
+import {
+  CLIENT,
+  type HelperNamespace,
+  inNamespace,
+  TESTED_HELPER,
+  untilGone,
+} from '../support/helperlab.ts';
 import {
   asUser,
   etcOfUser,
@@ -54,6 +60,76 @@ before(() => {
 after(() => {
   if (directory !== '') rmSync(directory, { recursive: true });
 });
+
+const CONNECT = `
+import socket, sys, time
+def connect():
+    s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    s.setblocking(False)
+    s.connect("\\0" + sys.argv[1])
+    return s
+`;
+
+/** Connects until the queue is full, and stays. */
+const FLOOD = `${CONNECT}
+held = []
+try:
+    while len(held) < 900: held.append(connect())
+except BlockingIOError: print("full", flush=True)
+time.sleep(60)
+`;
+
+/** Prints how many connections have been answered by their end within 2 s. */
+const COUNTING = `${CONNECT}
+print("begun", flush=True)
+until = time.monotonic() + 2
+answered, held = 0, []
+while time.monotonic() < until:
+    try:
+        while len(held) < 64: held.append(connect())
+    except BlockingIOError: pass
+    left = []
+    for s in held:
+        try:
+            s.recv(1)
+            answered += 1
+            s.close()
+        except BlockingIOError: left.append(s)
+    held = left
+print(answered, flush=True)
+time.sleep(60)
+`;
+
+/** Listens in the place of a helper, with a queue that is full. */
+const SQUATTER = `${CONNECT}
+own = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+own.bind("\\0" + sys.argv[1])
+own.listen(0)
+held = [connect()]
+print("there", flush=True)
+time.sleep(60)
+`;
+
+/** The mark of tun0's helper. */
+async function markOf(namespace: HelperNamespace): Promise<string> {
+  const [, mark = ''] =
+    /alias (tunnel-helper \w+)/.exec(await namespace.ip('link show tun0')) ?? [];
+  assert.notEqual(mark, '');
+  return mark;
+}
+
+/** A program of somebody else's. */
+async function stranger(namespace: HelperNamespace, program: string, mark: string): Promise<Child> {
+  const child = await Child.start(
+    [
+      ...['ip', 'netns', 'exec', namespace.name, 'setpriv', '--reuid=65533', '--regid=65533'],
+      ...['--clear-groups', '--', '/usr/bin/python3', '-c', program, mark],
+    ],
+    { env: { PATH: SEARCH_PATH, LANG: 'C' } },
+  );
+  await child.waitForLine(/^(there|full|begun)$/m, 10_000);
+  return child;
+}
 
 describe('helper: a caller who wants to keep the device', { skip }, () => {
   it('can send the helper no signal', () =>
@@ -119,6 +195,27 @@ describe('helper: a caller who wants to keep the device', { skip }, () => {
       );
       assert.equal(await namespace.state(), before);
       assert.equal(await namespace.run(process.execPath, MAIN, 'clean'), 'nothing to repair\n');
+    }));
+
+  it('loses it also if he takes the helper’s place and lets nobody connect', () =>
+    inNamespace([], async (namespace) => {
+      const before = await namespace.state();
+      const client = await userClient(namespace, etc);
+      const helper = await client.start();
+      await client.create();
+      const mark = await markOf(namespace);
+      await client.must('keep-device', '/bin/sleep', '30');
+      process.kill(helper, 'SIGKILL');
+      client.child.kill('SIGKILL');
+      await untilGone(helper);
+      const squatter = await stranger(namespace, SQUATTER, mark);
+      try {
+        const cleaned = await namespace.run(process.execPath, MAIN, 'clean');
+        assert.equal(cleaned, 'the device tun0 was removed, with its routes\n');
+        assert.equal(await namespace.state(), before);
+      } finally {
+        await squatter.stop('SIGKILL');
+      }
     }));
 
   it('loses it at the next start, too, which says so', () =>
@@ -322,4 +419,51 @@ describe('helper: a caller who asks about other people’s files', { skip }, () 
     });
     assert.match(stderr, /No such file/);
   });
+});
+
+describe('helper: a stranger who connects to its mark', { skip }, () => {
+  it('takes nobody’s device away, and holds no start up', () =>
+    inNamespace([], async (namespace) => {
+      const client = await userClient(namespace, etc);
+      const helper = await client.start();
+      await client.create();
+      // As one that is busy, with a full queue.
+      process.kill(helper, 'SIGSTOP');
+      const flood = await stranger(namespace, FLOOD, await markOf(namespace));
+      try {
+        await flood.waitForLine(/^full$/m, 10_000);
+        const next = await userClient(namespace, etc);
+        const began = performance.now();
+        await next.start();
+        const took = performance.now() - began;
+        await next.must('close');
+        assert.ok(took < 10_000, `${took} ms`);
+        assert.doesNotMatch(next.child.stdout, /notice/);
+      } finally {
+        process.kill(helper, 'SIGCONT');
+        await flood.stop('SIGKILL');
+      }
+      assert.match(await namespace.ip('link show tun0'), /tun0/);
+      await client.must('routes', '10.0.0.0/8');
+      await client.must('close');
+    }));
+
+  it('gets a limited number of answers, and the caller gets all of his', () =>
+    inNamespace([], async (namespace) => {
+      const client = await userClient(namespace, etc);
+      await client.start();
+      await client.create();
+      const flood = await stranger(namespace, COUNTING, await markOf(namespace));
+      try {
+        await flood.waitForLine(/^begun$/m, 10_000);
+        await client.must('routes', '10.0.0.0/8');
+        await client.must('routes');
+        const [, count] = await flood.waitForLine(/^(\d+)$/m, 15_000);
+        // MARK_ANSWERS in mark.h in each of two seconds, or of three that they touch.
+        assert.ok(Number(count) > 0 && Number(count) <= 300, `${count} answers in 2 s`);
+      } finally {
+        await flood.stop('SIGKILL');
+      }
+      await client.must('close');
+    }));
 });

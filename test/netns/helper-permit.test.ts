@@ -7,8 +7,15 @@ import { chmodSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
 import { HELPER_VERSION } from '../../src/system/helper/protocol.ts';
-import { CLIENT, type HelperClient, inNamespace, TESTED_HELPER } from '../support/helperlab.ts';
+import {
+  CLIENT,
+  type HelperClient,
+  type HelperNamespace,
+  inNamespace,
+  TESTED_HELPER,
+} from '../support/helperlab.ts';
 import { asUser, etcOfUser, UID, USER, userClient, userLabMissing } from '../support/helperuser.ts';
 import { Child, SEARCH_PATH } from '../support/process.ts';
 import { closedToOthers } from '../support/requirements.ts';
@@ -72,6 +79,13 @@ except OSError: pass
 print("ended", flush=True)
 time.sleep(60)
 `;
+
+async function until(holds: () => Promise<boolean>): Promise<void> {
+  for (let left = 100; !(await holds()); left--) {
+    assert.ok(left > 0, 'not within 5 s');
+    await delay(50);
+  }
+}
 
 /** A client as the user, with its device. `files` are of /etc. */
 async function served(
@@ -168,6 +182,26 @@ describe('helper: what an ordinary user may capture', { skip }, () => {
       { 'resolv.conf': 'search example\nnameserver 192.168.1.1\n' },
     ));
 
+  it('a resolver that is the gateway, and a default route without a device stays outside', () =>
+    served(
+      async (client, ip) => {
+        await client.must('routes', '192.168.1.1/32', '10.0.0.0/8');
+        for (const way of [
+          'via 192.168.1.1',
+          'nexthop via 192.168.1.1 nexthop via 192.168.1.2',
+          'dev eth0',
+        ]) {
+          await ip(`route replace default ${way}`);
+          const shown = await ip('route show default metric 0');
+          assert.match(shown, /dev eth0/);
+          assert.doesNotMatch(shown, /dev tun0/);
+          await client.must('routes', '192.168.1.1/32', '10.0.0.0/9');
+        }
+        assert.match(await ip('route get 192.168.1.1'), /dev tun0/);
+      },
+      { 'resolv.conf': 'nameserver 192.168.1.1\n' },
+    ));
+
   it('nor is anything left unreachable that may not be captured', () =>
     served(async (client, ip) => {
       await client.must('routes', '192.168.0.0/16', '2001:db8::/32');
@@ -209,29 +243,64 @@ describe('helper: what an ordinary user may capture', { skip }, () => {
 });
 
 describe('helper: a machine that joins a network that is captured', { skip }, () => {
-  for (const [what, line, captured, why] of [
-    ['an address in it', 'addr add 10.20.0.5/16 dev eth0', '10.20.30.0/24', /10\.20\.0\.0\/16/],
-    [
-      'a gateway in it',
-      'route add default via 10.50.0.1 dev eth0 onlink metric 9',
-      '10.50.0.0/16',
-      /10\.50\.0\.1\/32 is the gateway/,
-    ],
-  ] as const) {
-    it(`ends the capture: ${what}`, () =>
-      inNamespace(NETWORK, async (namespace) => {
-        const before = await namespace.state();
-        const client = await userClient(namespace, etcOfUser(directory));
-        await client.start();
-        await client.create();
-        await client.must('routes', captured, '10.99.0.0/16');
-        await namespace.ip(line);
-        await client.child.waitForLine(/^! \{"ended":"capture-not-permitted"\}/m);
-        assert.match(client.child.stdout, why);
-        await namespace.ip(line.replace(' add ', ' del '));
-        await namespace.becomes(before);
-      }));
+  const JOIN = 'addr add 10.20.0.5/16 dev eth0';
+  const LEAVE = 'addr del 10.20.0.5/16 dev eth0';
+  /** PERMIT_GRACE_MS in native/helper/permit.h, and a margin. */
+  const GRACE_MS = 6_000;
+
+  async function joined(
+    body: (client: HelperClient, namespace: HelperNamespace) => Promise<void>,
+  ): Promise<void> {
+    await inNamespace(NETWORK, async (namespace) => {
+      const before = await namespace.state();
+      const client = await userClient(namespace, etcOfUser(directory));
+      await client.start();
+      await client.create();
+      await client.must('routes', '10.20.30.0/24', '10.99.0.0/16');
+      await namespace.ip(JOIN);
+      await until(async () => !(await namespace.routes('tun0')).includes('10.20.30.0/24'));
+      await body(client, namespace);
+      await namespace.becomes(before);
+    });
   }
+
+  it('loses that part at once, and the rest if the program does not ask for it', () =>
+    joined(async (client, namespace) => {
+      assert.ok((await namespace.routes('tun0')).includes('10.99.0.0/16'));
+      await refused(client, /10\.20\.0\.0\/16, to which eth0/, '10.20.30.0/24', '10.99.0.0/16');
+      await client.child.waitForLine(/^! \{"ended":"capture-not-permitted"\}/m, GRACE_MS);
+      assert.match(client.child.stdout, /10\.20\.30\.0\/24 .*no longer.* 10\.20\.0\.0\/16/);
+      await namespace.ip(LEAVE);
+    }));
+
+  it('goes on with the rest if the program asks for it', () =>
+    joined(async (client, namespace) => {
+      await client.must('routes', '10.99.0.0/16');
+      await delay(GRACE_MS);
+      await client.must('routes', '10.99.0.0/16', '10.98.0.0/16');
+      // And again, when it has left and comes back.
+      await namespace.ip(LEAVE);
+      await client.must('routes', '10.99.0.0/16', '10.20.30.0/24');
+      await namespace.ip(JOIN);
+      await until(async () => !(await namespace.routes('tun0')).includes('10.20.30.0/24'));
+      await client.must('routes', '10.99.0.0/16');
+      await namespace.ip(LEAVE);
+      await client.must('close');
+    }));
+
+  it('ends the capture of a gateway', () =>
+    inNamespace(NETWORK, async (namespace) => {
+      const before = await namespace.state();
+      const client = await userClient(namespace, etcOfUser(directory));
+      await client.start();
+      await client.create();
+      await client.must('routes', '10.50.0.0/16', '10.99.0.0/16');
+      await namespace.ip('route add default via 10.50.0.1 dev eth0 onlink metric 9');
+      await client.child.waitForLine(/^! \{"ended":"capture-not-permitted"\}/m);
+      assert.match(client.child.stdout, /10\.50\.0\.1\/32 is the gateway/);
+      await namespace.ip('route del default via 10.50.0.1 dev eth0 onlink metric 9');
+      await namespace.becomes(before);
+    }));
 
   it('ends the capture of a program that does not read the answers', () =>
     inNamespace(NETWORK, async (namespace) => {

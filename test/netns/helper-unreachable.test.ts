@@ -57,13 +57,33 @@ describe('helper: unreachable routes', { skip: labUnavailable() }, () => {
       await client.must('unreachable');
     }));
 
+  it('removes what is left, however much that is', () =>
+    inNamespace(['link add eth0 type veth peer name eth0p'], async (namespace) => {
+      const before = await namespace.state();
+      const left = (count: number) =>
+        Array.from(
+          { length: count },
+          (_, i) =>
+            `route add unreachable 10.${i >> 13}.${(i >> 5) & 255}.${(i & 31) << 3}/29 proto 116 metric 1953853036`,
+        );
+      // One tunnel leaves HELPER_MAX_PREFIXES at most, but two that run at a time may.
+      await namespace.batch(left(17_000));
+      const { client } = await namespace.tunnel();
+      await client.must('routes', '10.0.0.0/8', '10.0.0.0/29');
+      await client.must('unreachable', '10.0.0.0/8', '10.0.0.0/29');
+      assert.deepEqual(await unreachable(namespace), ['10.0.0.0/29', '10.0.0.0/8']);
+      await client.must('unreachable');
+      await client.must('close');
+      await namespace.becomes(before);
+    }));
+
   it("removes what is left of others, but not a running one's, nor an administrator's", () =>
     inNamespace([], async (namespace) => {
       const first = await namespace.tunnel();
       await first.client.must('routes', '10.0.0.0/8');
       await first.client.must('unreachable', '10.0.0.0/8');
       await namespace.batch([
-        'route add unreachable 172.16.0.0/12 metric 1953852012',
+        'route add unreachable 172.16.0.0/12 metric 1953853036',
         'route add unreachable 192.0.2.0/24 proto 116 metric 1953853036',
         'route add unreachable 2001:db8::/32 proto 116 metric 7',
       ]);

@@ -15,9 +15,10 @@
  * States: starting -> serving -> ended. One request is under way at a time; others wait. `ended`
  * resolves when the helper is gone: with `helper-lost` if that was unexpected or a request wasn't
  * answered in time, with `capture-device-lost` if the helper saw somebody else remove the device,
- * an address or a route, with `capture-not-permitted` if the machine has joined a network that is
- * captured. If the helper is killed, the device lives on while its descriptor is open,
- * so the owner of the descriptor must close it then.
+ * an address or a route, with `capture-not-permitted` if the machine has joined a network of which
+ * this user may capture nothing, and setRoutes() hasn't left it out in time; its routes are gone at
+ * once. If the helper is killed, the device lives on while its descriptor is open, so the owner of
+ * the descriptor must close it then.
  *
  * errors.ts turns what the helper reports (step, errno, detail) into a TunnelError with a hint.
  */

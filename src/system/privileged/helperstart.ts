@@ -5,7 +5,17 @@
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { chownSync, lstatSync, mkdtempSync, readdirSync, rmdirSync, unlinkSync } from 'node:fs';
+import {
+  chmodSync,
+  chownSync,
+  lchownSync,
+  lstatSync,
+  mkdtempSync,
+  opendirSync,
+  readdirSync,
+  rmdirSync,
+  unlinkSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { TunnelError } from '../../errors/errors.ts';
 import { silentObserver } from '../../observe/observer.ts';
@@ -17,6 +27,9 @@ import type { HelperStart } from './part.ts';
 
 /** Only root can change what is in it, so nothing else can be put at the place of a directory. */
 const RUN = '/run';
+/** What the caller may have put into a directory. The rest stays until the machine starts again. */
+export const MAX_REMOVED = 1024;
+export const MAX_REMOVED_DEPTH = 16;
 /** Of what the helper prints. */
 const MAX_COMPLAINT = 4096;
 
@@ -43,17 +56,53 @@ export function removeAbandoned(): void {
   }
 }
 
-/** Removes it, with the socket. Never throws. */
+/**
+ * Removes it, with the socket and whatever else the caller has put there, up to MAX_REMOVED things.
+ * Never throws.
+ *
+ * The caller may change it meanwhile. So each directory is made root's alone before it is read:
+ * from then on nobody can put a link at the place of what it has. Links are removed, not followed,
+ * and what is mounted stays.
+ */
 export function removeDirectory(path: string): void {
   try {
-    unlinkSync(join(path, HELPER_SOCKET));
-  } catch {
-    // ENOENT: the program has not listened there. Whatever else it has put there is its own.
-  }
-  try {
+    const { dev } = lstatSync(path);
+    empty(path, { device: dev, left: MAX_REMOVED }, MAX_REMOVED_DEPTH);
     rmdirSync(path);
   } catch {
-    // ENOTEMPTY: the same. /run is emptied at the next start of the machine.
+    // ENOENT: it is gone. ENOTEMPTY, EBUSY: /run is emptied at the next start of the machine.
+  }
+}
+
+interface Removal {
+  /** The only file system. */
+  readonly device: number;
+  /** How many things may still be removed. */
+  left: number;
+}
+
+/** The directory that has `path` is root's alone. Throws if not everything can be removed. */
+function empty(path: string, removal: Removal, depth: number): void {
+  const status = lstatSync(path);
+  if (!status.isDirectory() || status.dev !== removal.device || depth === 0)
+    throw new Error(`${path} stays`);
+  lchownSync(path, 0, 0);
+  chmodSync(path, 0o700);
+  const directory = opendirSync(path);
+  try {
+    for (let entry = directory.readSync(); entry !== null; entry = directory.readSync()) {
+      removal.left -= 1;
+      if (removal.left < 0) throw new Error(`there is too much in ${path}`);
+      const inner = join(path, entry.name);
+      if (!lstatSync(inner).isDirectory()) {
+        unlinkSync(inner);
+        continue;
+      }
+      empty(inner, removal, depth - 1);
+      rmdirSync(inner);
+    }
+  } finally {
+    directory.closeSync();
   }
 }
 

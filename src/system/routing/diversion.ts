@@ -134,6 +134,23 @@ export function foreignRoutes(routing: KernelRouting): Prefix[] {
   );
 }
 
+/**
+ * Prefixes that lead to a tunnel's device by routes of its own. Two halves of everything count as
+ * everything: the helper makes these of it. Throws what `routing` throws.
+ */
+export function tunnelRoutes(routing: KernelRouting, own: string | undefined): Prefix[] {
+  return ([4, 6] as const).flatMap((family) => {
+    const found = routing
+      .routes(family)
+      .filter(({ table, protocol }) => table === TABLE.main && protocol === PROTOCOL.tunnel)
+      .filter(({ device }) => device !== 0 && routing.deviceName(device) === own)
+      .map(({ destination }) => destination);
+    const halves = found.filter(({ length }) => length === 1);
+    const all = { family, address: family === 4 ? '0.0.0.0' : '::', length: 0 };
+    return halves.length === 2 ? [...found, all] : found;
+  });
+}
+
 class FamilyCheck {
   readonly #routing: KernelRouting;
   readonly #question: CaptureQuestion;

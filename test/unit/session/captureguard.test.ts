@@ -27,10 +27,16 @@ function lab(options: Options = {}) {
   let captured: readonly Prefix[] = [parsePrefix('10.0.0.0/8').prefix];
   let fails = false;
   let reason: Error = new Error('EEXIST');
+  let failing: (() => void) | undefined;
   let applied: string[] = [];
   const capture = {
     deviceName: 'tun0',
     async setPrefixes(prefixes: readonly Prefix[]) {
+      if (failing !== undefined) {
+        failing();
+        failing = undefined;
+        throw reason;
+      }
       if (fails) throw reason;
       applied = prefixes.map(formatPrefix);
       for (const prefix of prefixes) {
@@ -67,6 +73,10 @@ function lab(options: Options = {}) {
     applied: () => applied,
     refuse: (why = reason) => {
       fails = true;
+      reason = why;
+    },
+    failOnce: (why: Error, meanwhile: () => void) => {
+      failing = meanwhile;
       reason = why;
     },
     capture: async (...texts: string[]) => {
@@ -133,11 +143,46 @@ describe('CaptureGuard', () => {
     const hint = 'a line in helper.conf';
     refuse(new TunnelError('capture-not-permitted', 'this user may not', { hint }));
     await assert.rejects(guard.start(), {
-      code: 'capture-diverted',
+      code: 'capture-not-permitted',
       message: /^not captured: routes to 10\.1\.0\.0\/24 can't be overridden \(this user may not\)/,
-      hint,
+      hint: `start it without --capture-local; or ${hint}`,
     });
     await guard.close();
+    // Where something else is in the way as well, permission alone is no help.
+    const both = lab({ captureLocal: true });
+    both.routing.address('10.1.0.0/24', 'wlan0').add('0.0.0.0/0 dev wg0', { table: 77 });
+    both.routing.rule(500, 77, { destination: parsePrefix('10.2.0.0/16').prefix });
+    both.refuse(new TunnelError('capture-not-permitted', 'this user may not', { hint }));
+    await assert.rejects(both.guard.start(), { code: 'capture-diverted', hint: /another VPN/ });
+    await both.guard.close();
+  });
+
+  it('asks the helper again if a network was joined since it looked', async () => {
+    const { routing, guard, capture, applied, failOnce } = lab();
+    const refusal = new TunnelError('capture-not-permitted', 'this user may not');
+    failOnce(refusal, () => routing.address('10.1.0.0/24', 'wlan0'));
+    await capture('10.1.0.0/25', '10.2.0.0/16');
+    assert.deepEqual(applied(), ['10.2.0.0/16']);
+    // Nothing is new: it is refused for another reason.
+    failOnce(refusal, () => {});
+    await assert.rejects(capture('10.1.0.0/25', '10.3.0.0/16'), refusal);
+    await guard.close();
+  });
+
+  it('sets routes again that the helper has withdrawn for a network that has gone', async () => {
+    const { routing, guard, said, capture, applied } = lab();
+    await capture('10.0.0.0/8', '10.1.0.0/25');
+    await guard.start();
+    await capture('10.0.0.0/8', '10.1.0.0/25');
+    routing.remove('10.1.0.0/25');
+    assert.ok(!routing.all.some(({ destination }) => formatPrefix(destination) === '10.1.0.0/25'));
+    guard.check();
+    const isBack = () =>
+      routing.all.some(({ destination }) => formatPrefix(destination) === '10.1.0.0/25');
+    await until(isBack, 'the route');
+    assert.deepEqual(applied(), ['10.0.0.0/8', '10.1.0.0/25']);
+    await guard.close();
+    assert.deepEqual(said, []);
   });
 
   it('does not start when a rule comes first, and says which', async () => {

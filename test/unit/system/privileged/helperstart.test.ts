@@ -1,8 +1,12 @@
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import {
+  chownSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
+  readdirSync,
   readFileSync,
   rmSync,
   statSync,
@@ -13,6 +17,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import {
+  MAX_REMOVED,
+  MAX_REMOVED_DEPTH,
   makeDirectory,
   removeAbandoned,
   removeDirectory,
@@ -36,26 +42,70 @@ describe('how root starts the helper', { skip: process.getuid?.() !== 0 && 'need
     removeDirectory(path);
   });
 
-  it('and removes nothing but that and its socket', () => {
+  it('and removes it with whatever the caller has put there, and nothing else', () => {
     const elsewhere = mkdtempSync(join(tmpdir(), 'tunnel-elsewhere-'));
     writeFileSync(join(elsewhere, 'helper'), 'mine');
-    const link = makeDirectory(CALLER);
-    symlinkSync(join(elsewhere, 'helper'), join(link, 'helper'));
-    removeDirectory(link);
-    assert.equal(existsSync(link), false);
-    assert.equal(readFileSync(join(elsewhere, 'helper'), 'utf8'), 'mine');
     const full = makeDirectory(CALLER);
-    mkdirSync(join(full, 'helper'));
-    writeFileSync(join(full, 'other'), '');
+    symlinkSync(join(elsewhere, 'helper'), join(full, 'helper'));
+    symlinkSync(elsewhere, join(full, 'directory'));
+    symlinkSync('nowhere', join(full, 'nowhere'));
+    mkdirSync(join(full, 'inner', 'inner'), { recursive: true });
+    symlinkSync(elsewhere, join(full, 'inner', 'link'));
+    writeFileSync(join(full, 'inner', 'inner', 'other'), '');
+    chownSync(join(full, 'inner'), CALLER.uid, CALLER.gid);
     removeDirectory(full);
-    assert.ok(existsSync(join(full, 'helper')) && existsSync(join(full, 'other')));
-    rmSync(full, { recursive: true });
+    assert.equal(existsSync(full), false);
+    assert.equal(readFileSync(join(elsewhere, 'helper'), 'utf8'), 'mine');
+    assert.notEqual(statSync(elsewhere).mode & 0o7777, 0, 'as it was');
     rmSync(elsewhere, { recursive: true });
+  });
+
+  it('and is not led elsewhere by a caller who changes it meanwhile', async () => {
+    const elsewhere = mkdtempSync(join(tmpdir(), 'tunnel-elsewhere-'));
+    writeFileSync(join(elsewhere, 'precious'), 'mine');
+    // Swaps a directory and a link, as fast as it can.
+    const swaps = `import ctypes, os, sys
+os.chdir(sys.argv[1]); os.setgid(${CALLER.gid}); os.setuid(${CALLER.uid})
+libc = ctypes.CDLL(None)
+os.mkdir('one'); os.symlink(sys.argv[2], 'two'); print(flush=True)
+while True:
+  libc.renameat2(-100, b'one', -100, b'two', 2)
+  if not os.path.lexists('one') and not os.path.lexists('two'): break
+`;
+    for (let i = 0; i < 5; i++) {
+      const path = makeDirectory(CALLER);
+      const child = spawn('python3', ['-c', swaps, path, elsewhere], {
+        stdio: ['ignore', 'pipe', 'inherit'],
+      });
+      const exited = once(child, 'exit');
+      await once(child.stdout, 'data');
+      removeDirectory(path);
+      assert.equal(existsSync(path), false);
+      child.kill('SIGKILL');
+      await exited;
+    }
+    const { uid } = statSync(elsewhere);
+    assert.equal(uid, 0);
+    assert.equal(readFileSync(join(elsewhere, 'precious'), 'utf8'), 'mine');
+    rmSync(elsewhere, { recursive: true });
+  });
+
+  it('and removes no more than it promises, and no deeper', () => {
+    const many = makeDirectory(CALLER);
+    for (let i = 0; i <= MAX_REMOVED; i++) writeFileSync(join(many, String(i)), '');
+    removeDirectory(many);
+    assert.equal(readdirSync(many).length, 1);
+    const deep = makeDirectory(CALLER);
+    mkdirSync(join(deep, ...Array(MAX_REMOVED_DEPTH).fill('d')), { recursive: true });
+    removeDirectory(deep);
+    assert.ok(existsSync(deep));
+    for (const path of [many, deep]) rmSync(path, { recursive: true });
   });
 
   it('and removes what a part that was killed has left, when the next one starts', () => {
     const left = '/run/tunnel-4194304-abcdef'; // no process has this number (proc(5), pid_max)
     mkdirSync(left);
+    writeFileSync(join(left, 'other'), '');
     const path = makeDirectory(CALLER);
     assert.equal(existsSync(left), false);
     removeAbandoned();
