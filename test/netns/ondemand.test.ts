@@ -3,7 +3,7 @@
  * makes its own jump host.
  */
 import assert from 'node:assert/strict';
-import { chmodSync, readFileSync } from 'node:fs';
+import { chmodSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, afterEach, before, describe, it } from 'node:test';
@@ -157,6 +157,22 @@ describe('a jump host that is not there yet', {
       const tunnel = await start('connect', ...client, '--host-key', pin, PRIVATE4);
       assert.notEqual((await run(get(API1))).status, 0);
       assert.equal((await tunnel.wait(TIMEOUT_MS)).status, 4, tunnel.stderr);
+    });
+
+    it(`questions are asked when the first flow comes, ${transport}`, async () => {
+      const user = { name: 'asked', password: 'as it is', authorizedKeys: '' };
+      await exec.lab.sshd.restart({ variant: 'open', users: [user] });
+      const askpass = join(exec.lab.directory, `askpass-${transport}`);
+      const said = `${askpass}.said`;
+      writeFileSync(askpass, `#!/bin/sh\necho "$1" >>${said}\necho '${user.password}'\n`);
+      chmodSync(askpass, 0o755);
+      const words = ['-v', '--on-demand', ...client, '-r', `${user.name}@${JUMPHOST4}`, PRIVATE4];
+      const env = ['env', 'SSH_ASKPASS_REQUIRE=force', `SSH_ASKPASS=${askpass}`];
+      const tunnel = await spawn(...env, process.execPath, MAIN, ...words);
+      await tunnel.waitForLine(WAITING, TIMEOUT_MS);
+      assert.ok(!existsSync(said), 'asked already');
+      await carried(get(API1));
+      assert.match(readFileSync(said, 'utf8'), /password/i);
     });
 
     it(`its name may resolve only later, also where the tunnel answers names, ${transport}`, async () => {

@@ -179,6 +179,16 @@ describe('supervisor on demand', () => {
     await supervisor.close();
   });
 
+  it('holds them only as long as the hold once a login was refused, with --wait-auth', async () => {
+    const { supervisor } = await waiting([denied()], { waitAuth: 900, hold: 2 });
+    const begin = Date.now();
+    const held = watch(supervisor.connect(API));
+    await pass(5_000);
+    assertRefused(held.error);
+    assert.equal(held.at - begin, 2_000);
+    await supervisor.close();
+  });
+
   it('ends with a host key that is not accepted', async () => {
     const { supervisor } = await waiting([untrusted()]);
     const held = watch(supervisor.connect(API));

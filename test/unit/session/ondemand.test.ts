@@ -140,6 +140,23 @@ describe('a tunnel on demand', { timeout: 20_000 }, () => {
     assert.equal(await run, 7);
   });
 
+  it('exec starts its command at once also where there are no namespaces', async () => {
+    const machine = new MemoryMachine();
+    let refused = false;
+    machine.atStep = (step) => {
+      if (step !== 'start the launcher' || refused) return undefined;
+      refused = true;
+      return Promise.reject(new TunnelError('namespace-refused', 'no namespaces here'));
+    };
+    const configuration = buildExecConfiguration(given(DEMAND, ['10.0.0.0/8']), ['true']);
+    const run = runExec(configuration, machine.options());
+    await until(() => machine.steps.includes('execute'), 'the command');
+    await machine.said('waiting (on demand), proxy at');
+    assert.ok(!machine.steps.includes('locate'));
+    machine.exit({ status: 0, signal: null });
+    assert.equal(await run, 0);
+  });
+
   it('proxy says why it refuses', async () => {
     const machine = new MemoryMachine();
     const options = { ...DEMAND, listen: ['127.0.0.1:0'] };
