@@ -1,9 +1,19 @@
 /** --on-demand, whole, on a machine in memory: everything is ready before the jump host is. */
 import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { buildExecConfiguration } from '../../../src/config/execoptions.ts';
 import { buildConfiguration } from '../../../src/config/options.ts';
 import { TunnelError } from '../../../src/errors/errors.ts';
+import { silentObserver } from '../../../src/observe/observer.ts';
+import {
+  CatalogCache,
+  cacheDirectory,
+  MAX_CATALOG_AGE_S,
+} from '../../../src/openstack/keystone/cache.ts';
+import { loadConfiguredCloud } from '../../../src/openstack/targets/cloud.ts';
 import { runConnect } from '../../../src/session/connect.ts';
 import { runExec } from '../../../src/session/exec.ts';
 import { runProxy } from '../../../src/session/proxy.ts';
@@ -155,6 +165,49 @@ describe('a tunnel on demand', { timeout: 20_000 }, () => {
     assert.ok(!machine.steps.includes('locate'));
     machine.exit({ status: 0, signal: null });
     assert.equal(await run, 0);
+  });
+
+  it('takes the catalog of a cloud that an earlier run has kept, or is refused by name', async () => {
+    const directory = mkdtempSync(join(tmpdir(), 'tunnel-ondemand-'));
+    const before = { ...process.env };
+    const file = join(directory, 'clouds.yaml');
+    const auth =
+      '{auth_url: "https://keystone.example:5000", username: u, password: p, user_domain_id: default}';
+    writeFileSync(file, `clouds: {one: {auth: ${auth}}}\n`, { mode: 0o600 });
+    Object.assign(process.env, { OS_CLIENT_CONFIG_FILE: file, XDG_CACHE_HOME: directory });
+    try {
+      const options = { ...DEMAND, osCloud: 'one' };
+      const refused = new MemoryMachine();
+      await assert.rejects(
+        runConnect(buildConfiguration(given(options, [])), refused.options()),
+        (error) => error instanceof TunnelError && /^no catalog of the cloud/.test(error.message),
+      );
+      assert.deepEqual(refused.steps, ['prepare']);
+      const { cloud } = loadConfiguredCloud(
+        { cloud: 'one', region: undefined, catalog: 'cached', followLinks: false },
+        silentObserver,
+      );
+      const url = 'https://nova.example:8774/';
+      new CatalogCache({
+        directory: cacheDirectory(process.env, directory),
+        now: () => Date.now() - 1000 * MAX_CATALOG_AGE_S * 10,
+      }).write(
+        cloud,
+        [{ type: 'compute', name: 'nova', interface: 'public', regions: [], url }],
+        undefined,
+      );
+      const machine = new MemoryMachine();
+      const run = runConnect(buildConfiguration(given(options, [])), machine.options());
+      run.catch(() => {}); // looked at below
+      await Promise.race([run, machine.said('waiting (on demand)')]);
+      await machine.said('2 targets of the cloud one, from a catalog 120 h old');
+      assert.ok(!machine.steps.includes('locate'));
+      machine.stop.abort();
+      await assert.rejects(run, (error) => error === machine.stop.signal.reason);
+    } finally {
+      process.env = before;
+      rmSync(directory, { recursive: true });
+    }
   });
 
   it('proxy says why it refuses', async () => {
