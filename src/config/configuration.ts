@@ -112,7 +112,10 @@ export interface Configuration extends TargetRules {
   readonly ssh: SshOptions;
   /** --dns, --dns-server, --domain */
   readonly dns: DnsOptions;
-  /** --os-cloud: its endpoints become targets once the link is up (openstack/targets/cloud.ts). */
+  /**
+   * --os-cloud: its endpoints become targets once the link is up (openstack/targets/cloud.ts), or
+   * with --on-demand, which asks nobody, at the start.
+   */
   readonly cloud: OpenStackOptions | undefined;
   readonly allow: AllowOptions;
   /** Of `connect`. */

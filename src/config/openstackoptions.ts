@@ -10,6 +10,9 @@ import { type GivenOptions, nonEmpty, once, readOptions, toggle } from './option
 export const CATALOG_MODES = ['auto', 'refresh', 'off'] as const;
 export type CatalogMode = (typeof CATALOG_MODES)[number];
 
+/** `cached`: the cached catalog, however old, and nobody is asked (--on-demand). */
+export type CatalogUse = CatalogMode | 'cached';
+
 /** --os-catalog-file: the catalog is in a file, and nobody is asked for it. */
 export interface CatalogFile {
   /** `-` is standard input. */
@@ -52,7 +55,7 @@ export interface OpenStackOptions {
   readonly cloud: string | undefined;
   /** --os-region */
   readonly region: string | undefined;
-  readonly catalog: CatalogMode | CatalogFile;
+  readonly catalog: CatalogUse | CatalogFile;
   /** --os-follow-links: hosts that only version documents name are also targets. */
   readonly followLinks: boolean;
 }
@@ -101,6 +104,21 @@ export function readCloudChoice(given: GivenOptions): OpenStackOptions {
     catalog,
     followLinks: osFollowLinks !== undefined,
   };
+}
+
+/**
+ * The same cloud where no connection is made at the start, by which it could be asked. Throws
+ * UsageError if it was to be asked in any case.
+ */
+export function withoutAsking(cloud: OpenStackOptions): OpenStackOptions {
+  if (cloud.catalog === 'auto') return { ...cloud, catalog: 'cached' };
+  if (cloud.catalog !== 'refresh') return cloud;
+  throw new UsageError(
+    '--os-catalog refresh asks the cloud at the start, and --on-demand connects to nobody then',
+    {
+      hint: 'leave it out, and the cached catalog is used; or give --os-catalog off or --os-catalog-file',
+    },
+  );
 }
 
 /** Whether the catalog may have to be fetched from the cloud. */

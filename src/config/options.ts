@@ -14,7 +14,7 @@ import {
   type TargetRules,
 } from './configuration.ts';
 import { DNS_OPTIONS, readDnsOptions } from './dnsoptions.ts';
-import { CLOUD_OPTIONS, readOpenStackOptions } from './openstackoptions.ts';
+import { CLOUD_OPTIONS, readOpenStackOptions, withoutAsking } from './openstackoptions.ts';
 import { type GivenArguments, readOptions, toggle } from './option.ts';
 import { PROXY_OPTIONS, readProxyOptions } from './proxyoptions.ts';
 import { READY_OPTIONS, readLogLevel, readReadyFd, VERBOSITY_OPTIONS } from './runoptions.ts';
@@ -77,7 +77,10 @@ export function buildConfiguration(
   const ssh = readSshOptions(options);
   const proxies = readProxyOptions(options, command === 'proxy');
   const { rules, named, notices } = readTargetRules(given, command !== 'proxy');
-  const cloud = readOpenStackOptions(options);
+  const wanted = readOpenStackOptions(options);
+  // `doctor` connects at once, whatever the line is for.
+  const asksNobody = ssh.onDemand !== undefined && command !== 'doctor';
+  const cloud = wanted !== undefined && asksNobody ? withoutAsking(wanted) : wanted;
   const everything = command === 'exec' && !named && cloud === undefined;
   const targets = everything ? EVERYTHING : rules.targets;
   const none = targets.length + rules.nameTargets.length === 0 && cloud === undefined;

@@ -17,6 +17,7 @@ import {
   DEFAULT_KEEPALIVE,
   DEFAULT_RECONNECT_HOLD,
   LEAST_WAIT_AUTH,
+  type OnDemand,
   type Remote,
   type SshOptions,
   TRANSPORTS,
@@ -133,6 +134,15 @@ export const LINK_OPTIONS = {
       'try a refused login again for this long, a few times in ten minutes: for a key that the jump host learns about later',
       readWaitAuth,
     ),
+    onDemand: toggle(
+      '--on-demand',
+      'connect to the jump host when a connection needs it; it need not be there at the start',
+    ),
+    idleDisconnect: once(
+      '--idle-disconnect <seconds>',
+      'with --on-demand, disconnect after so long without a connection; 0: never (default: 0)',
+      seconds('--idle-disconnect', 'from 0', MAX_TIMEOUT),
+    ),
     maxWindow: once(
       '--max-window <size>',
       `bytes that one connection may have in flight or waiting for its reader (default: ${DEFAULT_MAX_WINDOW / MIB}M)`,
@@ -178,6 +188,7 @@ export function readSshOptions(given: GivenOptions): SshOptions {
     flush: link.noFlush === undefined,
     reconnectHold: link.reconnectHold?.value ?? DEFAULT_RECONNECT_HOLD,
     waitAuth: link.waitAuth?.value ?? 0,
+    onDemand: readOnDemand(link),
   };
 }
 
@@ -214,6 +225,17 @@ function chooseClient({
     );
   }
   return { transport: 'openssh', sshCommand: sshCmd.value };
+}
+
+function readOnDemand({
+  onDemand,
+  idleDisconnect,
+}: ValuesOf<typeof LINK_OPTIONS.options>): OnDemand | undefined {
+  if (onDemand !== undefined) return { idleDisconnect: idleDisconnect?.value ?? 0 };
+  if (idleDisconnect === undefined) return undefined;
+  throw new UsageError(`${formatPlace(idleDisconnect.place)} belongs to --on-demand`, {
+    hint: 'add --on-demand: otherwise the connection stands as long as the tunnel',
+  });
 }
 
 function readWaitAuth(text: string, place: Place): number {

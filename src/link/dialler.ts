@@ -73,6 +73,9 @@ export interface DiallerOptions {
   readonly adviceLevel?: Level | undefined;
 }
 
+/** A jump host before it is looked for. */
+type Configured = Pick<JumpHost, 'settings'>;
+
 /** Where the jump host is now. */
 export interface Located {
   readonly jumpHosts: readonly JumpHost[];
@@ -136,6 +139,17 @@ export class Dialler {
   }
 
   /**
+   * Reads the settings and chooses the client. Neither resolves a name nor connects: a name that
+   * doesn't exist yet would stay unknown to resolvers for a while. Returns the names that will be
+   * resolved, as in Located. Rejects as resolveSettings and chooseTransport do.
+   */
+  async prepare(signal: AbortSignal): Promise<readonly string[]> {
+    const jumpHosts = (await this.#readSettings(signal)).map((settings) => ({ settings }));
+    await this.#choose(jumpHosts);
+    return ownNames(jumpHosts);
+  }
+
+  /**
    * `patience`: for the resolver. Opens no connection to the jump host. Rejects as resolveSettings
    * and resolveJumpHosts do.
    */
@@ -143,8 +157,7 @@ export class Dialler {
     const { ssh, observer } = this.#options;
     // While settings and names are looked up; the dial waits for it and reports its error.
     if (ssh.transport !== 'openssh') prepareDial();
-    this.#settings ??= await this.#readSettings(signal);
-    const jumpHosts = await resolveJumpHosts(this.#settings, {
+    const jumpHosts = await resolveJumpHosts(await this.#readSettings(signal), {
       observer,
       signal,
       ...(patience && { patience }),
@@ -226,17 +239,20 @@ export class Dialler {
     }
   }
 
-  async #readSettings(signal: AbortSignal): Promise<SshSettings[]> {
+  /** Once in a run. */
+  async #readSettings(signal: AbortSignal): Promise<readonly SshSettings[]> {
+    if (this.#settings !== undefined) return this.#settings;
     const { ssh, observer } = this.#options;
     const context = { observer, signal };
     const all = await Promise.all(
       ssh.remotes.map((remote) => resolveSettings(remote, ssh, context)),
     );
     for (const settings of all) warnOfProxyCommand(settings, observer);
+    this.#settings = all;
     return all;
   }
 
-  async #choose(jumpHosts: readonly JumpHost[]): Promise<TransportChoice> {
+  async #choose(jumpHosts: readonly Configured[]): Promise<TransportChoice> {
     const { ssh, observer } = this.#options;
     const choices: TransportChoice[] = [];
     for (const { settings } of jumpHosts) {
@@ -422,7 +438,7 @@ function boundServers(
     });
 }
 
-function ownNames(jumpHosts: readonly JumpHost[]): string[] {
+function ownNames(jumpHosts: readonly Configured[]): string[] {
   return jumpHosts
     .map(({ settings }) => hopsOf(settings)[0].hostName.toLowerCase().replace(/\.$/, ''))
     .filter((name) => isIP(name.split('%', 1)[0] ?? '') === 0);
@@ -451,7 +467,7 @@ function warnOfProxyCommand(settings: SshSettings, observer: Observer): void {
 }
 
 /** Warns a user who asked for the embedded client although it lacks something. */
-function warnOfMissing(jumpHosts: readonly JumpHost[], observer: Observer): void {
+function warnOfMissing(jumpHosts: readonly Configured[], observer: Observer): void {
   const missing = jumpHosts.flatMap(({ settings }) =>
     hopsOf(settings).flatMap(({ onlyOpenssh }) => onlyOpenssh),
   );

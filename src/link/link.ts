@@ -29,7 +29,7 @@ import type { SourceFinder } from './opensources.ts';
 import { type DialRequest, Supervisor } from './supervisor.ts';
 
 /** Finds the jump host and makes one connection to it: a Dialler, or its stand-in in tests. */
-export type LinkDialler = Pick<Dialler, 'locate' | 'dial'>;
+export type LinkDialler = Pick<Dialler, 'prepare' | 'locate' | 'dial'>;
 
 /** A few retransmissions of TCP. */
 const REVIVAL_MS = 5_000;
@@ -50,10 +50,11 @@ export interface LinkParts {
   readonly finder?: SourceFinder | undefined;
 }
 
-/** Seconds: --reconnect-hold and --wait-auth. */
-export type LinkTimes = Pick<SshOptions, 'reconnectHold' | 'waitAuth'>;
+/** --reconnect-hold, --wait-auth, --on-demand */
+export type LinkTimes = Pick<SshOptions, 'reconnectHold' | 'waitAuth' | 'onDemand'>;
 
 export function createLink(times: LinkTimes, parts: LinkParts): Supervisor {
+  const { onDemand } = times;
   const { observer, clock } = parts;
   const dials = new LinkDials(parts);
   return new Supervisor({
@@ -62,6 +63,7 @@ export function createLink(times: LinkTimes, parts: LinkParts): Supervisor {
     observer,
     clock,
     finder: parts.finder,
+    demand: onDemand && { ...onDemand, prepare: (signal) => dials.prepare(signal) },
     dial: (request) => dials.dial(request),
     probe: (transport, milliseconds) => dials.probe(transport, milliseconds),
   });
@@ -80,6 +82,20 @@ class LinkDials {
 
   constructor(parts: LinkParts) {
     this.#parts = parts;
+  }
+
+  /**
+   * What a dial tells the other parts before it connects, as far as it is known without looking
+   * anything up: queries for the jump host's name must not wait for the link.
+   */
+  async prepare(signal: AbortSignal): Promise<void> {
+    const { dialler, book, captured, servers } = this.#parts;
+    const names = await dialler.prepare(signal);
+    book.setOwn(names);
+    const located = names.length === 0 ? await dialler.locate(signal) : undefined;
+    if (located !== undefined) await servers?.dialling(located.servers);
+    // Also with nothing: from here on it is known what is captured.
+    await captured?.leaveOutToo(located === undefined ? [] : this.#leftOut(located, false));
   }
 
   async dial({ signal, attempt, lastDialMs }: DialRequest): Promise<Transport> {

@@ -50,6 +50,12 @@ export class RedialSchedule {
     return this.#loginsRefused > 0;
   }
 
+  /** Milliseconds until a login is tried again that was refused; 0: none is waited for. */
+  get untilLogin(): number {
+    const wait = this.#wait;
+    return wait?.kind === 'login' ? wait.until - this.#options.clock.now() : 0;
+  }
+
   /** A login was refused, and is tried again by somebody else (loginwait.ts). */
   loginWasRefused(): void {
     this.#loginsRefused++;

@@ -3,11 +3,11 @@
  * transport may be lost at any time. Its flows are then reset, and nothing else is.
  *
  *            start()                    a connect
- *   (new) ──────────► connecting ◄──────────────────── idle
+ *   (new) ──────────► connecting ◄──────────────────── idle ◄── start() on demand
  *                      │  ▲   │                         ▲
- *          established │  │   │ failed                  │ closed in order, no flow was open
- *                      ▼  │   ▼                         │
- *                     up  │  waiting                    │
+ *          established │  │   │ failed                  │ closed in order, no flow was open;
+ *                      ▼  │   ▼                         │ on demand: no flow for a while, or
+ *                     up  │  waiting                    │ time to dial, and no connect waits
  *   disturbed() ►  probing│   │ redialschedule.ts       │
  *                      │  └───┘ ▲                       │
  *                      └────────┴── lost ───────────────┘
@@ -19,15 +19,18 @@
  * - `start` resolves only if the first dial succeeds: a typing mistake is an error, not an outage.
  *   After that, every lost link is dialled again until that is of no use. `ended` then has the
  *   error.
+ * - With --on-demand, `start` dials nobody. A connect dials, and waits; a dial that fails is
+ *   repeated only while a connect waits, no sooner than the schedule permits. A link without flows
+ *   for --idle-disconnect seconds is closed. What comes while it closes waits for the next one.
+ * - While a refused login can't be tried again in time, no connect waits for it.
  * - With --wait-auth, a refused login is tried again within the same dial (loginwait.ts). The state
  *   is `connecting` meanwhile.
  * - A lost link is dialled again at once if it had lasted for a while, and otherwise after a wait.
  *   A link that the server closed while nobody used it (UnusedConnectionTimeout) is dialled again
  *   when it is needed.
  * - Each link limits how many flows are opened at a time, and shares these (openqueue.ts). A
- * connect that waits there
- *   counts its time from when it was asked for, so it doesn't start a new wait when the link is
- *   lost.
+ *   connect that waits there counts its time from when it was asked for, so it doesn't start a new
+ *   wait when the link is lost.
  * - connect() waits while there is no link (waitingconnects.ts). So does a connect whose link was
  *   lost before it answered: the application has not had an answer yet.
  * - A link notices by its keepalive that its peer no longer answers. `disturbed` reports other
@@ -45,21 +48,21 @@ import { TunnelError } from '../errors/errors.ts';
 import { reasonOf } from '../errors/reason.ts';
 import type { Conduit } from '../flow/conduit.ts';
 import { ConnectError, type ConnectOptions, LinkGoneError } from '../flow/connector.ts';
-import { type Destination, formatDestination } from '../net/destination.ts';
+import type { Destination } from '../net/destination.ts';
 import type { Observer } from '../observe/observer.ts';
 import { isProbing, type Probing, type Transport } from '../ssh/transport.ts';
-import type { AnsweredDestinations } from './answereddestinations.ts';
+import { LinkInUse, OpensOfAllLinks } from './linkinuse.ts';
 import { LoginWait } from './loginwait.ts';
-import { OpenQueue, rememberAnswers } from './openqueue.ts';
 import type { SourceFinder } from './opensources.ts';
-import { OpenStall } from './openstall.ts';
 import { RedialSchedule } from './redialschedule.ts';
-import { SlowOpens } from './slowopens.ts';
 import { WaitingConnects } from './waitingconnects.ts';
 
 /** How long a link that has been up may take to answer: a few round trips of a bad network. */
 export const PROBE_TIMEOUT_MS = 3_000;
-/** A link that was used more recently than this was not closed for being unused. */
+/**
+ * A link that was used more recently than this was not closed for being unused: a flow that ends
+ * with its link may end a moment before the link does.
+ */
 const IDLE_MS = 1_000;
 /**
  * Connects wait at least this long for a link that is dialled on demand: nothing is wrong until
@@ -88,6 +91,14 @@ export interface DialRequest {
   readonly lastDialMs: number | undefined;
 }
 
+/** --on-demand */
+export interface Demand {
+  /** At the start: finds what is wrong without the jump host. Rejects as `dial` does. */
+  readonly prepare: (signal: AbortSignal) => Promise<void>;
+  /** --idle-disconnect: seconds without a flow after which the link is closed; 0: never. */
+  readonly idleDisconnect: number;
+}
+
 export interface SupervisorOptions {
   /**
    * Makes a link, host key verified and authenticated. Rejects with a TunnelError
@@ -103,6 +114,8 @@ export interface SupervisorOptions {
   readonly hold: number;
   /** --wait-auth: seconds for which a refused login is tried again. Default: 0, not at all. */
   readonly waitAuth?: number;
+  /** Default: it is dialled at the start, and again whenever it is lost. */
+  readonly demand?: Demand | undefined;
   readonly observer: Observer;
   /** Default: systemClock. */
   readonly clock?: Clock;
@@ -110,20 +123,6 @@ export interface SupervisorOptions {
   readonly random?: () => number;
   /** Whose the opens are that come from this machine. Default: all of one user. */
   readonly finder?: SourceFinder | undefined;
-}
-
-/** One transport while it is in use. */
-interface Link {
-  readonly transport: Transport;
-  readonly opens: OpenQueue;
-  readonly since: number;
-  /** Flows that are open or being opened. */
-  flows: number;
-  /**
-   * When there last was a flow, or when the link came up. A flow that ends with its link may end a
-   * moment before the link does.
-   */
-  lastUse: number;
 }
 
 export class Supervisor implements Transport {
@@ -134,17 +133,14 @@ export class Supervisor implements Transport {
   readonly #waiting: WaitingConnects;
   readonly #redial: RedialSchedule;
   readonly #logins: LoginWait;
-  readonly #slowOpens: SlowOpens;
-  /** For all links: what has answered lately, and what was told about stalls. */
-  readonly #answered: AnsweredDestinations;
-  readonly #stall: OpenStall;
+  readonly #opens: OpensOfAllLinks;
   readonly #closing = new AbortController();
   #state: State = { name: 'connecting' };
   #end: (error: TunnelError | undefined) => void = () => {};
   /** Of links that were lost: their close() is under way. */
   readonly #closingLinks = new Set<Promise<void>>();
   /** In states up and probing. */
-  #link: Link | undefined;
+  #link: LinkInUse | undefined;
   /** When the link was lost. */
   #downSince = 0;
   #attempt = 0;
@@ -164,11 +160,9 @@ export class Supervisor implements Transport {
     this.#clock = clock;
     this.#waiting = new WaitingConnects({ observer, clock });
     this.#logins = new LoginWait({ seconds: waitAuth, observer, clock });
-    this.#slowOpens = new SlowOpens(observer, clock);
-    this.#answered = rememberAnswers(observer);
-    this.#stall = new OpenStall(observer);
+    this.#opens = new OpensOfAllLinks({ observer, clock, finder: options.finder });
     this.#redial = new RedialSchedule({
-      dial: () => this.#dialAgain(),
+      dial: () => this.#dialIfWanted(),
       wanted: () => this.#waiting.size > 0,
       clock,
       random: options.random,
@@ -179,14 +173,15 @@ export class Supervisor implements Transport {
   }
 
   /**
-   * Call it once. Resolves when the first link is up. Rejects with the error of `dial`; there is
-   * nothing to close then.
+   * Call it once. Resolves when the first link is up, or on demand when it could be dialled.
+   * Rejects with the error of `dial`; there is nothing to close then.
    */
   async start(): Promise<void> {
     let failure: unknown;
-    this.#attempt = 1;
+    const { demand } = this.#options;
     this.#downSince = this.#clock.now();
-    this.#dialling = this.#dialUntilAccepted().catch((error: unknown) => {
+    const begun = demand === undefined ? this.#dialUntilAccepted() : this.#waitForDemand(demand);
+    this.#dialling = begun.catch((error: unknown) => {
       failure = error;
       this.#finish({ name: 'closed' }, undefined);
     });
@@ -204,47 +199,17 @@ export class Supervisor implements Transport {
         await this.#waitForLink(destination, since, signal);
         continue;
       }
-      link.flows++;
-      let opened = false;
-      const answered = this.#slowOpens.begin(destination);
       try {
-        const conduit = await link.opens.connect(destination, options);
-        opened = true;
-        this.#follow(link, conduit, destination, { flow: options.flow, since });
-        return conduit;
+        return await link.connect(destination, options, since);
       } catch (error) {
-        this.#flowEnded(link);
         if (!(error instanceof ConnectError)) throw error;
         // A link may report LinkGoneError before `ended` resolves. An error from a link that is
         // already lost may be a result of the loss, so it is not passed on.
         if (error instanceof LinkGoneError)
           this.#lost(link, error.cause instanceof TunnelError ? error.cause : error);
         else if (this.#link === link) throw error;
-      } finally {
-        answered(opened);
       }
     }
-  }
-
-  /** Counts the flow until it ends, and logs both ends of it. `since`: when it was asked for. */
-  #follow(
-    link: Link,
-    conduit: Conduit,
-    destination: Destination,
-    { flow, since }: { readonly flow: number | undefined; readonly since: number },
-  ): void {
-    const observer = this.#observer;
-    if (!(observer.shows?.('debug') ?? true)) {
-      conduit.whenOver(() => this.#flowEnded(link));
-      return;
-    }
-    const what = formatDestination(destination);
-    const after_ms = Math.round(this.#clock.now() - since);
-    observer.log('debug', `${what}: channel open`, { flow, after_ms });
-    conduit.whenOver((error) => {
-      this.#flowEnded(link);
-      observer.log('debug', `${what}: channel closed`, { flow, error: error?.message });
-    });
   }
 
   /**
@@ -268,7 +233,7 @@ export class Supervisor implements Transport {
   async close(): Promise<void> {
     const link = this.#link;
     this.#finish({ name: 'closed' }, undefined);
-    await Promise.all([link?.transport.close(), this.#dialling, ...this.#closingLinks]);
+    await Promise.all([link?.close(), this.#dialling, ...this.#closingLinks]);
   }
 
   /** Resolves when there may be a link again. Rejects as WaitingConnects.wait does. */
@@ -286,7 +251,7 @@ export class Supervisor implements Transport {
       this.#downSince = since;
       this.#dialAgain();
     }
-    const { hold } = this.#options;
+    const hold = this.#hold;
     const wait = this.#waiting.wait(destination, {
       since,
       seconds: this.#inOutage ? hold : Math.max(hold, DEMAND_SECONDS),
@@ -298,10 +263,17 @@ export class Supervisor implements Transport {
     return wait;
   }
 
-  /** A flow has ended, or could not be opened. */
-  #flowEnded(link: Link): void {
-    link.flows--;
-    link.lastUse = this.#clock.now();
+  /** Seconds that a connect may wait in an outage: none for a login that comes too late. */
+  get #hold(): number {
+    const { hold } = this.#options;
+    return this.#redial.untilLogin > hold * 1_000 ? 0 : hold;
+  }
+
+  async #waitForDemand({ prepare }: Demand): Promise<void> {
+    const { signal } = this.#closing;
+    await prepare(signal);
+    signal.throwIfAborted();
+    this.#state = { name: 'idle' };
   }
 
   /** As #dial; with --wait-auth, a refused login is not the end of it. */
@@ -317,7 +289,6 @@ export class Supervisor implements Transport {
         if (wait === undefined) throw this.#logins.outcome(error);
         if (error instanceof TunnelError) this.#notAccepted(error);
         await this.#logins.pause(wait, signal);
-        this.#attempt++;
       }
     }
   }
@@ -326,7 +297,8 @@ export class Supervisor implements Transport {
   #notAccepted(error: TunnelError): void {
     if (error.code === 'auth-failed') this.#redial.loginWasRefused();
     this.#lastError = error;
-    if (this.#everUp && !this.#inOutage) {
+    const { demand } = this.#options;
+    if ((this.#everUp || demand !== undefined) && !this.#inOutage) {
       this.#waiting.allow(this.#options.hold);
       this.#inOutage = true;
     }
@@ -339,50 +311,61 @@ export class Supervisor implements Transport {
   async #dial(): Promise<void> {
     const { signal } = this.#closing;
     const begin = this.#clock.now();
-    const { dial } = this.#options;
+    const { dial, demand } = this.#options;
+    this.#attempt++;
     const transport = await dial({ signal, attempt: this.#attempt, lastDialMs: this.#lastDialMs });
     if (signal.aborted) {
       await transport.close();
       throw signal.reason;
     }
     const now = this.#clock.now();
-    const opens = new OpenQueue({
-      connector: transport,
-      observer: this.#observer,
-      clock: this.#clock,
-      answered: this.#answered,
-      finder: this.#options.finder,
-      stall: this.#stall,
-    });
-    const link = { transport, opens, since: now, flows: 0, lastUse: now };
+    const link = new LinkInUse(transport, this.#opens);
     this.#link = link;
     this.#lastDialMs = now - begin;
     this.#attempt = 0;
     this.#lastError = undefined;
     this.#redial.succeeded();
-    if (this.#inOutage)
-      this.#observer.log('notice', `reconnected after ${seconds(now - this.#downSince)}`);
+    const how = `${this.#everUp ? 'reconnected' : 'connected'} after ${seconds(now - this.#downSince)}`;
+    if (this.#inOutage) this.#observer.log('notice', how);
+    else if (demand !== undefined) this.#observer.log('info', `${how} (on demand)`);
     this.#inOutage = false;
     this.#everUp = true;
     this.#state = { name: 'up' };
     void transport.ended.then((error) => this.#lost(link, error));
     this.#waiting.release();
+    const { idleDisconnect = 0 } = demand ?? {};
+    if (idleDisconnect > 0)
+      link.whenIdle(idleDisconnect * 1_000, () => this.#disconnect(link, idleDisconnect));
+  }
+
+  /** Nobody has used it. A connect that comes from here on waits for the next link. */
+  #disconnect(link: LinkInUse, idleSeconds: number): void {
+    this.#drop(link);
+    this.#state = { name: 'idle' };
+    this.#observer.count('tunnel_idle_disconnects_total');
+    const why = `not used for ${idleSeconds} s`;
+    this.#observer.log('info', `disconnected: ${why}; it is dialled again when needed`);
+  }
+
+  /** It is no longer the link, and is being closed. */
+  #drop(link: LinkInUse): void {
+    this.#link = undefined;
+    const closed = link.close();
+    this.#closingLinks.add(closed);
+    void closed.finally(() => this.#closingLinks.delete(closed));
   }
 
   /**
    * `error`: why; undefined when somebody else has closed it. May be called more than once for a
    * link; only the first call counts.
    */
-  #lost(link: Link, error: TunnelError | undefined): void {
+  #lost(link: LinkInUse, error: TunnelError | undefined): void {
     if (this.#link !== link) return;
-    this.#link = undefined;
+    const unused = link.idleMs >= IDLE_MS;
+    this.#drop(link);
     this.#downSince = this.#clock.now();
     this.#lastError = error;
-    const closed = link.transport.close();
-    this.#closingLinks.add(closed);
-    void closed.finally(() => this.#closingLinks.delete(closed));
     this.#observer.count('tunnel_links_lost_total');
-    const unused = link.flows === 0 && this.#downSince - link.lastUse >= IDLE_MS;
     // Without a cause it says that the server closed the connection in order (ssh/transport.ts).
     if (unused && error?.code === 'link-lost' && error.cause === undefined) {
       this.#observer.log(
@@ -394,15 +377,25 @@ export class Supervisor implements Transport {
     }
     const reason =
       error ?? new TunnelError('link-lost', 'the connection to the jump host was closed');
-    this.#observer.log('notice', `link lost: ${reason.message}; reconnecting`);
+    const next = this.#options.demand === undefined ? 'reconnecting' : 'dialled again when needed';
+    this.#observer.log('notice', `link lost: ${reason.message}; ${next}`);
     this.#inOutage = true;
     const wait = this.#redial.afterLoss(this.#downSince - link.since);
-    if (wait === 0) this.#dialAgain();
+    if (wait === 0) this.#dialIfWanted();
     else this.#state = { name: 'waiting' };
   }
 
+  /** On demand nobody is dialled for whom no connect waits: the next one begins afresh. */
+  #dialIfWanted(): void {
+    if (this.#options.demand === undefined || this.#waiting.size > 0) {
+      this.#dialAgain();
+      return;
+    }
+    this.#state = { name: 'idle' };
+    this.#inOutage = false;
+  }
+
   #dialAgain(): void {
-    this.#attempt++;
     this.#observer.count('tunnel_redials_total');
     this.#state = { name: 'connecting' };
     this.#dialling = this.#dialUntilAccepted().catch((error: unknown) => this.#dialFailed(error));
@@ -422,7 +415,8 @@ export class Supervisor implements Transport {
     this.#lastError = known;
     // The jump host is there, but slower than it was: short attempts would only add to its load.
     if (known.code === 'jumphost-slow') this.#lastDialMs = undefined;
-    if (!this.#inOutage) this.#waiting.allow(this.#options.hold);
+    // Also again: a refused login may be tried so late that nobody has to wait for it.
+    this.#waiting.allow(this.#hold);
     this.#inOutage = true;
     const again = known.code.startsWith('auth-')
       ? 'the login is tried again only in'
@@ -439,7 +433,7 @@ export class Supervisor implements Transport {
       : '';
   }
 
-  async #probe(link: Link, what: string): Promise<void> {
+  async #probe(link: LinkInUse, what: string): Promise<void> {
     const { transport } = link;
     if (!isProbing(transport)) return;
     this.#observer.log('debug', `probing the link: ${what}`);

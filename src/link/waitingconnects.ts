@@ -8,6 +8,7 @@
  */
 import type { Clock, ClockTimer } from '../base/clock.ts';
 import type { GiveUpSignal } from '../base/giveup.ts';
+import { TunnelError } from '../errors/errors.ts';
 import { ConnectError } from '../flow/connector.ts';
 import { type Destination, formatDestination } from '../net/destination.ts';
 import type { Observer } from '../observe/observer.ts';
@@ -57,11 +58,15 @@ export class WaitingConnects {
     const { observer, clock } = this.#options;
     const refused = (why: string, reason: unknown) =>
       new ConnectError('refused', `${formatDestination(destination)}: ${why}`, { cause: reason });
+    const noLinkIn = (allowed: number) => {
+      const reason = cause();
+      return refused(noLink(allowed, reason), reason);
+    };
     return new Promise((resolve, reject) => {
       signal?.throwIfAborted();
       if (since + seconds * 1_000 <= clock.now()) {
         observer.count('tunnel_hold_timeouts_total');
-        throw refused(noLink(seconds), cause());
+        throw noLinkIn(seconds);
       }
       if (this.#entries.size >= MAX_WAITING_CONNECTS) {
         observer.count('tunnel_hold_limit_total');
@@ -95,7 +100,8 @@ export class WaitingConnects {
           const left = Math.max(0, since + allowed * 1_000 - clock.now());
           timer = clock.after(left, () => {
             observer.count('tunnel_hold_timeouts_total');
-            entry.refuse(noLink(allowed), cause());
+            leave();
+            reject(noLinkIn(allowed));
           });
         },
       };
@@ -123,8 +129,9 @@ export class WaitingConnects {
   }
 }
 
-function noLink(seconds: number): string {
-  return seconds === 0
-    ? 'no link to the jump host'
-    : `no link to the jump host within ${seconds} s`;
+/** With the reason, because an application's user may see nothing else. */
+function noLink(seconds: number, reason: unknown): string {
+  const within = seconds === 0 ? '' : ` within ${seconds} s`;
+  const why = reason instanceof TunnelError ? `: ${reason.message}` : '';
+  return `no link to the jump host${within}${why}`;
 }

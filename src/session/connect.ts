@@ -5,8 +5,9 @@
  *     -> the kernel is asked whether they win (captureguard.ts)
  *     -> resolver settings, if there are names (interception.ts) -> proxies, if any -> `ready`
  *
- * Nothing on the machine is changed before the SSH connection stands. A connection that is lost is
- * made again (link/supervisor.ts) while the capture stays as it is. It runs until it is stopped,
+ * Nothing on the machine is changed before the SSH connection stands; with --on-demand it is made
+ * only when a flow needs it, and the machine is changed before. A connection that is lost is made
+ * again (link/supervisor.ts) while the capture stays as it is. It runs until it is stopped,
  * the link is lost for good, or the capture is taken away; then everything is closed in reverse
  * order: admission first, then flows are reset, routes and device go, the SSH connection closes.
  */
@@ -36,7 +37,7 @@ import { Interception } from './interception.ts';
 import { linux } from './machine.ts';
 import { answersQueries, lookupPastTunnel, namedPolicy, openNames } from './names.ts';
 import { startProxies } from './proxies.ts';
-import { announceReady } from './ready.ts';
+import { announceReady, readiness } from './ready.ts';
 import { inSession, type Session } from './session.ts';
 import { openTunnel, type RunOptions, type Tunnel } from './tunnel.ts';
 import { openUplinks } from './uplinks.ts';
@@ -146,7 +147,7 @@ export function runConnect(given: Configuration, options: RunOptions): Promise<n
     logCaptured(device.name, configuration, guard.leading(captured.current), observer);
     tunnel.beginLearning();
     announceReady(configuration.readyFd);
-    observer.log('notice', 'ready');
+    observer.log('notice', readiness(configuration.ssh));
     void tunnel.advice.give(session, configuration, device.name);
     return session.untilEnd();
   });

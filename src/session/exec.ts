@@ -41,7 +41,7 @@ import { createFlows } from './flows.ts';
 import { runToEnd } from './job.ts';
 import { linux, type Machine } from './machine.ts';
 import { namedPolicy, openNames } from './names.ts';
-import { announceReady } from './ready.ts';
+import { announceReady, readiness } from './ready.ts';
 import { inSession, type Session } from './session.ts';
 import { openTunnel, type RunOptions, type Tunnel } from './tunnel.ts';
 
@@ -100,7 +100,7 @@ export function runExec(configuration: ExecConfiguration, options: RunOptions): 
       await session.within(capture.start(traffic, session.signal));
       tunnel.beginLearning();
       announceReady(wanted.readyFd);
-      observer.log('info', 'ready');
+      observer.log('info', readiness(wanted.ssh));
       for (const ended of [link.ended, capture.ended]) reportLoss(ended, observer);
       session.signal.throwIfAborted();
       return runToEnd(launcher, stop, variables);

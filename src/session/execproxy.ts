@@ -18,7 +18,7 @@ import { runToEnd } from './job.ts';
 import { linux } from './machine.ts';
 import { lookupPastTunnel, namedPolicy, openProxyNames } from './names.ts';
 import { ownUserCheck } from './ownuser.ts';
-import { announceReady } from './ready.ts';
+import { announceReady, readiness } from './ready.ts';
 import type { Session } from './session.ts';
 import { openTunnel, type RunOptions } from './tunnel.ts';
 
@@ -69,7 +69,7 @@ export async function runBehindProxy(
   await session.within(proxy.start({ accept }, signal));
   tunnel.beginLearning();
   announceReady(wanted.readyFd);
-  observer.log('info', `ready, proxy at ${proxy.addresses.join(', ')}`);
+  observer.log('info', `${readiness(wanted.ssh)}, proxy at ${proxy.addresses.join(', ')}`);
   signal.throwIfAborted();
   const ofProxy = proxyVariables(process.env, `http://${proxy.addresses[0]}`);
   return runToEnd(launcher, stop, { ...ofUser, ...ofProxy });

@@ -10,7 +10,7 @@ import { createFlows } from './flows.ts';
 import { linux } from './machine.ts';
 import { lookupPastTunnel, namedPolicy, openProxyNames } from './names.ts';
 import { startProxies } from './proxies.ts';
-import { announceReady } from './ready.ts';
+import { announceReady, readiness } from './ready.ts';
 import { inSession } from './session.ts';
 import { openTunnel, type RunOptions } from './tunnel.ts';
 
@@ -29,7 +29,7 @@ export function runProxy(wanted: Configuration, options: RunOptions): Promise<ne
     await startProxies(session, tunnel, flows);
     tunnel.beginLearning();
     announceReady(configuration.readyFd);
-    observer.log('notice', 'ready');
+    observer.log('notice', readiness(configuration.ssh));
     return session.untilEnd();
   });
 }

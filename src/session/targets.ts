@@ -2,7 +2,8 @@
  * The targets of a run: those of the configuration, and with --os-cloud the endpoints of a cloud.
  *
  *   before the link   the cloud's files are read: what is wrong is said before a password is asked
- *   the link stands   the catalog is fetched through it, unless the one that is kept is young
+ *   the link stands   the catalog is fetched through it, unless the one that is kept is young;
+ *                     with --on-demand there is no link yet, and only the one that is kept counts
  *   after that        rules, capture, `ready`: they are complete when the first connection comes
  *
  * A cloud that can't be asked ends the run before anything is captured.

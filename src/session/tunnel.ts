@@ -2,9 +2,11 @@
  * The tunnel itself, which all commands share: the link, and what may be opened through it.
  *
  *   settings of a cloud   are read: what is wrong with them is said before a password is asked for
- *   link (link/link.ts)   stands: bound past `captured`, or its addresses are left out of that
+ *   link (link/link.ts)   stands: bound past `captured`, or its addresses are left out of that;
+ *                         with --on-demand it could be dialled, as far as that is known
  *   guard, connector      the allow-list before everything that the jump host is asked for
- *   targets of a cloud    are fetched through the connector: now the configuration is complete
+ *   targets of a cloud    are fetched through the connector (on demand, from the cache): now the
+ *                         configuration is complete
  *
  * What differs from one command to the other is what captures connections, what answers queries,
  * and what its flows may do (session/flows.ts).

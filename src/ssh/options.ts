@@ -50,6 +50,12 @@ export interface Remote {
 export const TRANSPORTS = ['auto', 'ssh2', 'openssh'] as const;
 export type WantedTransport = (typeof TRANSPORTS)[number];
 
+/** --on-demand: the jump host is dialled when a flow needs it, and not before. */
+export interface OnDemand {
+  /** --idle-disconnect: seconds without a flow after which the link is closed; 0: never. */
+  readonly idleDisconnect: number;
+}
+
 export interface SshOptions {
   /** The same jump host's addresses, in the order in which they are tried. At least one. */
   readonly remotes: readonly [Remote, ...Remote[]];
@@ -108,4 +114,6 @@ export interface SshOptions {
    * keys of -i are offered, if there are any.
    */
   readonly waitAuth: number;
+  /** undefined: the jump host is dialled at the start, and whenever the link is lost. */
+  readonly onDemand: OnDemand | undefined;
 }

@@ -159,6 +159,10 @@ export class MemoryMachine implements Machine {
     const own = deviceFor === undefined ? [hostPrefix(JUMP_HOST)] : [];
     const servers = deviceFor === undefined ? [] : [{ host: JUMP_HOST, port: 22 }];
     return {
+      prepare: async () => {
+        await this.#step('prepare');
+        return ['jump.example'];
+      },
       locate: async () => {
         await this.#step('locate');
         return { jumpHosts: [], own, servers, names: ['jump.example'] };

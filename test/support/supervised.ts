@@ -29,7 +29,13 @@ export const MINUTE = 60_000;
 /** A twin that answers liveness probes. */
 export class ProbedTwin extends TwinTransport {
   alive = true;
+  closed = false;
   probes = 0;
+
+  override close(): Promise<void> {
+    this.closed = true;
+    return super.close();
+  }
 
   probe(timeout: number): Promise<boolean> {
     this.probes++;

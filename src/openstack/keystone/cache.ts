@@ -6,8 +6,8 @@
  * certificates were verified). So another project has another file, and an unverified catalog is
  * never taken for a verified one.
  *
- * A file counts as absent if it is older than MAX_CATALOG_AGE_S, can't be read, or was written by
- * another version.
+ * A file counts as absent if it is older than is asked for (mostly MAX_CATALOG_AGE_S), can't be
+ * read, or was written by another version.
  */
 import { createHash, randomBytes } from 'node:crypto';
 import {
@@ -84,14 +84,14 @@ export class CatalogCache {
     this.#options = options;
   }
 
-  /** undefined: there is no usable catalog. */
-  read(cloud: Cloud): CachedCatalog | undefined {
+  /** undefined: there is no usable catalog of at most `maxAge` seconds. */
+  read(cloud: Cloud, maxAge = MAX_CATALOG_AGE_S): CachedCatalog | undefined {
     const document = parseJson(this.#load(this.#path(cloud)));
     const fetched = field(document, 'fetched');
     if (field(document, 'format') !== FORMAT || typeof fetched !== 'number') return undefined;
     const age = (this.#options.now() - fetched) / 1000;
     // If the clock was set back, no age can be trusted.
-    if (age < 0 || age > MAX_CATALOG_AGE_S) return undefined;
+    if (age < 0 || age > maxAge) return undefined;
     const endpoints = listAt(document, 'endpoints')
       .flatMap(endpointOf)
       .slice(0, MAX_CATALOG_ENDPOINTS);

@@ -24,21 +24,23 @@
  * targets.
  *
  * Modes (--os-catalog): `auto` takes the cached catalog up to its maximum age, or else fetches it;
- * `refresh` always fetches it; `off` asks nobody. A cloud without Keystone (`auth_type: none`) has
- * no catalog in any mode. A catalog from a file asks nobody either, and is
- * not kept. Secrets are `Secret`s from the moment they are
- * read. They go into the one request that needs them and nowhere else.
+ * `refresh` always fetches it; `off` asks nobody. `cached` (--on-demand) asks nobody either, and
+ * takes the cached catalog whatever its age is, or refuses. A cloud without Keystone
+ * (`auth_type: none`) has no catalog in any mode. A catalog from a file asks nobody either, and is
+ * not kept. Secrets are `Secret`s from the moment they are read. They go into the one request that
+ * needs them and nowhere else.
  *
  * Limits: those of openstack/keystone/http.ts, MAX_CATALOG_ENDPOINTS, MAX_CLOUD_TARGETS,
  * MAX_VERSION_DOCUMENTS.
  */
-import type { CatalogMode } from '../../config/openstackoptions.ts';
+import type { CatalogUse } from '../../config/openstackoptions.ts';
 import { TunnelError } from '../../errors/errors.ts';
 import { reasonOf } from '../../errors/reason.ts';
 import type { Connector } from '../../flow/connector.ts';
+import { quoted, shellWord } from '../../net/notation.ts';
 import type { Observer } from '../../observe/observer.ts';
 import { secureContextOf } from '../keystone/authorities.ts';
-import { CatalogCache } from '../keystone/cache.ts';
+import { CatalogCache, MAX_CATALOG_AGE_S } from '../keystone/cache.ts';
 import {
   type CatalogEndpoint,
   configuredEndpoints,
@@ -56,7 +58,7 @@ import { type CloudTarget, cloudTargets } from './rules.ts';
 
 export interface CloudTargetsOptions {
   readonly cloud: Cloud;
-  readonly catalog: CatalogMode | FiledCatalog;
+  readonly catalog: CatalogUse | FiledCatalog;
   /** Whether to fetch version documents, too. */
   readonly findLinks: boolean;
   /** Opens connections at the jump host. */
@@ -147,7 +149,7 @@ function warnOfUnusable(unusable: number, warn: Warn): void {
 
 async function catalogOf(
   options: CloudTargetsOptions,
-  mode: Exclude<CatalogMode, 'off'>,
+  mode: Exclude<CatalogUse, 'off'>,
   warn: Warn,
 ): Promise<Fetched> {
   const { cloud, findLinks, observer } = options;
@@ -155,11 +157,15 @@ async function catalogOf(
     directory: options.cacheDirectory,
     now: options.now ?? Date.now,
   });
-  const cached = mode === 'auto' ? cache.read(cloud) : undefined;
+  const cached =
+    mode === 'refresh'
+      ? undefined
+      : cache.read(cloud, mode === 'cached' ? Number.POSITIVE_INFINITY : MAX_CATALOG_AGE_S);
   if (cached !== undefined && !(findLinks && cached.links === undefined)) {
     observer.log('info', `the catalog of the cloud ${cloud.name} is ${formatAge(cached.age)} old`);
     return { catalog: cached.endpoints, links: cached.links, age: cached.age };
   }
+  if (mode === 'cached') throw notCached(cloud, cached !== undefined);
   const http = new HttpClient({
     connect: options.connect,
     tls: { context: secureContextOf(cloud.tls, options.env), verify: cloud.tls.verify },
@@ -181,6 +187,17 @@ async function catalogOf(
     warn(`the catalog can't be cached: ${reasonOf(error)}`);
   }
   return { catalog: endpoints, links, age: 0 };
+}
+
+/** `withoutLinks`: there is one, which was fetched without --os-follow-links. */
+function notCached({ name }: Cloud, withoutLinks: boolean): TunnelError {
+  const what = withoutLinks ? 'catalog with links of version documents' : 'catalog';
+  const before = `run "tunnel openstack --os-cloud ${shellWord(name)}" once with a jump host that is there`;
+  return new TunnelError(
+    'openstack-catalog',
+    `no ${what} of the cloud ${quoted(name)} is cached, and with --on-demand nobody is asked for one at the start`,
+    { hint: `${before}, or give --os-catalog off or --os-catalog-file` },
+  );
 }
 
 const MINUTE = 60;

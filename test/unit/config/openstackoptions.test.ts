@@ -42,6 +42,20 @@ describe('options that name a cloud', () => {
     );
   });
 
+  it('ask nobody at the start with --on-demand', () => {
+    const use = (options: OptionTexts, command: 'connect' | 'doctor' = 'connect') =>
+      buildConfiguration(given({ ...R, osCloud: 'one', ...options }), command).cloud?.catalog;
+    assert.equal(use({ onDemand: true }), 'cached');
+    assert.equal(use({ onDemand: true }, 'doctor'), 'auto');
+    assert.equal(use({}), 'auto');
+    assert.equal(use({ onDemand: true, osCatalog: 'off' }), 'off');
+    assert.deepEqual(use({ onDemand: true, osCatalogFile: 'c' }), { file: 'c' });
+    wrong(
+      () => use({ onDemand: true, osCatalog: 'refresh' }),
+      /--os-catalog refresh asks the cloud at the start.*--os-catalog off or --os-catalog-file/,
+    );
+  });
+
   it('have one catalog, and ask nobody where it is given', () => {
     const catalogOf = (options: OptionTexts) =>
       readOpenStackOptions(givenOptions({ osCloud: 'one', ...options }))?.catalog;

@@ -46,6 +46,7 @@ describe('buildConfiguration', () => {
         flush: true,
         reconnectHold: 30,
         waitAuth: 0,
+        onDemand: undefined,
       },
       targets: [
         { prefix: { family: 4, address: '10.0.0.0', length: 8 }, ports: [], text: '10.0.0.0/8' },
@@ -82,6 +83,8 @@ describe('buildConfiguration', () => {
         sshCmd: 'sudo -u "the user" ssh',
         keepalive: '0',
         reconnectHold: '0',
+        onDemand: true,
+        idleDisconnect: '90.5',
         hostKey: [PIN, `${PIN}=`, `ssh-ed25519  ${KEY} comment here`],
         connectTimeout: '2.5',
         authTimeout: '3600',
@@ -125,6 +128,7 @@ describe('buildConfiguration', () => {
     assert.deepEqual(configuration.ssh.sshCommand, ['sudo', '-u', 'the user', 'ssh']);
     assert.equal(configuration.ssh.keepalive, 0);
     assert.equal(configuration.ssh.reconnectHold, 0);
+    assert.deepEqual(configuration.ssh.onDemand, { idleDisconnect: 90.5 });
     assert.deepEqual(
       configuration.ssh.hostKeyPins,
       [PIN, PIN, `ssh-ed25519 ${KEY}`].map(parseHostKeyPin),
@@ -306,6 +310,8 @@ describe('buildConfiguration', () => {
       /^--wait-auth: a refused login is not tried again within 14\.9 s/,
     ],
     ['a wait for the login without end', { waitAuth: 'inf' }, ['10/8'], /^--wait-auth: "inf"/],
+    ['idle alone', { idleDisconnect: '60' }, ['10/8'], /^--idle-disconnect belongs to --on-demand/],
+    ['idle time', { onDemand: true, idleDisconnect: 'x' }, ['10/8'], /^--idle-disconnect: "x"/],
     ['hold too long', { reconnectHold: '3601' }, ['10/8'], /^--reconnect-hold: "3601"/],
     ['-q with -v', { quiet: true, verbose: 1 }, ['10/8'], /-q and -v exclude each other/],
     [

@@ -21,7 +21,14 @@ interface Machine {
   cut: boolean;
 }
 
-function lab(filtered: boolean) {
+interface Wanted {
+  readonly filtered?: boolean;
+  /** --on-demand, with the names that are resolved to find the jump host. */
+  readonly onDemandBy?: readonly string[];
+}
+
+function lab({ filtered = false, onDemandBy: names }: Wanted = {}) {
+  const steps: string[] = [];
   const machine: Machine = { drops: false, cut: false };
   const dialled: string[] = [];
   const said: string[] = [];
@@ -41,11 +48,19 @@ function lab(filtered: boolean) {
   });
   const servers = new JumpHostServers();
   const link = createLink(
-    { reconnectHold: 0, waitAuth: 0 },
+    { reconnectHold: 0, waitAuth: 0, onDemand: names && { idleDisconnect: 0 } },
     {
       dialler: {
-        locate: async () => ({ jumpHosts: [], own: [], servers: [SERVER], names: [] }),
+        async prepare() {
+          steps.push('prepare');
+          return names ?? [];
+        },
+        async locate() {
+          steps.push('locate');
+          return { jumpHosts: [], own: [], servers: [SERVER], names: names ?? [] };
+        },
         async dial() {
+          steps.push('dial');
           dialled.push(now());
           if (!answers()) throw new TunnelError('jumphost-timeout', 'silence');
           return transport();
@@ -56,12 +71,13 @@ function lab(filtered: boolean) {
       captured,
       servers,
       filtered: () => filtered,
-      book: { setOwn: () => {} },
+      book: { setOwn: (own) => steps.push(`own names: ${own.join()}`) },
     },
   );
   return {
     machine,
     link,
+    steps,
     servers,
     dialled,
     said,
@@ -80,7 +96,7 @@ function lab(filtered: boolean) {
 
 describe('the link and the capture', { timeout: 20_000 }, () => {
   it('captures the servers as well, and lets others reach them', async () => {
-    const { link, dialled, now, servers } = lab(false);
+    const { link, dialled, now, servers } = lab();
     await link.start();
     assert.deepEqual(dialled, [WHOLE]);
     assert.equal(now(), WHOLE);
@@ -89,14 +105,14 @@ describe('the link and the capture', { timeout: 20_000 }, () => {
   });
 
   it('leaves them out where the kernel filters', async () => {
-    const { link, dialled, now } = lab(true);
+    const { link, dialled, now } = lab({ filtered: true });
     await link.start();
     assert.deepEqual([...dialled, now()], [WITHOUT, WITHOUT]);
     await link.close();
   });
 
   it('leaves them out when the link is silent because they are captured, for good', async () => {
-    const { link, machine, dialled, said, now, begin, lose, becomes } = lab(false);
+    const { link, machine, dialled, said, now, begin, lose, becomes } = lab();
     await link.start();
     begin();
     machine.drops = true;
@@ -111,7 +127,7 @@ describe('the link and the capture', { timeout: 20_000 }, () => {
   });
 
   it('captures them again when the link is silent all the same', async () => {
-    const { link, machine, dialled, said, now, begin, becomes } = lab(false);
+    const { link, machine, dialled, said, now, begin, becomes } = lab();
     await link.start();
     begin();
     machine.cut = true;
@@ -128,7 +144,7 @@ describe('the link and the capture', { timeout: 20_000 }, () => {
   });
 
   it('finds a filter that was switched on while there was no link', async () => {
-    const { link, machine, dialled, said, now, begin, lose, becomes } = lab(false);
+    const { link, machine, dialled, said, now, begin, lose, becomes } = lab();
     await link.start();
     begin();
     link.disturbed('the capture has begun');
@@ -138,6 +154,27 @@ describe('the link and the capture', { timeout: 20_000 }, () => {
     await becomes(() => said.some((text) => text.includes('reconnected')), 'the link');
     assert.equal(now(), WITHOUT);
     assert.ok(said.some((text) => text.startsWith('not captured: 10.0.0.1')));
+    await link.close();
+  });
+
+  it('looks up no name before a connection needs it, and says which are its own', async () => {
+    const { link, steps, servers, now } = lab({ onDemandBy: ['jump.example'] });
+    await link.start();
+    assert.deepEqual(steps, ['prepare', 'own names: jump.example']);
+    assert.equal(now(), WHOLE);
+    assert.ok(!servers.contains(SERVER));
+    await assert.rejects(link.connect({ host: '10.0.0.3', port: 80 }), { message: 'not here' });
+    assert.deepEqual(steps.slice(2), ['locate', 'own names: jump.example', 'dial']);
+    assert.ok(servers.contains(SERVER));
+    await link.close();
+  });
+
+  it('leaves an address of the jump host out before a connection needs it', async () => {
+    const { link, steps, servers, now } = lab({ filtered: true, onDemandBy: [] });
+    await link.start();
+    assert.deepEqual(steps, ['prepare', 'own names: ', 'locate']);
+    assert.ok(servers.contains(SERVER));
+    assert.equal(now(), WITHOUT);
     await link.close();
   });
 });

@@ -116,7 +116,7 @@ describe('Counters', () => {
     counters.count('tunnel_redials_total', 4);
     const snapshot = counters.snapshot();
     assert.deepEqual(countedLines(snapshot), [
-      'tunnel_redials_total 4: attempts to connect to the jump host again',
+      'tunnel_redials_total 4: attempts to connect to the jump host again, or on demand',
     ]);
     const zeros = uncountedLines(snapshot);
     for (const line of zeros) assert.match(line, /^zero:( tunnel_\w+){1,3}$/);

@@ -91,7 +91,7 @@ describe('Log', () => {
     const [first, ...rest] = text.trimEnd().split('\n');
     assert.equal(
       first,
-      'tunnel: tunnel_redials_total 1: attempts to connect to the jump host again',
+      'tunnel: tunnel_redials_total 1: attempts to connect to the jump host again, or on demand',
     );
     const names = rest.flatMap((line) => line.replace(/^tunnel: zero: /, '').split(' '));
     assert.equal(names.length, Object.keys(COUNTERS).length - 1);

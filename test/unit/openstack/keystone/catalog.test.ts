@@ -386,6 +386,40 @@ describe('the cache of catalogs', () => {
     });
   });
 
+  it('counts whatever its age where nobody is asked, and is missed by name', async () => {
+    const run = (options: Partial<CloudTargetsOptions>) =>
+      findCloudTargets({
+        cloud: CLOUD,
+        catalog: 'cached',
+        findLinks: false,
+        connect: () => Promise.reject(new Error('nobody is to be asked')),
+        cacheDirectory: directory,
+        env: {},
+        observer: silentObserver,
+        now: () => time,
+        ...options,
+      });
+    const older = time + 100 * MAX_CATALOG_AGE_S * 1000;
+    assert.notEqual((await run({ now: () => older })).targets.length, 0);
+    assert.notEqual((await run({ findLinks: true })).targets.length, 0);
+    const hint = /tunnel openstack --os-cloud two.*--os-catalog off or --os-catalog-file/;
+    await assert.rejects(run({ cloud: { ...CLOUD, name: 'two' } }), {
+      code: 'openstack-catalog',
+      message: /^no catalog of the cloud "two" is cached/,
+      hint,
+    });
+    new CatalogCache({ directory, now: () => time }).write(
+      { ...CLOUD, name: 'two' },
+      CATALOG,
+      undefined,
+    );
+    await assert.rejects(run({ cloud: { ...CLOUD, name: 'two' }, findLinks: true }), {
+      message: /^no catalog with links of version documents of the cloud "two" is cached/,
+      hint,
+    });
+    rmSync(join(directory, readdirSync(directory).find((name) => name.startsWith('two')) ?? ''));
+  });
+
   it('is for one cloud, one user and one project', () => {
     assert.notEqual(cache.read(CLOUD), undefined);
     assert.equal(cache.read({ ...CLOUD, name: 'two' }), undefined);
