@@ -19,6 +19,7 @@ import { CapturedQueries } from '../dns/server/queries.ts';
 import { socketOf } from '../dns/upstream/datagram.ts';
 import type { FlowRequest } from '../flow/request.ts';
 import type { Supervisor } from '../link/supervisor.ts';
+import { isAddress } from '../net/address.ts';
 import { formatPrefix, type Prefix } from '../net/prefix.ts';
 import type { Observer } from '../observe/observer.ts';
 import { CapturedPrefixes } from '../policy/captured.ts';
@@ -100,7 +101,10 @@ export function runConnect(given: Configuration, options: RunOptions): Promise<n
       routing,
       enabled: configuration.capture.failClosed,
       alsoRouted,
-      past: () => [...servers.addresses, ...(names === undefined ? [] : resolvers.plan.uplinks)],
+      past: () => [
+        ...servers.addresses,
+        ...(names === undefined ? [] : resolvers.plan.uplinks.filter(isAddress)),
+      ],
       inOrder: () => stop.aborted && signal.reason === stop.reason,
       named: () => namedTargets(configuration),
       observer,
@@ -256,7 +260,7 @@ function warnOfCapturedResolvers(
   { plan }: HostResolvers,
   observer: Observer,
 ): void {
-  const resolvers = plan.resolvers.filter((address) => captured.contains(address));
+  const resolvers = plan.resolvers.filter((it) => isAddress(it) && captured.contains(it));
   if (resolvers.length === 0) return;
   const { detail, hint } = capturedResolver(resolvers);
   observer.log('warning', detail, { hint });
