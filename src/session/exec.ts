@@ -40,7 +40,7 @@ import { runBehindProxy } from './execproxy.ts';
 import { createFlows } from './flows.ts';
 import { runToEnd } from './job.ts';
 import { linux, type Machine } from './machine.ts';
-import { namedPolicy, openNames } from './names.ts';
+import { namedPolicy, openBehind, openNames } from './names.ts';
 import { announceReady } from './ready.ts';
 import { inSession, type Session } from './session.ts';
 import { openTunnel, type RunOptions, type Tunnel } from './tunnel.ts';
@@ -89,6 +89,7 @@ export function runExec(configuration: ExecConfiguration, options: RunOptions): 
           ? undefined
           : openNames(session, tunnel, {
               ...plan.names,
+              behind: await openBehind(session, tunnel, () => machine.resolverPlan().uplinks),
               direct,
               device,
               keepsLocalNames: guard.active,
