@@ -22,6 +22,8 @@ export interface ExecPlan {
   readonly addresses: NamespaceAddresses;
   /** The resolvers' addresses as the command sees them, to those that they stand for. */
   readonly resolvers: ReadonlyMap<string, string>;
+  /** This machine's, as resolv.conf names them at the start. */
+  readonly hostResolvers: readonly string[];
   readonly setup: LauncherSetup;
   /** undefined: the host's resolvers, which the command asks itself. */
   readonly names: ExecNames | undefined;
@@ -52,6 +54,7 @@ export function planExec(
     names,
     addresses,
     resolvers: new Map(standIns),
+    hostResolvers: resolvers,
     setup: {
       isolate,
       verbatim: isMangled([...command, ...Object.entries(process.env).flat()]),
