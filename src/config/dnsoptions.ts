@@ -9,9 +9,9 @@
  * | --dns-server A --domain S | A                    | this machine's resolvers, asked as usual   |
  * | none                      |                      | this machine's resolvers, asked as usual   |
  *
- * --dns with --dns-server: A, else the jump host's own. dns/upstream/choice.ts finds out. Queries for name targets are always answered with
- * virtual addresses. Reverse names of targets that are networks are treated like the names below
- * --domain.
+ * --dns with --dns-server: A, else the jump host's own. dns/upstream/choice.ts finds out which
+ * answers. Queries for name targets are always answered with virtual addresses. Reverse names of
+ * targets that are networks are treated like the names below --domain.
  */
 import type { NamingOptions } from '../dns/naming.ts';
 import { UsageError } from '../errors/errors.ts';
