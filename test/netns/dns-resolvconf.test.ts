@@ -132,7 +132,7 @@ describe('resolv.conf', { skip }, () => {
 
   for (const how of ['overwrite', 'replace'] as const)
     for (const [what, targets] of [
-      ["asks this machine's resolvers itself", ['192.0.2.128/25', '10.77.0.0/16']],
+      ["asks this machine's resolvers itself", ['192.0.2.8/29', '10.77.0.0/16']],
       ["asks the tunnel's own server", [API1_NAME]],
     ] as const)
       it(`another network (${how}) while exec runs, which ${what}`, async () => {

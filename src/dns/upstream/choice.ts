@@ -179,16 +179,19 @@ export class ResolverChoice implements Resolver {
     former?.upstream.close();
   }
 
-  #say({ server, isOwn }: Outcome, silent: readonly Outcome[]): void {
+  #say({ server, isOwn, rank, said }: Outcome, silent: readonly Outcome[]): void {
     const { candidates, observer } = this.#options;
-    const who = `names are asked of ${formatDestination(server)}`;
-    if (!isOwn) {
-      observer.log(candidates().named ? 'info' : 'notice', `${who}, from the jump host`);
-      return;
-    }
-    const others = silent.filter((it) => !it.isOwn).map(describe);
+    const where = isOwn ? "the jump host's own resolver" : 'from the jump host';
+    const others = isOwn ? silent.filter((it) => !it.isOwn).map(describe) : [];
     const why = others.length === 0 ? '' : `: ${others.join('; ')}`;
-    observer.log('notice', `${who}, the jump host's own resolver${why}`);
+    const who = `names are asked of ${formatDestination(server)}, ${where}${why}`;
+    if (rank === 0) observer.log(candidates().named && !isOwn ? 'info' : 'notice', who);
+    // In a network of its own no resolver may know the root.
+    else if (isOwn) observer.log('notice', `${who}; ${said}, so it may know some names only`);
+    else
+      observer.log('warning', `${who}; ${said}, so names may not resolve`, {
+        hint: 'it may know some names only, or refuse strangers: name another with --dns-server',
+      });
   }
 
   /** What came of all candidates, in their order. Never rejects. */
@@ -247,7 +250,7 @@ export class ResolverChoice implements Resolver {
     try {
       const question = questionFor(name, name === ROOT ? Type.NS : Type.SOA);
       const { rcode } = await one.resolve(question);
-      return { rcode, said: 'it answers' };
+      return { rcode, said: `it answers ${RCODES[rcode] ?? `code ${rcode}`}` };
     } catch (error) {
       return { rcode: undefined, said: reasonOf(error) };
     } finally {
@@ -267,6 +270,13 @@ const OVER_TCP =
 function closed(): TunnelError {
   return upstreamError('closed', 'the resolvers are not asked any more');
 }
+
+const RCODES: Readonly<Record<number, string>> = {
+  [Rcode.SERVFAIL]: 'SERVFAIL',
+  [Rcode.NOTIMP]: 'NOTIMP',
+  [Rcode.REFUSED]: 'REFUSED',
+  [Rcode.FORMERR]: 'FORMERR',
+};
 
 /** 0: useful. */
 function rankOf(rcode: number, named: boolean): number {

@@ -140,6 +140,9 @@ describe('the choice of a resolver behind the jump host', () => {
     await alone.choice.start();
     const { rcode } = await alone.choice.resolve(question('www.example'));
     assert.equal(rcode, Rcode.REFUSED);
+    assert.deepEqual(alone.said, [
+      'warning: names are asked of 192.168.1.1:53, from the jump host; it answers REFUSED, so names may not resolve',
+    ]);
     alone.choice.close();
     // A server that the user has named may know nothing but its own names.
     const named = await jumpHost(
