@@ -25,11 +25,37 @@ struct answer {
   struct netlink_prefix found[RESOLVERS_MAX];
 };
 
-static bool nameserver_parse(const char *text, struct netlink_prefix *address) {
+/* As system/resolver/resolvconf.ts has it, which asks for what is permitted here. */
+static bool nameserver_parse(char *text, struct netlink_prefix *address) {
+  static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
+  struct in_addr ipv4;
+
   *address = (struct netlink_prefix){.family = 4, .length = 32};
-  if (inet_pton(AF_INET, text, address->address) == 1) return true;
+  if (inet_aton(text, &ipv4) != 0) {
+    memcpy(address->address, &ipv4, sizeof ipv4);
+    return true;
+  }
+  text[strcspn(text, "%")] = '\0';
   *address = (struct netlink_prefix){.family = 6, .length = 128};
-  return inet_pton(AF_INET6, text, address->address) == 1;
+  if (inet_pton(AF_INET6, text, address->address) != 1) return false;
+  if (memcmp(address->address, mapped, sizeof mapped) == 0) {
+    memcpy(&ipv4, address->address + sizeof mapped, sizeof ipv4);
+    *address = (struct netlink_prefix){.family = 4, .length = 32};
+    memcpy(address->address, &ipv4, sizeof ipv4);
+  }
+  return true;
+}
+
+/* The address of a line, without what follows it; NULL: the line has none. */
+static char *nameserver_of(char *line) {
+  static const char keyword[] = "nameserver";
+  const size_t length = sizeof keyword - 1;
+
+  if (strncmp(line, keyword, length) != 0) return NULL;
+  if (line[length] != ' ' && line[length] != '\t') return NULL;
+  char *address = line + length + strspn(line + length, " \t");
+  address[strcspn(address, " \t\r")] = '\0';
+  return address;
 }
 
 /* Finds nothing if the file can't be read. */
@@ -46,11 +72,9 @@ static void file_read(struct answer *answer) {
   close(fd);
   text[length] = '\0';
   for (char *line = strtok_r(text, "\n", &rest); line != NULL; line = strtok_r(NULL, "\n", &rest)) {
-    char *words, *word = strtok_r(line, " \t", &words);
-    if (word == NULL || strcmp(word, "nameserver") != 0) continue;
-    word = strtok_r(NULL, " \t", &words);
-    if (word != NULL && answer->count < RESOLVERS_MAX &&
-        nameserver_parse(word, &answer->found[answer->count]))
+    char *address = nameserver_of(line);
+    if (address != NULL && answer->count < RESOLVERS_MAX &&
+        nameserver_parse(address, &answer->found[answer->count]))
       answer->count++;
   }
 }

@@ -4,14 +4,14 @@
  * | given                     | names below --domain | other names                                |
  * |---------------------------|----------------------|--------------------------------------------|
  * | --dns                     |                      | this machine's resolvers, asked from the   |
- * |                           |                      | jump host                                  |
+ * |                           |                      | jump host, else the jump host's own        |
  * | --dns-server A            |                      | A, asked from the jump host                |
  * | --dns-server A --domain S | A                    | this machine's resolvers, asked as usual   |
  * | none                      |                      | this machine's resolvers, asked as usual   |
  *
- * --dns with --dns-server changes nothing. Queries for name targets are always answered with
- * virtual addresses. Reverse names of targets that are networks are treated like the names below
- * --domain.
+ * --dns with --dns-server: A, else the jump host's own. dns/upstream/choice.ts finds out which
+ * answers. Queries for name targets are always answered with virtual addresses. Reverse names of
+ * targets that are networks are treated like the names below --domain.
  */
 import type { NamingOptions } from '../dns/naming.ts';
 import { UsageError } from '../errors/errors.ts';
@@ -32,6 +32,16 @@ const MOST_SPECIFIC = { 4: 24, 6: 112 } as const;
 /** More servers would only delay the report of a failure. */
 export const MAX_DNS_SERVERS = 8;
 export const MAX_DOMAINS = 256;
+
+/** Of which dns/upstream/choice.ts chooses. */
+export interface TunnelResolvers {
+  /** In the order in which they are asked. */
+  readonly servers: readonly Destination[];
+  /** Whether the user has named them. */
+  readonly named: boolean;
+  /** The jump host's own, as it reaches them itself. */
+  readonly own: readonly Destination[];
+}
 
 export const DNS_OPTIONS = {
   heading: 'Names:',
@@ -65,6 +75,8 @@ export interface DnsOptions {
   readonly throughTunnel: boolean;
   /** In the order in which they are asked. Empty with `throughTunnel`: this machine's resolvers. */
   readonly servers: readonly Destination[];
+  /** The jump host's own resolvers are asked where the others are of no use. Default: false. */
+  readonly jumpHostsOwn?: true;
   /** Canonical names, without duplicates; empty: all names. */
   readonly domains: readonly string[];
   /** Suffixes whose names may have any address, canonical. Default: none. */
@@ -97,29 +109,34 @@ export function readDnsOptions(given: GivenOptions): DnsOptions {
     throughTunnel: dns !== undefined || servers.length > 0,
     servers,
     domains,
+    ...(dns === undefined ? {} : { jumpHostsOwn: true }),
     ...(rebindDomains.length === 0 ? {} : { rebindDomains }),
     ...(virtualRanges.length === 0 ? {} : { virtualRanges }),
   };
 }
 
+/** The resolver of most machines themselves: systemd-resolved's stub, and any other. */
+const JUMP_HOSTS_OWN: readonly Destination[] = ['127.0.0.53', '127.0.0.1'].map((host) => ({
+  host,
+  port: DNS_PORT,
+}));
+
 /**
- * The resolvers to ask through the tunnel: the given ones, or else those that this machine asks
- * (`uplinks`, canonical), which the jump host reaches at the same addresses. Throws UsageError if
- * these addresses are valid only on this machine.
+ * The resolvers that may be asked through the tunnel: the given ones, or else those that this
+ * machine asks (`uplinks`), which the jump host may reach at the same addresses. With --dns also
+ * the jump host's own. Undefined: no names go through the tunnel.
  */
 export function tunnelResolvers(
-  { throughTunnel, servers }: DnsOptions,
+  { throughTunnel, servers, jumpHostsOwn }: DnsOptions,
   uplinks: readonly string[],
-): Destination[] {
-  if (!throughTunnel || servers.length > 0) return [...servers];
-  const reachable = uplinks.filter((address) => specialRangeOf(hostPrefix(address)) === undefined);
-  if (reachable.length === 0) {
-    const asked = uplinks.length === 0 ? 'no resolver' : uplinks.join(', ');
-    throw new UsageError(`--dns: this machine asks ${asked}, which the jump host can't reach`, {
-      hint: 'name a resolver that the jump host reaches with --dns-server',
-    });
-  }
-  return reachable.map((host) => ({ host, port: DNS_PORT }));
+): TunnelResolvers | undefined {
+  if (!throughTunnel) return undefined;
+  const own = jumpHostsOwn ? JUMP_HOSTS_OWN : [];
+  if (servers.length > 0) return { servers, named: true, own };
+  const reachable = uplinks.filter(
+    (address) => isAddress(address) && specialRangeOf(hostPrefix(address)) === undefined,
+  );
+  return { servers: reachable.map((host) => ({ host, port: DNS_PORT })), named: false, own };
 }
 
 /** Targets and exclusions of a Configuration, as names and as prefixes. */

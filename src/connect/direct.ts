@@ -17,7 +17,7 @@ import { reasonOf } from '../errors/reason.ts';
 import type { Conduit } from '../flow/conduit.ts';
 import { ConnectError, type ConnectOptions, type Connector } from '../flow/connector.ts';
 import { StreamConduit } from '../flow/streamconduit.ts';
-import { family, isAddress } from '../net/address.ts';
+import { family, isAddress, isZoned } from '../net/address.ts';
 import { type Destination, formatDestination } from '../net/destination.ts';
 import { refusalOfErrno } from '../net/refusal.ts';
 import { lookupName } from './lookup.ts';
@@ -50,7 +50,8 @@ export class DirectConnector implements Connector {
     { signal, addresses }: ConnectOptions = {},
   ): Promise<Conduit> {
     const { host, port } = destination;
-    if (isAddress(host)) return established(this.#dial(destination), destination, signal);
+    if (isAddress(host) || isZoned(host))
+      return established(this.#dial(destination), destination, signal);
     const { lookup = lookupName } = this.#options;
     const found = addresses ?? (await lookup(host, signal));
     signal?.throwIfAborted();

@@ -4,7 +4,7 @@
  * this machine's resolvers, and the SSH connection itself.
  */
 import { ConnectError, type Connector } from '../flow/connector.ts';
-import { family } from '../net/address.ts';
+import { family, isZoned } from '../net/address.ts';
 import type { Destination } from '../net/destination.ts';
 import { DirectConnector, type DirectOptions } from './direct.ts';
 
@@ -65,6 +65,8 @@ export class Uplink {
 
   /** As DeviceFinder. Undefined also if no route of the tunnel captures it. */
   #deviceFor(destination: Destination): string | null | undefined {
+    // The zone names the device already, and no route captures such an address.
+    if (isZoned(destination.host)) return undefined;
     return this.#captured.contains(destination.host) ? this.#deviceOf(destination) : undefined;
   }
 }

@@ -1,6 +1,7 @@
 /**
  * Whether the resolvers of --dns and --dns-server answer, asked from the jump host over TCP as the
- * tunnel asks them.
+ * tunnel asks them. The jump host's own are asked where no other answers, as the tunnel does
+ * (dns/upstream/choice.ts).
  */
 import { questionFor } from '../dns/upstream/addresses.ts';
 import { StreamUpstream, type StreamUpstreamOptions } from '../dns/upstream/stream.ts';
@@ -14,22 +15,43 @@ import type { Finding } from '../system/doctor/diagnosis.ts';
 /** For one resolver, in milliseconds. */
 const ANSWER_MS = 4_000;
 const ROOT = '';
+/** In the findings about those that do. */
+const ANSWERS = 'answers from the jump host';
 
 export interface ResolverCheck {
   readonly servers: readonly Destination[];
+  /** The jump host's own, with --dns. */
+  readonly own?: readonly Destination[];
   /** --domain: the first is asked for. Empty: the root is. */
   readonly domains: readonly string[];
   readonly connect: StreamUpstreamOptions['connect'];
 }
 
-/** One finding a resolver. */
+/** One finding a resolver that is tried. */
 export async function tryResolvers({
   servers,
+  own = [],
   domains,
   connect,
 }: ResolverCheck): Promise<Finding[]> {
   const name = domains[0] ?? ROOT;
-  return Promise.all(servers.map((server) => tryResolver(server, name, connect)));
+  const tryAll = (all: readonly Destination[]) =>
+    Promise.all(all.map((server) => tryResolver(server, name, connect)));
+  const given = await tryAll(servers);
+  const others = given.some(answers) ? [] : await tryAll(own);
+  // One that answers is enough.
+  return others.some(answers)
+    ? [...given.map(asNote), ...others.filter(answers)]
+    : [...given, ...others];
+}
+
+function answers({ detail }: Finding): boolean {
+  return detail.includes(ANSWERS);
+}
+
+/** Another one is asked in its place. */
+function asNote({ name, subject, detail }: Finding): Finding {
+  return { name, ...(subject === undefined ? {} : { subject }), state: 'note', detail };
 }
 
 async function tryResolver(
@@ -51,12 +73,12 @@ async function tryResolver(
     const { rcode } = await upstream.resolve(questionFor(name, name === ROOT ? Type.NS : Type.SOA));
     const took = `${Math.round(performance.now() - began)} ms`;
     if (rcode === Rcode.NOERROR)
-      return { ...finding, state: 'ok', detail: `${at} answers from the jump host in ${took}` };
+      return { ...finding, state: 'ok', detail: `${at} ${ANSWERS} in ${took}` };
     const asked = name === ROOT ? 'the root' : name;
     return {
       ...finding,
       state: name === ROOT ? 'note' : 'warning',
-      detail: `${at} answers from the jump host in ${took}, but ${RCODES[rcode] ?? `code ${rcode}`} for ${asked}`,
+      detail: `${at} ${ANSWERS} in ${took}, but ${RCODES[rcode] ?? `code ${rcode}`} for ${asked}`,
       hint:
         name === ROOT
           ? 'it may answer only for its own names'

@@ -324,6 +324,12 @@ export const ERRORS = [
       "queries can't be captured on this machine: start the tunnel as root, or use `tunnel exec`",
   },
   {
+    codes: ['dns-no-resolver'],
+    exit: EXIT.capture,
+    meaning:
+      'no resolver answers behind the jump host, over TCP: name one with `--dns-server`, and have it permitted there',
+  },
+  {
     codes: ['dns-no-block'],
     exit: EXIT.capture,
     meaning: 'seven tunnels with name targets are already running',

@@ -34,6 +34,14 @@ export function isAddress(text: string): boolean {
   return isIPv4(text) || (isIPv6(text) && !text.includes('%'));
 }
 
+/**
+ * Whether `text` is an IPv6 address with a zone id: `fe80::53%eth0` (RFC 4007 §11). Only a resolver
+ * of this machine is ever written so. It is not a canonical address.
+ */
+export function isZoned(text: string): boolean {
+  return text.includes('%') && isIPv6(text);
+}
+
 /** Checks an address and brings it into canonical form. Throws NotationError. */
 export function canonicalAddress(text: string): string {
   if (isIPv4(text)) return text; // there is only one way to write it

@@ -159,6 +159,7 @@ export const COUNTERS = {
   tunnel_dns_upstream_queries_total: 'queries to resolvers behind the jump host',
   tunnel_dns_upstream_failures_total: 'queries that no resolver behind the jump host answered',
   tunnel_dns_upstream_retries_total: 'queries sent again because a connection had closed',
+  tunnel_dns_choices_again_total: 'times that all resolvers were tried again, as none answered',
   tunnel_dns_upstream_over_limit_total: 'queries refused because too many were on their way',
   tunnel_dns_local_queries_total: "queries to this machine's own resolvers",
   tunnel_dns_bad_answers_total: 'answers of resolvers that fit no query or are malformed',

@@ -4,6 +4,8 @@
  *
  *   a resolver of resolv.conf inside, port 53   -> direct, to the host's resolver that it
  *                                               represents
+ *   a resolver that was read in the host's      -> direct
+ *   resolv.conf, port 53
  *   a destination inside the targets            -> tunnel (TCP), refused (UDP: SSH carries none)
  *   everything else                             -> direct; with `isolate`: refused as prohibited
  *
@@ -24,6 +26,8 @@ export interface ExecPolicyOptions {
    * Maps each resolver's address as the command sees it to the host's resolver that it represents.
    */
   readonly resolvers: ReadonlyMap<string, string>;
+  /** The host's resolvers that the command may ask at their own addresses. Default: none. */
+  readonly read?: ReadonlySet<string>;
 }
 
 /** What happens to a datagram. `to` is where it is really sent. */
@@ -45,11 +49,12 @@ export class ExecPolicy implements Policy {
   }
 
   decide(destination: Destination): Verdict {
-    const { targets, isolate, resolvers } = this.#options;
+    const { targets, isolate, resolvers, read } = this.#options;
+    const { host, port } = destination;
     let verdict: Verdict;
-    if (!resolvers.has(destination.host)) verdict = targets.decide(destination);
-    else if (destination.port === DNS_PORT)
+    if (port === DNS_PORT && (resolvers.has(host) || read?.has(host)))
       verdict = { kind: 'direct', why: "it is the host's resolver" };
+    else if (!resolvers.has(host)) verdict = targets.decide(destination);
     else
       verdict = { kind: 'refuse', refusal: 'refused', why: 'only DNS queries are accepted there' };
     return verdict.kind === 'direct' && isolate ? ISOLATED : verdict;

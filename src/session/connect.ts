@@ -13,13 +13,14 @@
  */
 import { TunCapture, type TunDevice, type TunTraffic } from '../capture/tun/tun.ts';
 import type { Configuration } from '../config/configuration.ts';
-import { tunnelResolvers } from '../config/dnsoptions.ts';
 import type { Uplink } from '../connect/uplink.ts';
 import type { NameService } from '../dns/server/nameservice.ts';
 import { CapturedQueries } from '../dns/server/queries.ts';
 import { socketOf } from '../dns/upstream/datagram.ts';
+import type { Resolver } from '../dns/upstream/resolver.ts';
 import type { FlowRequest } from '../flow/request.ts';
 import type { Supervisor } from '../link/supervisor.ts';
+import { isAddress } from '../net/address.ts';
 import { formatPrefix, type Prefix } from '../net/prefix.ts';
 import type { Observer } from '../observe/observer.ts';
 import { CapturedPrefixes } from '../policy/captured.ts';
@@ -35,7 +36,7 @@ import { HostResolvers } from './hostresolvers.ts';
 import { leaveOutLogin, reportIncoming, warnOfOtherFamily } from './incoming.ts';
 import { Interception } from './interception.ts';
 import { linux } from './machine.ts';
-import { answersQueries, lookupPastTunnel, namedPolicy, openNames } from './names.ts';
+import { answersQueries, lookupPastTunnel, namedPolicy, openBehind, openNames } from './names.ts';
 import { startProxies } from './proxies.ts';
 import { announceReady, readiness } from './ready.ts';
 import { inSession, type Session } from './session.ts';
@@ -55,8 +56,6 @@ export function runConnect(given: Configuration, options: RunOptions): Promise<n
     reportLeftUnreachable(routing, observer);
     const wanted = leaveOutLogin(given, incoming.loginPeers(), routing);
     const resolvers = new HostResolvers(machine, observer);
-    // Throws if --dns can't work here: before anybody is asked for a password.
-    tunnelResolvers(wanted.dns, resolvers.plan.uplinks);
     const captured = new CapturedPrefixes(rulesOf(wanted, resolvers));
     const { uplink, ...past } = openUplinks({
       machine,
@@ -80,6 +79,9 @@ export function runConnect(given: Configuration, options: RunOptions): Promise<n
       );
     const intercepts = answersQueries(configuration);
     if (!intercepts) warnOfCapturedResolvers(captured, resolvers, observer);
+    const behind = intercepts
+      ? await openBehind(session, tunnel, () => resolvers.plan.uplinks)
+      : undefined;
 
     // Not within(): a helper that comes late would have no owner. The signal aborts its start.
     const host = await machine.startHelper({ observer, signal });
@@ -92,7 +94,7 @@ export function runConnect(given: Configuration, options: RunOptions): Promise<n
     const families = familiesOf(captured, intercepts && machine.hasIPv6());
     const device = await session.within(capture.prepare(families, signal));
     const names = intercepts
-      ? openDeviceNames(session, tunnel, { device, resolvers, uplink })
+      ? openDeviceNames(session, tunnel, { device, resolvers, uplink, behind })
       : undefined;
     const alsoRouted = names?.prefixes ?? [];
     const failClosed = new FailClosed({
@@ -101,7 +103,10 @@ export function runConnect(given: Configuration, options: RunOptions): Promise<n
       routing,
       enabled: configuration.capture.failClosed,
       alsoRouted,
-      past: () => [...servers.addresses, ...(names === undefined ? [] : resolvers.plan.uplinks)],
+      past: () => [
+        ...servers.addresses,
+        ...(names === undefined ? [] : resolvers.plan.uplinks.filter(isAddress)),
+      ],
       inOrder: () => stop.aborted && signal.reason === stop.reason,
       named: () => namedTargets(configuration),
       observer,
@@ -190,20 +195,20 @@ interface DeviceNamesParts {
   readonly device: TunDevice;
   readonly resolvers: HostResolvers;
   readonly uplink: Uplink;
+  readonly behind: Resolver | undefined;
 }
 
 /** The names of this machine: its own resolvers are asked past the tunnel. */
 function openDeviceNames(
   session: Session,
   tunnel: Tunnel,
-  { device, resolvers, uplink }: DeviceNamesParts,
+  { device, resolvers, uplink, behind }: DeviceNamesParts,
 ): NameService {
-  const { uplinks } = resolvers.plan;
   return openNames(session, tunnel, {
     direct: uplink.connector(),
     device,
-    servers: tunnelResolvers(tunnel.configuration.dns, uplinks),
-    local: uplinks,
+    behind,
+    local: resolvers.plan.uplinks,
     socketFor: (server) => socketOf(uplink.datagramSocket(server), server),
     users: new SocketUsers(),
   });
@@ -257,7 +262,7 @@ function warnOfCapturedResolvers(
   { plan }: HostResolvers,
   observer: Observer,
 ): void {
-  const resolvers = plan.resolvers.filter((address) => captured.contains(address));
+  const resolvers = plan.resolvers.filter((it) => isAddress(it) && captured.contains(it));
   if (resolvers.length === 0) return;
   const { detail, hint } = capturedResolver(resolvers);
   observer.log('warning', detail, { hint });

@@ -273,7 +273,8 @@ class ConnectedDoctor {
     const { tunnel, options, signal } = this.#parts;
     const { dns } = tunnel;
     const { machine = linux } = options;
-    if (!dns.throughTunnel) return [];
+    const candidates = tunnelResolvers(dns, machine.resolverPlan().uplinks);
+    if (candidates === undefined) return [];
     if (heldUpBy !== undefined)
       return [
         {
@@ -284,9 +285,8 @@ class ConnectedDoctor {
         },
       ];
     try {
-      const servers = tunnelResolvers(dns, machine.resolverPlan().uplinks);
       return await tryResolvers({
-        servers,
+        ...candidates,
         domains: dns.domains,
         connect: async (destination, options) =>
           streamOf(await this.#connector.connect(destination, options)),

@@ -37,13 +37,14 @@ import { isAnyLoopback, proxiesOfCaller } from '../system/launcher/proxyvariable
 import { SocketSources } from '../system/socketsources.ts';
 import { type ExecPlan, planExec } from './execplan.ts';
 import { runBehindProxy } from './execproxy.ts';
+import { ExecResolvers, resolvConfOf } from './execresolvers.ts';
 import { createFlows } from './flows.ts';
 import { runToEnd } from './job.ts';
 import { linux, type Machine } from './machine.ts';
-import { namedPolicy, openNames } from './names.ts';
+import { namedPolicy, openBehind, openNames } from './names.ts';
 import { announceReady, readiness } from './ready.ts';
 import { inSession, type Session } from './session.ts';
-import { openTunnel, type RunOptions, type Tunnel } from './tunnel.ts';
+import { openTunnel, type RunOptions } from './tunnel.ts';
 
 /**
  * Runs the command and resolves with its exit status. Rejects with TunnelError when it could not be
@@ -75,20 +76,32 @@ export function runExec(configuration: ExecConfiguration, options: RunOptions): 
       const { configuration: complete, link, guard } = tunnel;
       session.own('the watch', machine.watch(link, '', observer), (unwatch) => unwatch());
       const device = machine.launchedDevice(launcher, plan.addresses);
-      const { resolvers } = plan.addresses;
+      const served = plan.addresses.resolvers;
       const capture = session.own(
         'the capture',
-        new NamespaceCapture({ device, resolvers, observer, clock: machine.clock }),
+        new NamespaceCapture({ device, resolvers: served, observer, clock: machine.clock }),
         (it) => it.close(),
       );
       const targets = namedPolicy(tunnel, createPolicy(complete), !isolate);
-      const policy = new ExecPolicy({ targets, isolate, resolvers: plan.resolvers });
+      const resolvers = new ExecResolvers({
+        plan,
+        machine,
+        textInside: () => resolvConfOf(launcher.command.pid),
+        observer,
+      });
+      const policy = new ExecPolicy({
+        targets,
+        isolate,
+        resolvers: resolvers.standIns,
+        read: resolvers.read,
+      });
       const direct = towardsActual(policy);
       const names =
         plan.names === undefined
           ? undefined
           : openNames(session, tunnel, {
               ...plan.names,
+              behind: await openBehind(session, tunnel, () => machine.resolverPlan().uplinks),
               direct,
               device,
               keepsLocalNames: guard.active,
@@ -96,8 +109,11 @@ export function runExec(configuration: ExecConfiguration, options: RunOptions): 
       const flows = createFlows(tunnel, { policy, direct, names });
       const accept: NamespaceTraffic['accept'] = (request) => flows.accept(request);
       const traffic =
-        names === undefined ? plain(policy, accept) : named(names, policy, accept, capture, tunnel);
+        names === undefined
+          ? plain(policy, accept)
+          : named(names, policy, accept, { capture, read: resolvers.read, observer });
       await session.within(capture.start(traffic, session.signal));
+      session.own('the watch of resolv.conf', resolvers.follow(names), (unwatch) => unwatch());
       tunnel.beginLearning();
       announceReady(wanted.readyFd);
       observer.log('info', readiness(wanted.ssh));
@@ -164,18 +180,24 @@ const NAMES_ARE_TCP: DatagramVerdict = {
   why: 'it stands for a name, and UDP is not carried through the tunnel',
 };
 
+interface NamedParts {
+  readonly capture: NamespaceCapture;
+  /** The host's resolvers that the command may have read. */
+  readonly read: ReadonlySet<string>;
+  readonly observer: Observer;
+}
+
 /** The tunnel's own server answers queries, and virtual addresses stand for names. */
 function named(
   names: NameService,
   policy: ExecPolicy,
   accept: NamespaceTraffic['accept'],
-  capture: NamespaceCapture,
-  { observer }: Tunnel,
+  { capture, read, observer }: NamedParts,
 ): NamespaceTraffic {
   const queries = new CapturedQueries({
     server: names.server,
     own: names.addresses,
-    resolvers: new Set(),
+    resolvers: read,
     capture,
     observer,
   });

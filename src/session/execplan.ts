@@ -4,9 +4,7 @@ import {
   type NamespaceAddresses,
   namespaceAddresses,
 } from '../capture/namespace/namespace.ts';
-import { tunnelResolvers } from '../config/dnsoptions.ts';
 import type { ExecConfiguration } from '../config/execoptions.ts';
-import type { Destination } from '../net/destination.ts';
 import type { LauncherSetup } from '../system/launcher/protocol.ts';
 import { descriptorLimitAtStart } from '../system/limits.ts';
 import { type ResolverConfiguration, resolvConfText } from '../system/resolver/resolvconf.ts';
@@ -15,8 +13,6 @@ import { answersQueries } from './names.ts';
 
 /** Who resolves names for the command, where the tunnel's own server answers it. */
 export interface ExecNames {
-  /** Behind the jump host. */
-  readonly servers: readonly Destination[];
   /** This machine's, for the other names; none with --isolate. */
   readonly local: readonly string[];
   readonly isolated: boolean;
@@ -26,6 +22,8 @@ export interface ExecPlan {
   readonly addresses: NamespaceAddresses;
   /** The resolvers' addresses as the command sees them, to those that they stand for. */
   readonly resolvers: ReadonlyMap<string, string>;
+  /** This machine's, as resolv.conf names them at the start. */
+  readonly hostResolvers: readonly string[];
   readonly setup: LauncherSetup;
   /** undefined: the host's resolvers, which the command asks itself. */
   readonly names: ExecNames | undefined;
@@ -37,17 +35,13 @@ export interface ExecPlan {
  */
 export function planExec(
   { tunnel, isolate, command }: ExecConfiguration,
-  machine: Pick<Machine, 'resolverPlan' | 'resolverConfiguration'>,
+  machine: Pick<Machine, 'resolverConfiguration'>,
 ): ExecPlan {
   const { resolvers, lines }: ResolverConfiguration = machine.resolverConfiguration();
   const heldToList = tunnel.allow.rules !== undefined || tunnel.allow.dryRun;
   const names =
     answersQueries(tunnel) || (heldToList && !isolate)
-      ? {
-          servers: tunnelResolvers(tunnel.dns, machine.resolverPlan().uplinks),
-          local: isolate ? [] : resolvers,
-          isolated: isolate,
-        }
+      ? { local: isolate ? [] : resolvers, isolated: isolate }
       : undefined;
   // The first stand-in is where the tunnel's DNS server answers, if it does; then it stands for no
   // other.
@@ -60,6 +54,7 @@ export function planExec(
     names,
     addresses,
     resolvers: new Map(standIns),
+    hostResolvers: resolvers,
     setup: {
       isolate,
       verbatim: isMangled([...command, ...Object.entries(process.env).flat()]),

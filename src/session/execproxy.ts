@@ -43,7 +43,7 @@ export async function runBehindProxy(
   const tunnel = await openTunnel(session, wanted, { ...options, sharesError: true });
   const { configuration, link } = tunnel;
   session.own('the watch', machine.watch(link, '', observer), (unwatch) => unwatch());
-  const names = openProxyNames(session, tunnel, { machine, direct: new DirectConnector() });
+  const names = await openProxyNames(session, tunnel, { machine, direct: new DirectConnector() });
   const flows = createFlows(tunnel, {
     policy: namedPolicy(
       tunnel,

@@ -35,7 +35,7 @@ export function othersInRanges({ interfaces, resolvers, moved }: Neighbourhood):
       .filter(({ address, cidr }) => isAnAddress(address) && uses(address) && !isOurs(cidr))
       .map(({ address, cidr }) => `${name} has ${cidr ?? address}`),
   );
-  const foreign = resolvers.filter((address) => uses(address) && !isOurServer(address));
+  const foreign = resolvers.filter((it) => isAnAddress(it) && uses(it) && !isOurServer(it));
   return [...devices, ...foreign.map((it) => `${it} is a resolver`)];
 }
 

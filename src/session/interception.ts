@@ -20,6 +20,7 @@ import { routedDomains } from '../dns/naming.ts';
 import type { NameService } from '../dns/server/nameservice.ts';
 import { TunnelError } from '../errors/errors.ts';
 import { reasonOf } from '../errors/reason.ts';
+import type { NamePattern } from '../net/name.ts';
 import type { Observer } from '../observe/observer.ts';
 import type { CapturedPrefixes } from '../policy/captured.ts';
 import type { ResolverStep } from '../system/resolver/detect.ts';
@@ -102,6 +103,7 @@ export class Interception {
       observer.log('notice', `resolv.conf is rewritten: ${step.why}`);
       return;
     }
+    warnOfShortNames(configuration, observer);
     const domains = routedDomains(namingOptions(configuration));
     const change = machine.resolved({ device, servers, domains, observer });
     await change.apply();
@@ -130,4 +132,21 @@ export class Interception {
       );
     }
   }
+}
+
+/** resolved.conf(5), ResolveUnicastSingleLabel=: it takes them for names of the local network. */
+function warnOfShortNames({ nameTargets }: Configuration, observer: Observer): void {
+  const short = nameTargets.map(({ pattern }) => pattern).filter(isShort);
+  if (short.length === 0) return;
+  observer.log(
+    'warning',
+    `systemd-resolved asks no server for names without a dot: programs don't find ${short.map(({ name }) => name).join(', ')}`,
+    {
+      hint: 'name the target with its domain, use "tunnel exec", or set ResolveUnicastSingleLabel=yes in resolved.conf',
+    },
+  );
+}
+
+function isShort({ name, below }: NamePattern): boolean {
+  return !below && !name.includes('.');
 }

@@ -19,7 +19,9 @@ import type { DirectOptions } from '../connect/direct.ts';
 import { lookupName } from '../connect/lookup.ts';
 import { NameOrAddressConnector } from '../connect/nameoraddress.ts';
 import { type DeviceAddresses, NameService } from '../dns/server/nameservice.ts';
+import { ResolverChoice, type ResolverChoiceOptions } from '../dns/upstream/choice.ts';
 import type { KnownNames } from '../dns/upstream/known.ts';
+import type { Resolver } from '../dns/upstream/resolver.ts';
 import { TunnelError } from '../errors/errors.ts';
 import { streamOf } from '../flow/conduitstream.ts';
 import { ConnectError, type Connector } from '../flow/connector.ts';
@@ -45,8 +47,8 @@ export interface NamesParts {
   readonly direct: Connector;
   /** Undefined addresses: nothing leads to virtual addresses, as with proxies. */
   readonly device: DeviceAddresses;
-  /** Resolvers behind the jump host. */
-  readonly servers: readonly Destination[];
+  /** The resolvers behind the jump host (`openBehind`); undefined: nobody there is asked. */
+  readonly behind: Resolver | undefined;
   /** This machine's own resolvers; empty: other names are refused. */
   readonly local: readonly string[];
   /** Other names don't exist. Default: false. */
@@ -61,11 +63,11 @@ export interface NamesParts {
 
 /** What answers queries, as part of `session`. Throws as the constructor of NameService does. */
 export function openNames(session: Session, tunnel: Tunnel, parts: NamesParts): NameService {
-  const { configuration, connector, book, observer } = tunnel;
+  const { configuration, book, observer } = tunnel;
   const {
     direct,
     device,
-    servers,
+    behind,
     local,
     isolated = false,
     socketFor,
@@ -84,9 +86,7 @@ export function openNames(session: Session, tunnel: Tunnel, parts: NamesParts): 
       beyond: isolated && naming.beyond === 'local' ? 'nothing' : naming.beyond,
     },
     device,
-    servers,
-    connect: async (destination, options) =>
-      streamOf(await connector.connect(destination, options)),
+    behind,
     local: destinations(local),
     connectDirectly: async (destination, options) =>
       streamOf(await direct.connect(destination, options)),
@@ -101,20 +101,52 @@ export function openNames(session: Session, tunnel: Tunnel, parts: NamesParts): 
 }
 
 /**
+ * The resolvers behind the jump host that are of use now, as part of `session`; undefined: no names
+ * go there. `uplinks`: the resolvers of this machine, as they are when they are read. Rejects with
+ * TunnelError `dns-no-resolver`.
+ */
+export async function openBehind(
+  session: Session,
+  { configuration, connector, link, guard, observer }: Tunnel,
+  uplinks: () => readonly string[],
+): Promise<Resolver | undefined> {
+  const { dns, ssh } = configuration;
+  const first = tunnelResolvers(dns, uplinks());
+  if (first === undefined) return undefined;
+  const connect: ResolverChoiceOptions['connect'] = async (destination, options) =>
+    streamOf(await connector.connect(destination, options));
+  const choice = new ResolverChoice({
+    candidates: () => tunnelResolvers(dns, uplinks()) ?? first,
+    domains: dns.domains,
+    connect,
+    // What is tried belongs into no list of what the run has needed.
+    async connectToTry(destination, options) {
+      if (!guard.permits(destination)) throw new Error('the allow-list has no rule for it');
+      return streamOf(await link.connect(destination, options));
+    },
+    observer,
+    linkMs: ssh.onDemand === undefined ? 0 : ssh.reconnectHold * 1000,
+  });
+  session.own('the resolvers behind the jump host', choice, (it) => it.close());
+  // On demand, the first question finds out, since nobody is dialled before.
+  if (ssh.onDemand === undefined) await session.within(choice.start());
+  return choice;
+}
+
+/**
  * The names of a tunnel without a device: nothing asks it, except proxies that are told names.
  * Undefined: it has none.
  */
-export function openProxyNames(
+export async function openProxyNames(
   session: Session,
   tunnel: Tunnel,
   { machine, direct }: { readonly machine: Machine; readonly direct: Connector },
-): NameService | undefined {
-  const { configuration } = tunnel;
-  if (!answersQueries(configuration)) return undefined;
+): Promise<NameService | undefined> {
+  if (!answersQueries(tunnel.configuration)) return undefined;
   return openNames(session, tunnel, {
     direct,
     device: { address4: undefined, address6: undefined },
-    servers: tunnelResolvers(configuration.dns, machine.resolverPlan().uplinks),
+    behind: await openBehind(session, tunnel, () => machine.resolverPlan().uplinks),
     local: [],
   });
 }

@@ -22,7 +22,7 @@ export function runProxy(wanted: Configuration, options: RunOptions): Promise<ne
     const { configuration, link } = tunnel;
     session.endsWith(link.ended);
     session.own('the watch', machine.watch(link, '', observer), (unwatch) => unwatch());
-    const names = openProxyNames(session, tunnel, { machine, direct: new DirectConnector() });
+    const names = await openProxyNames(session, tunnel, { machine, direct: new DirectConnector() });
     const direct = new DirectConnector({ lookup: lookupPastTunnel(names) });
     const policy = namedPolicy(tunnel, createPolicy(configuration));
     const flows = createFlows(tunnel, { policy, direct, names });

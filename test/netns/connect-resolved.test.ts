@@ -13,7 +13,9 @@ import { ResolvedDaemon, resolvedMissing, STUB_RESOLV_CONF } from '../support/re
 import { MAIN, REMOTE } from '../support/tunnel.ts';
 
 const OPTIONS = ['--dns-server', API1, '--domain', 'corp.example', '--keepalive', '1'];
-const TARGETS = [API1_NAME, '*.corp.example', API2];
+/** It has no dot, so systemd-resolved asks nobody for it. */
+const SHORT = 'db';
+const TARGETS = [API1_NAME, SHORT, '*.corp.example', API2];
 const OURS = /api1\.lab\.example|corp\.example|(77\.10|18\.198)\.in-addr\.arpa/;
 /** Asks for the tunnel's names without a pause, both cached ones and others. */
 const ASK_ALL_THE_TIME = `i=0; while :; do i=$((i+1)); getent hosts ${API1_NAME}; getent hosts x$i.corp.example; done >/dev/null 2>&1`;
@@ -78,6 +80,8 @@ describe('connect where systemd-resolved is asked', {
       dig +short -x $(dig +short ${API1_NAME} A); dig +short -x $(dig +short ${API1_NAME} AAAA); dig +short -x ${API2}
       dig +short HTTPS ${API1_NAME}; echo end`);
     const [curl = '', ...rest] = output.split('\n');
+    assert.match(tunnel.stderr, /asks no server for names without a dot: programs don't find db\b/);
+    assert.equal(await resolved.sh(`getent hosts ${SHORT}`), '');
     assert.equal(JSON.parse(curl).host, 'api1');
     assert.match(
       rest.join('\n').trimStart(),

@@ -202,6 +202,19 @@ describe('helper: what an ordinary user may capture', { skip }, () => {
       { 'resolv.conf': 'nameserver 192.168.1.1\n' },
     ));
 
+  it('a resolver in every form in which the C library reads it, and in no other', () =>
+    served(
+      async (client) => {
+        await client.must('routes', '192.168.1.1/32', '2001:db8:1::1/128', '192.168.1.9/32');
+        await refused(client, /to which eth0/, '192.168.1.2/32');
+        await refused(client, /to which eth0/, '192.168.1.3/32');
+      },
+      {
+        'resolv.conf':
+          'nameserver 192.168.257\r\nnameserver\t2001:db8:1::1%eth0 # x\nnameserver ::ffff:192.168.1.9\n nameserver 192.168.1.2\n#nameserver 192.168.1.3\n',
+      },
+    ));
+
   it('nor is anything left unreachable that may not be captured', () =>
     served(async (client, ip) => {
       await client.must('routes', '192.168.0.0/16', '2001:db8::/32');

@@ -8,11 +8,12 @@ import { after, before, describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { API1, API1_NAME, API2_NAME } from '../support/addresses.ts';
 import type { BrowserLike } from '../support/browserlike.ts';
+import { dnsmasqAt } from '../support/dnsmasq.ts';
 import type { ExecOptions } from '../support/execlab.ts';
 import { NO_USER_NAMESPACES } from '../support/execlab.ts';
 import { goProgram, goProgramMissing } from '../support/goprograms.ts';
 import { labUnavailable } from '../support/lab.ts';
-import { createNamesLab, type NamesLab, WWW } from '../support/nameslab.ts';
+import { createNamesLab, type NamesLab, RESOLV_CONF, WWW } from '../support/nameslab.ts';
 import type { Child } from '../support/process.ts';
 import { closedToOthers } from '../support/requirements.ts';
 import { MAIN, REMOTE } from '../support/tunnel.ts';
@@ -153,7 +154,14 @@ describe('clients by name', { skip }, () => {
 describe('--dns and 0/0 with a resolver on the local network', { skip }, () => {
   let names: NamesLab;
   before(async () => {
-    names = await createNamesLab();
+    // Of the resolvers the jump host permits its own only.
+    names = await createNamesLab(RESOLV_CONF, {
+      variant: 'hardened',
+      permitOpen: ['127.0.0.1:53'],
+    });
+    await names.exec.lab.jumphost.spawn(
+      dnsmasqAt('127.0.0.1', '--host-record=direct.lab.example,203.0.113.9,60'),
+    );
   });
   after(async () => {
     await names?.close();
@@ -166,13 +174,12 @@ describe('--dns and 0/0 with a resolver on the local network', { skip }, () => {
     const tunnel = await client.spawn(argv(process.execPath, MAIN, '-r', REMOTE, '--dns', '0/0'));
     try {
       await tunnel.waitForLine(/tunnel: ready\n/, 20_000);
-      const uplink = await client.capture('uplink', 'port 53');
-      // The jump host doesn't permit connections to it.
-      assert.match(await run('dig +tries=1 direct.lab.example'), /status: SERVFAIL/);
       assert.match(
         tunnel.stderr,
-        /resolver 192\.0\.2\.1:53: the jump host does not permit 192\.0\.2\.1:53/,
+        /asked of 127\.0\.0\.1:53, the jump host's own resolver: 192\.0\.2\.1:53: the jump host does not permit 192\.0\.2\.1:53/,
       );
+      const uplink = await client.capture('uplink', 'port 53');
+      assert.equal(await run('dig +short +tries=1 direct.lab.example'), '203.0.113.9\n');
       assert.deepEqual(await uplink.stop(), []);
     } finally {
       await tunnel.stop('SIGINT');

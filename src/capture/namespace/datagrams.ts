@@ -43,6 +43,7 @@ export interface UdpRelayOptions {
 
 interface Association {
   readonly socket: Socket;
+  readonly to: Destination;
   readonly idleMs: number;
   /** Time of the last datagram, in ms of performance.now(). */
   used: number;
@@ -88,7 +89,12 @@ export class UdpRelay {
       return;
     }
     const key = formatEnds(datagram);
-    const association = this.#associations.get(key) ?? this.#open(key, datagram, verdict.to);
+    const open = this.#associations.get(key);
+    // A stand-in may have come to stand for another resolver.
+    const moved =
+      open !== undefined && (open.to.host !== verdict.to.host || open.to.port !== verdict.to.port);
+    if (moved) this.#close(key);
+    const association = open === undefined || moved ? this.#open(key, datagram, verdict.to) : open;
     this.#touch(key, association);
     association.last = datagram;
     if (association.waiting === undefined) this.#forward(key, association, datagram);
@@ -107,6 +113,7 @@ export class UdpRelay {
     const socket = createSocket(to.host.includes(':') ? 'udp6' : 'udp4');
     const association: Association = {
       socket,
+      to,
       idleMs: to.port === DNS_PORT ? DNS_IDLE_MS : UDP_IDLE_MS,
       used: 0,
       waiting: [],

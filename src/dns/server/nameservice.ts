@@ -51,9 +51,8 @@ type Connect = StreamUpstreamOptions['connect'];
 export interface NameServiceOptions {
   readonly naming: NamingOptions;
   readonly device: DeviceAddresses;
-  /** Resolvers that are asked through the tunnel. May be empty. */
-  readonly servers: readonly Destination[];
-  readonly connect: Connect;
+  /** The resolvers behind the jump host. Undefined: nobody there is asked. */
+  readonly behind: Resolver | undefined;
   /** This machine's own resolvers, for all other names. Empty: those names are refused. */
   readonly local: readonly Destination[];
   /** Dials past the tunnel. */
@@ -92,7 +91,7 @@ export class NameService {
 
   /** Throws TunnelError `dns-no-block` if MAX_TUNNELS tunnels have taken all blocks for names. */
   constructor(options: NameServiceOptions) {
-    const { naming, device, servers, connect, local, book, observer } = options;
+    const { naming, device, behind, local, book, observer } = options;
     const virtual =
       naming.nameTargets.length === 0 ? undefined : createVirtual(device, naming, observer);
     this.#options = options;
@@ -104,14 +103,11 @@ export class NameService {
       observer,
     });
     this.#tunnel =
-      servers.length === 0
+      behind === undefined
         ? undefined
         : new CachingResolver({
             upstream: new RecordingResolver(
-              new RebindingGuard(
-                new StreamUpstream({ servers, connect, observer }),
-                this.#rebinding,
-              ),
+              new RebindingGuard(behind, this.#rebinding),
               book.behind,
             ),
             observer,

@@ -10,9 +10,10 @@
  *   a resolver on the network (resolv.conf has    a route to its address into the TUN: the tunnel
  *   its address)                                  answers in its place
  *   another resolver on this machine (127.0.0.1:  resolv.conf is rewritten (file.ts), the last
- *   dnsmasq, unbound), a link-local address, or   resort
- *   one on the network whose answers to the
- *   tunnel a strict filter would drop
+ *   dnsmasq, unbound), a link-local address with  resort
+ *   or without a zone, or one on the network
+ *   whose answers to the tunnel a strict filter
+ *   would drop
  *
  * The content of resolv.conf counts, not who wrote it. A header that names systemd-resolved doesn't
  * mean that programs ask it, and a file from NetworkManager may name the stub.
@@ -20,7 +21,7 @@
  * Several can apply at once: nss-resolve together with a resolv.conf that names the network's
  * resolvers needs both settings and routes.
  */
-import { canonicalAddress, family, isAddress } from '../../net/address.ts';
+import { family, isZoned } from '../../net/address.ts';
 import { hostPrefix, prefixContains } from '../../net/prefix.ts';
 import { OWN_RANGES, specialRangeOf } from '../../net/special.ts';
 import { DEFAULT_RESOLVER, parseResolvConf } from './resolvconf.ts';
@@ -54,19 +55,19 @@ export type ResolverStep =
   | { readonly kind: 'file'; readonly why: string };
 
 export interface ResolverPlan {
-  /** The resolvers that programs ask, canonical. */
+  /** The resolvers that programs ask, canonical, with their zones. */
   readonly resolvers: readonly string[];
   /**
-   * The resolvers to ask for names that aren't the tunnel's, canonical. If programs ask the stub,
-   * these are its servers.
+   * The resolvers to ask for names that aren't the tunnel's, canonical, with their zones. If
+   * programs ask the stub, these are its servers.
    */
   readonly uplinks: readonly string[];
   readonly steps: readonly ResolverStep[];
 }
 
 export function planResolver(facts: ResolverFacts): ResolverPlan {
-  const { zoned, addresses: named } = nameservers(facts.resolvConf ?? '');
-  const resolvers = named.length === 0 && zoned === undefined ? [DEFAULT_RESOLVER] : named;
+  const { resolvers: named, defaultToo } = parseResolvConf(facts.resolvConf ?? '');
+  const resolvers = named.length === 0 ? [DEFAULT_RESOLVER] : [...new Set(named)];
   const asksStub = facts.resolved && resolvers.some((address) => STUBS.has(address));
   const steps: ResolverStep[] = [];
   if (asksStub || (facts.resolved && usesNssResolve(facts.nsswitch ?? '')))
@@ -75,8 +76,9 @@ export function planResolver(facts: ResolverFacts): ResolverPlan {
     facts.filtersReversePath && family(address) === 4 && canBeRouted(address);
   const addresses = resolvers.filter((address) => canBeRouted(address) && !isFiltered(address));
   if (addresses.length > 0) steps.push({ kind: 'routes', addresses });
-  const [local] = resolvers.filter(
-    (address) => !canBeRouted(address) && !(asksStub && STUBS.has(address)),
+  const zoned = resolvers.find(isZoned);
+  const local = resolvers.find(
+    (address) => !isZoned(address) && !canBeRouted(address) && !(asksStub && STUBS.has(address)),
   );
   const filtered = resolvers.find(isFiltered);
   if (local !== undefined)
@@ -88,6 +90,11 @@ export function planResolver(facts: ResolverFacts): ResolverPlan {
     });
   else if (zoned !== undefined)
     steps.push({ kind: 'file', why: `programs ask ${zoned}, which belongs to one link` });
+  else if (defaultToo)
+    steps.push({
+      kind: 'file',
+      why: `its lines end in carriage returns, for which the C library ignores ${resolvers.join(', ')} and asks ${DEFAULT_RESOLVER}`,
+    });
   const uplinks = asksStub ? uplinksOf(facts.resolvedUplinks ?? '') : resolvers;
   return { resolvers, uplinks, steps };
 }
@@ -97,8 +104,9 @@ export function planResolver(facts: ResolverFacts): ResolverPlan {
  * may come first.
  */
 function uplinksOf(text: string): string[] {
-  return nameservers(text, Number.POSITIVE_INFINITY)
-    .addresses.filter((address) => !STUBS.has(address) && !isOwn(address))
+  const { resolvers } = parseResolvConf(text, Number.POSITIVE_INFINITY);
+  return [...new Set(resolvers)]
+    .filter((address) => !STUBS.has(address) && !isOwn(address))
     .slice(0, MAX_UPLINKS);
 }
 
@@ -107,22 +115,12 @@ function uplinksOf(text: string): string[] {
  * settings.
  */
 function isOwn(address: string): boolean {
-  return OWN_RANGES.some((range) => prefixContains(range, hostPrefix(address)));
+  return (
+    !isZoned(address) && OWN_RANGES.some((range) => prefixContains(range, hostPrefix(address)))
+  );
 }
-
-/** The addresses that the file names, canonical, each once. `zoned`: the first with a zone. */
-function nameservers(
-  text: string,
-  most?: number,
-): { addresses: string[]; zoned: string | undefined } {
-  const { resolvers } = parseResolvConf(text, most);
-  return {
-    addresses: [...new Set(resolvers.filter(isAddress).map(canonicalAddress))],
-    zoned: resolvers.find((address) => address.includes('%')),
-  };
-}
-
 function canBeRouted(address: string): boolean {
+  if (isZoned(address)) return false;
   const special = specialRangeOf(hostPrefix(address));
   return special === undefined || special.onRequest;
 }

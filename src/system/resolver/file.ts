@@ -19,6 +19,7 @@ import { networkInterfaces } from 'node:os';
 import { dirname } from 'node:path';
 import { TunnelError } from '../../errors/errors.ts';
 import { reasonOf } from '../../errors/reason.ts';
+import { isAddress } from '../../net/address.ts';
 import { hostPrefix, type Prefix, parsePrefix, prefixContains } from '../../net/prefix.ts';
 import { printable } from '../../observe/printable.ts';
 import { overwriteDurably, syncDirectory, writeDurably } from './durable.ts';
@@ -153,9 +154,9 @@ export function isAbandonedResolvConf(
     return false; // there is none, or it can't be read: nobody can tell
   }
   if (!text.startsWith(COMMENT)) return false;
-  return !parseResolvConf(text).resolvers.some((server) =>
-    networks.some((network) => prefixContains(network, hostPrefix(server))),
-  );
+  return !parseResolvConf(text)
+    .resolvers.filter(isAddress)
+    .some((server) => networks.some((network) => prefixContains(network, hostPrefix(server))));
 }
 
 function deviceNetworks(): Prefix[] {

@@ -23,7 +23,11 @@ describe('the options about names', () => {
   });
 
   it('send all names through the tunnel with --dns', () => {
-    assert.deepEqual(readDnsOptions({ dns: true }), { ...NONE, throughTunnel: true });
+    assert.deepEqual(readDnsOptions({ dns: true }), {
+      ...NONE,
+      throughTunnel: true,
+      jumpHostsOwn: true,
+    });
   });
 
   for (const [text, host, port] of [
@@ -117,15 +121,21 @@ describe('the options about names', () => {
 
 describe('what the options about names come to', () => {
   it('the servers that were given, or those of this machine that the jump host may reach', () => {
-    const given = readDnsOptions({ dnsServer: ['127.0.0.53'] });
-    assert.deepEqual(tunnelResolvers(given, ['10.0.0.1']), [{ host: '127.0.0.53', port: 53 }]);
-    const own = readDnsOptions({ dns: true });
-    assert.deepEqual(tunnelResolvers(own, ['127.0.0.1', '10.0.0.1']), [
-      { host: '10.0.0.1', port: 53 },
-    ]);
-    assert.throws(() => tunnelResolvers(own, ['127.0.0.1']), /this machine asks 127\.0\.0\.1/);
-    assert.throws(() => tunnelResolvers(own, []), UsageError);
-    assert.deepEqual(tunnelResolvers(readDnsOptions({}), ['10.0.0.1']), []);
+    const given = { dnsServer: ['127.0.0.53'] };
+    const servers = [{ host: '127.0.0.53', port: 53 }];
+    const own = ['127.0.0.53', '127.0.0.1'].map((host) => ({ host, port: 53 }));
+    const uplinks = ['127.0.0.1', 'fe80::1%eth0', '10.0.0.1', '169.254.1.1'];
+    const of = (options: OptionTexts, from = uplinks) =>
+      tunnelResolvers(readDnsOptions(options), from);
+    assert.deepEqual(of(given), { servers, named: true, own: [] });
+    assert.deepEqual(of({ ...given, dns: true }), { servers, named: true, own });
+    assert.deepEqual(of({ dns: true }), {
+      servers: [{ host: '10.0.0.1', port: 53 }],
+      named: false,
+      own,
+    });
+    assert.deepEqual(of({ dns: true }, []), { servers: [], named: false, own });
+    assert.equal(of({}), undefined);
   });
 
   const nothing = { nameTargets: [], nameExclusions: [], targets: [], exclusions: [] };

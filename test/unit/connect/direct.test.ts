@@ -71,6 +71,18 @@ describe('DirectConnector', { timeout: 60_000 }, () => {
     );
   });
 
+  it('takes an address with a zone for one, and binds it to no other device', async () => {
+    // It is nobody's, so the kernel refuses it at once, or the network does.
+    const connector = new DirectConnector({
+      lookup: () => assert.fail('it is no name'),
+      socketOnDevice: () => assert.fail('the zone names the device'),
+    });
+    await assert.rejects(
+      connector.connect({ host: 'fe80::1%lo', port }),
+      /^ConnectError: \[fe80::1%lo\]:\d+: dialled directly: /,
+    );
+  });
+
   it('gives up when nobody waits any more', async () => {
     for (const host of ['192.0.2.1', UNKNOWN]) {
       const abort = new AbortController();

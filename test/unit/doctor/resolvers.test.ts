@@ -57,6 +57,30 @@ describe('tryResolvers', () => {
     assert.match(found.detail, /Connection refused$/);
   });
 
+  it("tries the jump host's own where no other answers, and then takes those for notes", async () => {
+    rcode = Rcode.NOERROR;
+    const own = ['127.0.0.53', '127.0.0.1'].map((host) => ({ host, port: 53 }));
+    const tryWith = async (answering: readonly string[]) => {
+      const found = await tryResolvers({
+        servers: [SERVER],
+        own,
+        domains: [],
+        connect: async ({ host }) => {
+          if (answering.includes(host)) return connect(port, '127.0.0.1');
+          throw new ConnectError('refused', `${host}: Connection refused`);
+        },
+      });
+      return found.map(({ subject, state }) => `${subject} ${state}`);
+    };
+    assert.deepEqual(await tryWith([SERVER.host, '127.0.0.1']), ['10.0.0.53:53 ok']);
+    assert.deepEqual(await tryWith(['127.0.0.1']), ['10.0.0.53:53 note', '127.0.0.1:53 ok']);
+    assert.deepEqual(await tryWith([]), [
+      '10.0.0.53:53 failed',
+      '127.0.0.53:53 failed',
+      '127.0.0.1:53 failed',
+    ]);
+  });
+
   it('does not blame it when the connection to the jump host was lost', async () => {
     const found = await tried({
       connect: async () => {

@@ -15,6 +15,7 @@ function policy(isolate: boolean): ExecPolicy {
     }),
     isolate,
     resolvers: new Map([['198.18.0.53', '10.0.0.53']]),
+    read: new Set(['10.1.2.53']),
   });
 }
 
@@ -28,6 +29,9 @@ describe('ExecPolicy', () => {
     ['169.254.169.254', 80, 'direct', 'prohibited'],
     ['198.18.0.53', 53, 'direct', 'prohibited'],
     ['198.18.0.53', 80, 'refused', 'refused'],
+    // A resolver that the command has read in the host's file, among the targets.
+    ['10.1.2.53', 53, 'direct', 'prohibited'],
+    ['10.1.2.53', 80, 'tunnel', 'tunnel'],
   ] as const) {
     it(`decides on ${host}:${port}`, () => {
       for (const [isolate, expected] of [

@@ -21,6 +21,7 @@ describe('UdpRelay', () => {
   let refused: [Datagram, string][];
   let counts: Map<string, number>;
   let relay: UdpRelay;
+  let moved: Destination | undefined;
 
   beforeEach(async () => {
     server = createSocket('udp4');
@@ -30,6 +31,7 @@ describe('UdpRelay', () => {
     await once(gone, 'listening');
     closed = { host: '127.0.0.1', port: gone.address().port };
     gone.close();
+    moved = undefined;
     received = [];
     refused = [];
     counts = new Map();
@@ -37,7 +39,7 @@ describe('UdpRelay', () => {
       decide: (destination) => {
         if (destination.port === 1) return { kind: 'refuse', refusal: 'prohibited', why: 'test' };
         if (destination.port === 2) return { kind: 'direct', to: closed };
-        return { kind: 'direct', to: { host: '127.0.0.1', port: server.address().port } };
+        return { kind: 'direct', to: moved ?? { host: '127.0.0.1', port: server.address().port } };
       },
       send: (datagram) => received.push(datagram),
       refuse: (datagram, refusal) => refused.push([datagram, refusal]),
@@ -62,6 +64,28 @@ describe('UdpRelay', () => {
       await new Promise((resolve) => setTimeout(resolve, 5));
     }
   }
+
+  it('sends on to another place once that is what the destination stands for', async () => {
+    const other = createSocket('udp4').bind(0, '127.0.0.1');
+    await once(other, 'listening');
+    try {
+      const seen: string[] = [];
+      server.on('message', (text) => void seen.push(`first ${text}`));
+      other.on('message', (text, peer) => {
+        seen.push(`second ${text}`);
+        other.send('from the second', peer.port, peer.address);
+      });
+      relay.accept(from(5000, 'one'));
+      await until(() => seen.length === 1);
+      moved = { host: '127.0.0.1', port: other.address().port };
+      relay.accept(from(5000, 'two'));
+      await until(() => received.length === 1);
+      assert.deepEqual(seen, ['first one', 'second two']);
+      assert.equal(relay.size, 1);
+    } finally {
+      other.close();
+    }
+  });
 
   it('sends and answers as the ends that the application knows', async () => {
     server.on('message', (text, peer) => server.send(`re: ${text}`, peer.port, peer.address));

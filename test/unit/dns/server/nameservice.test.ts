@@ -8,6 +8,7 @@ import { describe, it } from 'node:test';
 import { NameService, type NameServiceOptions } from '../../../../src/dns/server/nameservice.ts';
 import { CapturedQueries, MAX_QUERY_STREAMS } from '../../../../src/dns/server/queries.ts';
 import { NameBook } from '../../../../src/dns/upstream/known.ts';
+import { StreamUpstream } from '../../../../src/dns/upstream/stream.ts';
 import { parseQuery } from '../../../../src/dns/wire/query.ts';
 import type { Datagram } from '../../../../src/flow/datagram.ts';
 import type { FlowRequest } from '../../../../src/flow/request.ts';
@@ -58,8 +59,11 @@ function setUp(
       ...naming,
     },
     device: { address4: '198.18.1.1', address6: '2001:2:0:1::1' },
-    servers: [{ host: '10.0.0.53', port: 53 }],
-    connect: (destination, options) => connectStream(transport, destination, options),
+    behind: new StreamUpstream({
+      servers: [{ host: '10.0.0.53', port: 53 }],
+      connect: (destination, options) => connectStream(transport, destination, options),
+      observer,
+    }),
     local: [],
     connectDirectly: () => Promise.reject(new Error('nothing goes directly here')),
     book,
@@ -139,19 +143,14 @@ describe('the names of a tunnel', () => {
     const device = { address4: '198.18.200.1', address6: undefined };
     const observer = new CountingObserver();
     const book = new NameBook({ observer });
-    const options = { device, servers: [], local: [], book, observer };
+    const options = { device, behind: undefined, local: [], book, observer };
     const connect = () => Promise.reject(new Error('none'));
     const naming = { nameTargets: [], nameExclusions: [], domains: [], beyond: 'local' } as const;
-    assert.doesNotThrow(
-      () => new NameService({ ...options, naming, connect, connectDirectly: connect }),
-    );
+    assert.doesNotThrow(() => new NameService({ ...options, naming, connectDirectly: connect }));
     const named = { ...naming, nameTargets: [parseNamePattern('a.example')] };
-    assert.throws(
-      () => new NameService({ ...options, naming: named, connect, connectDirectly: connect }),
-      {
-        code: 'dns-no-block',
-      },
-    );
+    assert.throws(() => new NameService({ ...options, naming: named, connectDirectly: connect }), {
+      code: 'dns-no-block',
+    });
   });
 
   it('are answered from the address that was asked, and lead to the name', async () => {

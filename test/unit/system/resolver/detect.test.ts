@@ -171,10 +171,51 @@ const TABLE: readonly (readonly [string, Partial<ResolverFacts>, Partial<Resolve
     'a router that announces a link-local address',
     { resolvConf: 'nameserver fe80::1%eth0\nnameserver 192.168.1.1\n' },
     {
+      resolvers: ['fe80::1%eth0', '192.168.1.1'],
+      uplinks: ['fe80::1%eth0', '192.168.1.1'],
       steps: [
         { kind: 'routes', addresses: ['192.168.1.1'] },
         { kind: 'file', why: 'programs ask fe80::1%eth0, which belongs to one link' },
       ],
+    },
+  ],
+  [
+    'such an address alone',
+    { resolvConf: 'nameserver fe80::1%eth0\n' },
+    {
+      uplinks: ['fe80::1%eth0'],
+      steps: [{ kind: 'file', why: 'programs ask fe80::1%eth0, which belongs to one link' }],
+    },
+  ],
+  [
+    'systemd-resolved with such a server',
+    {
+      resolvConf: STUB,
+      resolved: true,
+      resolvedUplinks: 'nameserver fe80::1%eth0\nnameserver 192.168.1.1\n',
+    },
+    { uplinks: ['fe80::1%eth0', '192.168.1.1'], steps: [{ kind: 'resolved' }] },
+  ],
+  [
+    'a file from Windows',
+    { resolvConf: 'search lan\r\nnameserver 192.168.1.1\r\n' },
+    {
+      uplinks: ['192.168.1.1'],
+      steps: [
+        { kind: 'routes', addresses: ['192.168.1.1'] },
+        {
+          kind: 'file',
+          why: 'its lines end in carriage returns, for which the C library ignores 192.168.1.1 and asks 127.0.0.1',
+        },
+      ],
+    },
+  ],
+  [
+    'a short form of a loopback address',
+    { resolvConf: 'nameserver 127.1\n' },
+    {
+      uplinks: ['127.0.0.1'],
+      steps: [{ kind: 'file', why: 'programs ask 127.0.0.1, which no route can lead elsewhere' }],
     },
   ],
   [
