@@ -9,6 +9,7 @@
  */
 import { terraformPrograms } from '../../test/support/terraform.ts';
 import {
+  type Configuration,
   command,
   errorsOf,
   TerraformLab,
@@ -19,38 +20,42 @@ import { MAIN, REMOTE } from '../../test/support/tunnel.ts';
 import { contenders } from './contenders.ts';
 import type { Measurement, Reading, Run } from './measurement.ts';
 import { type Peer, sshSocks, tunnel, tunnelExec } from './peers.ts';
+import { cpuSeconds } from './processcost.ts';
 
 const RTT_MS = 50;
 const START_TIMEOUT_MS = 30_000;
 const STEPS = ['apply', 'plan'] as const;
 
 const seconds = (step: string) => `${step}, s`;
+const processor = (step: string) => `${step}, processor ms of the tunnel`;
 const overSocks = (step: string) => (read: Reading) =>
   read(seconds(step), tunnel.name) / read(seconds(step), sshSocks.name);
 
-type Configuration = ReturnType<TerraformLab['configure']>;
+/** How Terraform is run, so that something carries its connections. */
+interface Carrier {
+  readonly env?: Readonly<Record<string, string>>;
+  readonly wrap?: (argv: readonly string[]) => string[];
+  /** The process that is running already. */
+  readonly pid?: number | undefined;
+}
 
 /** Runs `work` while the peer carries Terraform's connections. */
 async function through(
   lab: TerraformLab,
   peer: Peer,
   { targets }: Configuration,
-  work: (
-    env: Readonly<Record<string, string>>,
-    wrap: (argv: readonly string[]) => string[],
-  ) => Promise<void>,
+  work: (carrier: Carrier) => Promise<void>,
 ): Promise<void> {
   const { cloud } = lab;
   if (peer === tunnelExec)
-    return work({}, (argv) => [
-      ...[process.execPath, MAIN, 'exec', '-r', REMOTE, ...targets, '--', ...argv],
-    ]);
-  const same = (argv: readonly string[]) => [...argv];
+    return work({
+      wrap: (argv) => [process.execPath, MAIN, 'exec', '-r', REMOTE, ...targets, '--', ...argv],
+    });
   if (peer === sshSocks) {
     const ssh = await peer.start(cloud.lab);
     const proxy = `socks5://127.0.0.1:${peer.route.socksPort}`;
     try {
-      await work({ HTTPS_PROXY: proxy, HTTP_PROXY: proxy }, same);
+      await work({ env: { HTTPS_PROXY: proxy, HTTP_PROXY: proxy }, pid: ssh?.pid });
     } finally {
       await ssh?.stop('SIGTERM');
     }
@@ -60,7 +65,7 @@ async function through(
   const child = await cloud.lab.client.spawn(cloud.withResolver(own));
   try {
     await child.waitForLine(/tunnel: ready\n/, START_TIMEOUT_MS);
-    await work({}, same);
+    await work({ pid: child.pid });
   } finally {
     await child.stop('SIGINT');
   }
@@ -74,23 +79,24 @@ async function run(run: Run): Promise<void> {
   const lab = await TerraformLab.create({ rtt: RTT_MS });
   try {
     const configuration = lab.configure({ setting: 'clouds.yaml' });
-    const step = async (
-      verb: Verb,
-      ...more: readonly [Readonly<Record<string, string>>, (argv: readonly string[]) => string[]]
-    ) => {
-      const [env, wrap] = more;
+    const step = async (verb: Verb, { env = {}, wrap = (argv) => [...argv] }: Carrier) => {
       const begin = performance.now();
       const result = await lab.run(configuration, wrap(command(program, verb)), env);
       if (result.status !== 0) throw new Error(`${verb}: ${errorsOf(result)}`);
       return (performance.now() - begin) / 1000;
     };
-    await step('init', {}, (argv) => [...argv]);
+    await step('init', {});
     for (let round = 0; round < run.rounds; round++) {
       for (const peer of contenders(round, run, [tunnel, sshSocks], [tunnelExec])) {
-        await through(lab, peer, configuration, async (env, wrap) => {
-          for (const verb of STEPS)
-            run.record(seconds(verb), peer.name, await step(verb, env, wrap));
-          await step('destroy', env, wrap);
+        await through(lab, peer, configuration, async (carrier) => {
+          const { pid } = carrier;
+          for (const verb of STEPS) {
+            const before = pid === undefined ? 0 : cpuSeconds(pid);
+            run.record(seconds(verb), peer.name, await step(verb, carrier));
+            if (pid !== undefined)
+              run.record(processor(verb), peer.name, 1000 * (cpuSeconds(pid) - before));
+          }
+          await step('destroy', carrier);
         });
       }
     }
