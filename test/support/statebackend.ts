@@ -1,6 +1,7 @@
 /**
- * A backend for Terraform's state by HTTP: `node statebackend.js ADDRESS PORT`. Each path is a state
- * of its own, with a lock. It prints a line for each request: method, path, and who has sent it.
+ * A backend for Terraform's state by HTTP: `node statebackend.js ADDRESS PORT`. Each path is a
+ * state of its own, with a lock. It prints a line for each request: method, path, and who has sent
+ * it.
  *
  *   POST /NAME?slow=MILLISECONDS   is answered after this time
  */
