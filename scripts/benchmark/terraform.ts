@@ -4,8 +4,8 @@
  * SOCKS proxy. Both carry names. The configuration is that of the tests (terraformlab.ts), with a
  * real Keystone.
  *
- * Most of the time the client waits for round trips: of 10 requests at a time it keeps 2 idle
- * connections to a host, so that it opens a new one for most requests.
+ * Most of the time the client waits for round trips: it keeps 2 idle connections to a host, so that
+ * of 10 requests at a time most open a new one.
  */
 import { terraformPrograms } from '../../test/support/terraform.ts';
 import {
@@ -27,7 +27,7 @@ const START_TIMEOUT_MS = 30_000;
 const STEPS = ['apply', 'plan'] as const;
 
 const seconds = (step: string) => `${step}, s`;
-const processor = (step: string) => `${step}, processor ms of the tunnel`;
+const processor = (step: string) => `${step}, processor ms of the client side`;
 const overSocks = (step: string) => (read: Reading) =>
   read(seconds(step), tunnel.name) / read(seconds(step), sshSocks.name);
 

@@ -5,28 +5,29 @@
 GO_PROGRAMS=(dial fetch lookup gophercloud gliderserver wishserver workspaceproxy xcryptoserver)
 # Two minutes and 700 MB: only for the tests that need them. They need Go 1.24.
 TERRAFORM_PROVIDERS=(terraform-provider-openstack terraform-provider-external)
-# Some ten minutes on two processors and 4 GB, once.
+# Four minutes of processor time and 4 GB, once.
 OPENTOFU=tofu
+
+# Prints the programs that the chosen tests need (scripts/lib/tests.sh). The short run does without.
+needed_go_programs() {
+  if [ ${#left_out[@]} = 0 ] && mention goProgram; then printf '%s\n' "${GO_PROGRAMS[@]}"; fi
+  if chosen '^interop/terraform'; then echo "${TERRAFORM_PROVIDERS[0]}"; fi
+  if chosen '^terraform/'; then printf '%s\n' "${TERRAFORM_PROVIDERS[@]}" $OPENTOFU; fi
+}
 
 # build_go_programs NAME...
 build_go_programs() {
+  [ $# -gt 0 ] || return 0
+  command -v go >/dev/null || want golang-go
   command -v go >/dev/null || { say "Go is not installed: the tests with Go programs will be skipped"; return 0; }
   local name
   as_owner mkdir -p dist/go
   for name in "$@"; do
+    # The linker alone takes half a minute.
+    [ "$name" != $OPENTOFU ] || [ ! -x "dist/go/$name" ] || [ "test/support/go/$name/go.mod" -nt "dist/go/$name" ] || continue
+    [ "$name" != $OPENTOFU ] || say "building OpenTofu: some minutes, once"
     build_go_program "$name" || say "not built: the Go program $name; its tests will be skipped"
   done
-}
-
-# What test/terraform and scripts/bench need. OpenTofu is built once: the compiler takes its time
-# even with a full cache.
-build_terraform() {
-  command -v go >/dev/null || want golang-go
-  build_go_programs "${TERRAFORM_PROVIDERS[@]}"
-  if [ ! -x "dist/go/$OPENTOFU" ]; then
-    ! command -v go >/dev/null || say "building OpenTofu: some ten minutes, once"
-    build_go_programs $OPENTOFU
-  fi
 }
 
 # lookup contains both Go's resolver and the C library's; gophercloud is Debian's package; the
