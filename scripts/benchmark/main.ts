@@ -36,6 +36,7 @@ import { scale } from './scale.ts';
 import { stalled } from './stalled.ts';
 import { start } from './start.ts';
 import { figures, insertFigures, summary } from './table.ts';
+import { terraform } from './terraform.ts';
 import { upload } from './upload.ts';
 
 const MEASUREMENTS: readonly Measurement[] = [
@@ -54,6 +55,7 @@ const MEASUREMENTS: readonly Measurement[] = [
   stalled,
   scale,
   names,
+  terraform,
 ];
 const DEFAULT_SECONDS = 2;
 const DOCS = fileURLToPath(new URL('../../../docs/', import.meta.url));

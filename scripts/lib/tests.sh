@@ -37,3 +37,7 @@ select_tests() {
       ;;
   esac
 }
+
+# Whether any of the chosen files has this in its name (chosen), or in its text (mention).
+chosen() { printf '%s\n' "${tests[@]}" | grep -q "$1"; }
+mention() { (cd test && grep -qF "$1" "${tests[@]}"); }

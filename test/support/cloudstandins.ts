@@ -1,10 +1,13 @@
 /**
  * Stand-ins for nova, glance, neutron and cinder: they answer only version discovery and empty
- * lists, to any client with a token; `/slow` is never answered. `node cloudstandins.js` listens on
- * 127.0.0.1:8000 and tells the services apart by the Host header.
+ * lists, to any client with a token; glance has images (standinglance.ts); `/slow` is never
+ * answered. `node cloudstandins.js` listens on 127.0.0.1:8000; the front says
+ * whose a request is (X-Virtual-Host).
  */
-import { createServer } from 'node:http';
+import { createServer, type IncomingMessage } from 'node:http';
 import { LINKED_ONLY } from './keystonecatalog.ts';
+import { StandInGlance } from './standinglance.ts';
+import { type ApiAnswer, Refusal } from './standinrequest.ts';
 
 const version = (id: string, href: string) => ({
   id,
@@ -24,23 +27,39 @@ const VERSIONS: Readonly<Record<string, object>> = {
 const LISTS: Readonly<Record<string, string>> = {
   servers: 'servers',
   detail: 'servers',
-  images: 'images',
   networks: 'networks',
   volumes: 'volumes',
   flavors: 'flavors',
 };
 
+const glance = new StandInGlance();
+
+/** Never rejects. */
+async function imageAnswer(request: IncomingMessage, url: URL): Promise<ApiAnswer> {
+  try {
+    const [, , ...path] = url.pathname.split('/').filter(Boolean);
+    return await glance.handle(request, path, url.searchParams);
+  } catch (error) {
+    const status = error instanceof Refusal ? error.status : 500;
+    return { status, body: { message: String(error) } };
+  }
+}
+
 const server = createServer((request, response) => {
-  const { pathname } = new URL(request.url ?? '/', 'http://stand-in');
-  const [service = ''] = (request.headers.host ?? '').split('.');
+  const url = new URL(request.url ?? '/', 'http://stand-in');
+  const { pathname } = url;
+  const [service = ''] = String(request.headers['x-virtual-host']).split('.');
   const last = pathname.split('/').filter(Boolean).at(-1) ?? '';
-  const answer = (status: number, body: object) => {
-    response.writeHead(status, { 'Content-Type': 'application/json' }).end(JSON.stringify(body));
+  const answer = (status: number, body?: object) => {
+    response.writeHead(status, { 'Content-Type': 'application/json' });
+    response.end(body === undefined ? '' : JSON.stringify(body));
   };
   if (last === 'slow') return;
   if (last === '') answer(300, VERSIONS[service] ?? {});
   else if (/^v[0-9.]+$/.test(last)) answer(200, VERSIONS[service] ?? {});
   else if (request.headers['x-auth-token'] === undefined) answer(401, {});
+  else if (service === 'glance' && pathname.startsWith('/v2/images'))
+    void imageAnswer(request, url).then(({ status, body }) => answer(status, body));
   else if (LISTS[last] !== undefined) answer(200, { [LISTS[last]]: [] });
   else answer(404, {});
 });

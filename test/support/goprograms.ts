@@ -11,7 +11,9 @@ export type GoProgram =
   | 'gliderserver'
   | 'gophercloud'
   | 'lookup'
+  | 'terraform-provider-external'
   | 'terraform-provider-openstack'
+  | 'tofu'
   | 'wishserver'
   | 'workspaceproxy'
   | 'xcryptoserver';

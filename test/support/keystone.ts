@@ -93,13 +93,14 @@ export class CloudLab {
     this.withResolver = withEtc(directory, files, lab.clientHome, 0o444);
   }
 
-  static async create(options: LabOptions = {}): Promise<CloudLab> {
+  /** `byAddress`: the certificate is for the address, too. */
+  static async create(options: LabOptions = {}, byAddress = false): Promise<CloudLab> {
     const lab = await Lab.create(options);
     try {
       const directory = join(lab.directory, 'cloud');
       mkdirSync(directory);
       const names = Object.keys(CLOUD_HOSTS).map((name) => `DNS:${name}`);
-      await makeCertificates(directory, names);
+      await makeCertificates(directory, [...names, ...(byAddress ? [`IP:${API1}`] : [])]);
       const seeded = await startKeystone(lab, directory);
       const cloud = new CloudLab(lab, directory, seeded);
       await cloud.#startFront();
@@ -214,6 +215,7 @@ function frontConfiguration(directory: string): string {
     location / {
       proxy_pass http://127.0.0.1:${name === KEYSTONE_HOST ? 5000 : 8000};
       proxy_set_header Host $http_host;
+      proxy_set_header X-Virtual-Host ${name};
       proxy_set_header X-Forwarded-Proto https;
     }
   }`,
@@ -229,6 +231,7 @@ events {}
 http {
   log_format source '$remote_addr $host $status $request_method $request_uri';
   access_log ${directory}/access.log source;
+  client_max_body_size 0;
   ssl_certificate ${directory}/server.pem;
   ssl_certificate_key ${directory}/server.key;
 ${temporary.join('\n')}
@@ -319,6 +322,8 @@ provider = fernet
 key_repository = ${state}/fernet
 [credential]
 key_repository = ${state}/credential
+[identity]
+password_hash_rounds = 4
 [cache]
 enabled = true
 backend = dogpile.cache.memory

@@ -62,8 +62,8 @@ export class Tmux {
   }
 
   /** Waits until the screen matches. Throws LabError `terminal-timeout`, quoting the screen. */
-  async waitFor(pattern: RegExp): Promise<RegExpMatchArray> {
-    for (const deadline = performance.now() + TIMEOUT_MS; ; await delay(POLL_MS)) {
+  async waitFor(pattern: RegExp, timeoutMs = TIMEOUT_MS): Promise<RegExpMatchArray> {
+    for (const deadline = performance.now() + timeoutMs; ; await delay(POLL_MS)) {
       const screen = await this.screen();
       const match = screen.match(pattern);
       if (match !== null) return match;

@@ -1,4 +1,7 @@
-/** What a run of ./scripts/test has and leaves out: scripts/lib/tests.sh and test/heavy. */
+/**
+ * What a run of ./scripts/test has and leaves out: scripts/lib/tests.sh and test/heavy. Which Go
+ * programs it builds for that: scripts/lib/go.sh.
+ */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
@@ -10,6 +13,18 @@ const ROOT = fileURLToPath(new URL('../../../../', import.meta.url));
 const ALL = readdirSync(join(ROOT, 'test'), { recursive: true, encoding: 'utf8' })
   .filter((path) => path.endsWith('.test.ts'))
   .sort();
+
+function neededGoPrograms(...args: readonly string[]): string[] {
+  const script = `set -euo pipefail
+    source scripts/lib/setup.sh
+    source scripts/lib/go.sh
+    source scripts/lib/tests.sh
+    select_tests "$@"
+    needed_go_programs`;
+  const argv = ['-c', script, 'scripts/test', ...args];
+  const { stdout } = spawnSync('bash', argv, { cwd: ROOT, encoding: 'utf8' });
+  return [...new Set(stdout.trim().split('\n'))].sort();
+}
 
 function select(...args: readonly string[]) {
   const script = `set -euo pipefail
@@ -71,5 +86,26 @@ describe('the tests of a run', () => {
     const { status, stderr } = select('unit', 'netns/nothing');
     assert.notEqual(status, 0);
     assert.match(stderr, /no test matches netns\/nothing\nhint: /);
+  });
+});
+
+describe('the Go programs of a run', () => {
+  const PROGRAMS = join(ROOT, 'test/support/go');
+
+  it('are all with "all"', () => {
+    assert.deepEqual(neededGoPrograms('all'), readdirSync(PROGRAMS).sort());
+  });
+
+  it("are those of Terraform with Terraform's tests", () => {
+    assert.deepEqual(neededGoPrograms('interop/terraform'), ['terraform-provider-openstack']);
+    assert.deepEqual(neededGoPrograms('terraform'), [
+      'terraform-provider-external',
+      'terraform-provider-openstack',
+      'tofu',
+    ]);
+  });
+
+  it('are none in the short run', () => {
+    assert.deepEqual(neededGoPrograms(), ['']);
   });
 });
