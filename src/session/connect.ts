@@ -31,6 +31,7 @@ import { CaptureGuard } from './captureguard.ts';
 import { FailClosed, reportLeftUnreachable, warnOfNames } from './failclosed.ts';
 import { createFlows } from './flows.ts';
 import { HostResolvers } from './hostresolvers.ts';
+import { watchHostsFile } from './hostsfile.ts';
 import { leaveOutLogin, reportIncoming, warnOfOtherFamily } from './incoming.ts';
 import { Interception } from './interception.ts';
 import { linux } from './machine.ts';
@@ -141,6 +142,7 @@ export function runConnect(given: Configuration, options: RunOptions): Promise<n
       const interception = new Interception({ ...parts, device: device.name });
       session.own('the resolver settings', interception, (it) => it.close());
       await session.within(interception.start(signal));
+      await session.within(watchHostsFile(session, configuration, { machine, observer }));
     }
     await startProxies(session, tunnel, flows);
     logCaptured(device.name, configuration, guard.leading(captured.current), observer);

@@ -31,6 +31,7 @@ import { planResolver, type ResolverPlan } from '../system/resolver/detect.ts';
 import { RESOLVED_UPLINKS, readResolverFacts } from '../system/resolver/facts.ts';
 import { RESOLV_CONF, ResolvConfFile } from '../system/resolver/file.ts';
 import type { HostChange } from '../system/resolver/hostchange.ts';
+import { HOSTS_FILE, MAX_HOSTS_FILE_BYTES, NSSWITCH } from '../system/resolver/hosts.ts';
 import { Journal } from '../system/resolver/journal.ts';
 import { type RecoveryReport, recover } from '../system/resolver/recover.ts';
 import {
@@ -41,6 +42,7 @@ import { ResolvedLink, type ResolvedLinkOptions } from '../system/resolver/resol
 import { watchResolvers } from '../system/resolver/watch.ts';
 import { filtersReversePath } from '../system/reversepath.ts';
 import { type KernelRouting, linuxRouting } from '../system/routing/kernel.ts';
+import { readSmallFile } from '../system/smallfile.ts';
 
 export interface Starting {
   readonly observer: Observer;
@@ -102,6 +104,16 @@ export interface Machine {
   resolved(options: ResolvedLinkOptions): HostChange;
   /** Calls `changed` when resolverPlan() may give another one. Returns what ends that. */
   watchResolvers(changed: () => void, observer: Observer, asksResolved: boolean): () => void;
+  /** Files in which programs find names; undefined: one can't be read. Never rejects. */
+  hostsFile(): Promise<HostsFile>;
+  /** Calls `changed` when hostsFile() may say something else. Returns what ends that. */
+  watchHostsFile(changed: () => void, observer: Observer): () => void;
+}
+
+export interface HostsFile {
+  /** The text of /etc/hosts and of /etc/nsswitch.conf. */
+  readonly hosts: string | undefined;
+  readonly nsswitch: string | undefined;
 }
 
 export interface DeviceAddresses {
@@ -182,4 +194,14 @@ export const linux: Machine = {
       observer,
       asksResolved ? [RESOLV_CONF, RESOLVED_UPLINKS] : [RESOLV_CONF],
     ),
+  async hostsFile() {
+    const [hosts, nsswitch] = await Promise.all(
+      [HOSTS_FILE, NSSWITCH].map((path) =>
+        // Without it nothing is found there, and programs can't read it either.
+        readSmallFile(path, MAX_HOSTS_FILE_BYTES).catch(() => undefined),
+      ),
+    );
+    return { hosts: hosts?.text, nsswitch: nsswitch?.text };
+  },
+  watchHostsFile: (changed, observer) => watchResolvers(changed, observer, [HOSTS_FILE, NSSWITCH]),
 };

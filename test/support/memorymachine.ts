@@ -373,6 +373,21 @@ export class MemoryMachine implements Machine {
     };
   }
 
+  /** What /etc/hosts says, and who wants to know of changes. */
+  hostsText = '127.0.0.1 localhost\n';
+  hostsChanged: () => void = () => {};
+
+  async hostsFile(): Promise<{ hosts: string; nsswitch: string }> {
+    await Promise.resolve();
+    return { hosts: this.hostsText, nsswitch: 'hosts: files dns\n' };
+  }
+
+  watchHostsFile(changed: () => void): () => void {
+    this.hostsChanged = changed;
+    this.standing.add('watch of /etc/hosts');
+    return () => this.standing.delete('watch of /etc/hosts');
+  }
+
   watchResolvers(): () => void {
     this.standing.add('watch of resolv.conf');
     return () => this.standing.delete('watch of resolv.conf');
