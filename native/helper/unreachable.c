@@ -100,8 +100,8 @@ static bool look(struct netlink *netlink, uint32_t ifindex, struct failure *fail
     int result = netlink_each_route(netlink, family, NETLINK_ROUTE_PROTOCOL, consider, NULL);
     if (result < 0) return failure_set(failure, HELPER_STEP_ROUTE, result, "%s", netlink->reason);
   }
-  if (found.full || !routes_parse(&closed, found.closed_prefixes, found.closed_count) ||
-      !routes_parse(&live, found.live_prefixes, found.live_count))
+  if (found.full || !routes_parse(&closed, found.closed_prefixes, found.closed_count, 0) ||
+      !routes_parse(&live, found.live_prefixes, found.live_count, 0))
     return failure_set(failure, HELPER_STEP_ROUTE, ENOBUFS, "too many routes of protocol 116");
   return true;
 }
