@@ -130,6 +130,7 @@ export const COUNTERS = {
   tunnel_ssh_config_jumps_refused_total: 'ProxyJumps of ssh_config with more than MAX_JUMP_HOPS',
   tunnel_open_reason_missing_total: 'refusals of which ssh did not say the reason',
   tunnel_forwarding_prohibited_total: 'warnings that the server may prohibit all forwarding',
+  tunnel_dns_passed_on_total: 'queries passed on to another tunnel, which answers for the name',
   tunnel_hosts_file_names_total: 'names of the tunnel that /etc/hosts leads past it',
   tunnel_promises_doubtful_total:
     'warnings that something on this machine is in the way of a tunnel',

@@ -15,11 +15,13 @@ import type { Configuration } from '../config/configuration.ts';
 import { tunnelResolvers } from '../config/dnsoptions.ts';
 import type { Uplink } from '../connect/uplink.ts';
 import type { NameService } from '../dns/server/nameservice.ts';
+import type { Neighbours } from '../dns/server/neighbours.ts';
 import { CapturedQueries } from '../dns/server/queries.ts';
+import { peerAddresses, sharedDnsAddresses, sharedRoutes } from '../dns/server/sharedaddresses.ts';
 import { socketOf } from '../dns/upstream/datagram.ts';
 import type { FlowRequest } from '../flow/request.ts';
 import type { Supervisor } from '../link/supervisor.ts';
-import { formatPrefix, type Prefix } from '../net/prefix.ts';
+import { formatPrefix, type Prefix, type RoutedPrefix } from '../net/prefix.ts';
 import type { Observer } from '../observe/observer.ts';
 import { CapturedPrefixes } from '../policy/captured.ts';
 import { besideJumpHost, JumpHostServers } from '../policy/jumphost.ts';
@@ -36,6 +38,7 @@ import { leaveOutLogin, reportIncoming, warnOfOtherFamily } from './incoming.ts'
 import { Interception } from './interception.ts';
 import { linux } from './machine.ts';
 import { answersQueries, lookupPastTunnel, namedPolicy, openNames } from './names.ts';
+import { createNeighbours } from './neighbours.ts';
 import { startProxies } from './proxies.ts';
 import { announceReady } from './ready.ts';
 import { inSession, type Session } from './session.ts';
@@ -91,10 +94,18 @@ export function runConnect(given: Configuration, options: RunOptions): Promise<n
     session.endsWith(capture.ended);
     const families = familiesOf(captured, intercepts && machine.hasIPv6());
     const device = await session.within(capture.prepare(families, signal));
+    const neighbours = session.own(
+      'the tunnels beside this one',
+      createNeighbours(machine, device.name, observer),
+      (it) => it.close(),
+    );
     const names = intercepts
-      ? openDeviceNames(session, tunnel, { device, resolvers, uplink })
+      ? openDeviceNames(session, tunnel, { device, resolvers, uplink, neighbours })
       : undefined;
-    const alsoRouted = names?.prefixes ?? [];
+    // Before there are routes: from then on queries for their names may come here.
+    if (names !== undefined) await session.within(neighbours.look(names.claims));
+    const alsoRouted =
+      names === undefined ? [] : [...names.prefixes, ...sharedRoutes(names.addresses)];
     const failClosed = new FailClosed({
       capture,
       setUnreachable: (prefixes) => host.setUnreachable(prefixes),
@@ -112,6 +123,7 @@ export function runConnect(given: Configuration, options: RunOptions): Promise<n
       captured: () => captured.current,
       requested: () => requestedBy(rulesOf(configuration, resolvers)),
       alsoRouted,
+      shared: () => (names === undefined ? NONE : resolvers.routed),
       ...configuration.capture,
       observer,
       clock: machine.clock,
@@ -122,7 +134,9 @@ export function runConnect(given: Configuration, options: RunOptions): Promise<n
     const flows = createFlows(tunnel, { policy, direct, names });
     const accept = (request: FlowRequest) => flows.accept(request);
     const served =
-      names === undefined ? { accept } : serve(names, accept, { capture, resolvers, observer });
+      names === undefined
+        ? { accept }
+        : serve(names, accept, { capture, resolvers, device, alsoRouted, observer });
     const prefixes = guard.routable(captured.current);
     await session.within(capture.start({ prefixes, ...served }, signal));
     session.own('what fails closed', failClosed, (it) => it.close());
@@ -130,7 +144,7 @@ export function runConnect(given: Configuration, options: RunOptions): Promise<n
     servers.follow(() => failClosed.refresh());
     session.own(
       'the watch',
-      machine.watch(disturbed([link, guard, failClosed]), device.name, observer),
+      machine.watch(disturbed([link, guard, failClosed, neighbours]), device.name, observer),
       (it) => it(),
     );
     session.own('the checks of the capture', guard, (it) => it.close());
@@ -138,6 +152,7 @@ export function runConnect(given: Configuration, options: RunOptions): Promise<n
     session.endsWith(guard.ended);
     link.disturbed('the capture has begun');
     if (names !== undefined) {
+      await session.within(neighbours.greet(names.claims));
       const parts = { configuration, machine, resolvers, names, captured, observer };
       const interception = new Interception({ ...parts, device: device.name });
       session.own('the resolver settings', interception, (it) => it.close());
@@ -154,19 +169,23 @@ export function runConnect(given: Configuration, options: RunOptions): Promise<n
   });
 }
 
+/** Nothing is shared with other tunnels. */
+const NONE: ReadonlySet<string> = new Set();
+
 /**
  * What changes the network may change the way to the jump host, take what is captured, or what must
  * stay open.
  */
 function disturbed(
-  parts: readonly [Pick<Supervisor, 'disturbed'>, CaptureGuard, FailClosed],
+  parts: readonly [Pick<Supervisor, 'disturbed'>, CaptureGuard, FailClosed, Neighbours],
 ): Pick<Supervisor, 'disturbed'> {
-  const [link, guard, failClosed] = parts;
+  const [link, guard, failClosed, neighbours] = parts;
   return {
     disturbed(why) {
       link.disturbed(why);
       guard.check();
       void failClosed.refresh();
+      void neighbours.refresh();
     },
   };
 }
@@ -191,13 +210,14 @@ interface DeviceNamesParts {
   readonly device: TunDevice;
   readonly resolvers: HostResolvers;
   readonly uplink: Uplink;
+  readonly neighbours: Neighbours;
 }
 
 /** The names of this machine: its own resolvers are asked past the tunnel. */
 function openDeviceNames(
   session: Session,
   tunnel: Tunnel,
-  { device, resolvers, uplink }: DeviceNamesParts,
+  { device, resolvers, uplink, neighbours }: DeviceNamesParts,
 ): NameService {
   const { uplinks } = resolvers.plan;
   return openNames(session, tunnel, {
@@ -207,12 +227,15 @@ function openDeviceNames(
     local: uplinks,
     socketFor: (server) => socketOf(uplink.datagramSocket(server), server),
     users: new SocketUsers(),
+    neighbours,
   });
 }
 
 interface ServeParts {
   readonly capture: TunCapture;
   readonly resolvers: HostResolvers;
+  readonly device: TunDevice;
+  readonly alsoRouted: readonly RoutedPrefix[];
   readonly observer: Observer;
 }
 
@@ -223,11 +246,14 @@ interface ServeParts {
 function serve(
   names: NameService,
   accept: TunTraffic['accept'],
-  { capture, resolvers, observer }: ServeParts,
+  { capture, resolvers, device, alsoRouted, observer }: ServeParts,
 ): Omit<TunTraffic, 'prefixes'> {
+  const peers = new Set(peerAddresses(device));
+  const served = new Set([...names.addresses, ...peers]);
   const queries = new CapturedQueries({
     server: names.server,
-    own: names.addresses,
+    own: new Set([...served, ...sharedDnsAddresses(names.addresses)]),
+    peers,
     resolvers: resolvers.routed,
     capture,
     observer,
@@ -241,8 +267,8 @@ function serve(
       // At once, so that QUIC falls back to TCP.
       if (!queries.acceptDatagram(datagram)) capture.refuseDatagram(datagram, 'refused');
     },
-    alsoRouted: names.prefixes,
-    served: names.addresses,
+    alsoRouted,
+    served,
   };
 }
 

@@ -3,10 +3,13 @@
  * for tests (test/support/memorymachine.ts), with which whole sessions run without root.
  */
 import { closeSync } from 'node:fs';
+import { networkInterfaces } from 'node:os';
 import { type Clock, systemClock } from '../base/clock.ts';
 import { linuxTunDevice, linuxTunHost } from '../capture/tun/linuxtun.ts';
 import type { TunDevice, TunHost } from '../capture/tun/tun.ts';
 import type { BoundSockets } from '../connect/uplink.ts';
+import type { OtherTunnel } from '../dns/server/neighbours.ts';
+import { sharedDnsAddresses } from '../dns/server/sharedaddresses.ts';
 import { lookAtNetwork, type NetworkContext, type NetworkTargets } from '../doctor/network.ts';
 import { TunnelError } from '../errors/errors.ts';
 import { Dialler, type DiallerOptions } from '../link/dialler.ts';
@@ -43,6 +46,7 @@ import { watchResolvers } from '../system/resolver/watch.ts';
 import { filtersReversePath } from '../system/reversepath.ts';
 import { type KernelRouting, linuxRouting } from '../system/routing/kernel.ts';
 import { readSmallFile } from '../system/smallfile.ts';
+import { tunnelsAmong } from './fakeaddresses.ts';
 
 export interface Starting {
   readonly observer: Observer;
@@ -99,7 +103,10 @@ export interface Machine {
   resolverPlan(): ResolverPlan;
   /** What resolv.conf says. */
   resolverConfiguration(): ResolverConfiguration;
+  /** `servers`: the tunnel's own; what is written are those that all tunnels share. */
   resolvConf(servers: readonly string[], device: string): HostChange;
+  /** Other tunnels of this program, by their devices; without `own`. */
+  otherTunnels(own: string): readonly OtherTunnel[];
   /** Made again whenever systemd-resolved has lost it, until it is undone. */
   resolved(options: ResolvedLinkOptions): HostChange;
   /** Calls `changed` when resolverPlan() may give another one. Returns what ends that. */
@@ -186,7 +193,9 @@ export const linux: Machine = {
 
   resolverPlan: () => planResolver(readResolverFacts()),
   resolverConfiguration: () => resolverConfiguration(),
-  resolvConf: (servers) => new ResolvConfFile({ servers, journal: new Journal() }),
+  resolvConf: (servers) =>
+    new ResolvConfFile({ servers: sharedDnsAddresses(servers), journal: new Journal() }),
+  otherTunnels: (own) => tunnelsAmong(networkInterfaces(), own),
   resolved: watchedLink,
   watchResolvers: (changed, observer, asksResolved) =>
     watchResolvers(

@@ -16,6 +16,7 @@ import { HEADER_BYTES, type PacketDevice } from '../../src/capture/tun/device.ts
 import type { TunDevice, TunHost } from '../../src/capture/tun/tun.ts';
 import type { Configuration } from '../../src/config/configuration.ts';
 import { buildConfiguration } from '../../src/config/options.ts';
+import type { OtherTunnel } from '../../src/dns/server/neighbours.ts';
 import type { NetworkContext, NetworkTargets } from '../../src/doctor/network.ts';
 import { TunnelError } from '../../src/errors/errors.ts';
 import type { DiallerOptions } from '../../src/link/dialler.ts';
@@ -349,6 +350,10 @@ export class MemoryMachine implements Machine {
 
   resolverConfiguration(): { resolvers: string[]; lines: string[] } {
     return { resolvers: ['127.0.0.1'], lines: [] };
+  }
+
+  otherTunnels(): readonly OtherTunnel[] {
+    return [];
   }
 
   resolvConf(): HostChange {

@@ -23,7 +23,7 @@
 import { canonicalAddress, family, isAddress } from '../../net/address.ts';
 import { hostPrefix, prefixContains } from '../../net/prefix.ts';
 import { OWN_RANGES, specialRangeOf } from '../../net/special.ts';
-import { DEFAULT_RESOLVER, parseResolvConf } from './resolvconf.ts';
+import { DEFAULT_RESOLVER, formerResolvers, parseResolvConf } from './resolvconf.ts';
 
 /** systemd-resolved(8): the stub, and the stub in proxy mode. */
 const STUBS: ReadonlySet<string> = new Set(['127.0.0.53', '127.0.0.54']);
@@ -65,6 +65,8 @@ export interface ResolverPlan {
 }
 
 export function planResolver(facts: ResolverFacts): ResolverPlan {
+  const former = formerResolvers(facts.resolvConf ?? '');
+  if (former !== undefined) return planBeside(facts.resolvConf ?? '', former);
   const { zoned, addresses: named } = nameservers(facts.resolvConf ?? '');
   const resolvers = named.length === 0 && zoned === undefined ? [DEFAULT_RESOLVER] : named;
   const asksStub = facts.resolved && resolvers.some((address) => STUBS.has(address));
@@ -90,6 +92,15 @@ export function planResolver(facts: ResolverFacts): ResolverPlan {
     steps.push({ kind: 'file', why: `programs ask ${zoned}, which belongs to one link` });
   const uplinks = asksStub ? uplinksOf(facts.resolvedUplinks ?? '') : resolvers;
   return { resolvers, uplinks, steps };
+}
+
+/** Another tunnel has rewritten resolv.conf, so this one has to keep it so (file.ts). */
+function planBeside(text: string, former: readonly string[]): ResolverPlan {
+  return {
+    resolvers: nameservers(text).addresses,
+    uplinks: [...new Set(former.filter(isAddress).map(canonicalAddress))],
+    steps: [{ kind: 'file', why: 'another tunnel has done so before' }],
+  };
 }
 
 /**
