@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, afterEach, before, describe, it } from 'node:test';
-import { API1_NAME, API2_NAME, UPLINK4 } from '../support/addresses.ts';
+import { API1_NAME, API2, API2_NAME, UPLINK4 } from '../support/addresses.ts';
 import { labUnavailable } from '../support/lab.ts';
 import { createNamesLab, type NamesLab, RESOLV_CONF, WWW } from '../support/nameslab.ts';
 import type { Child } from '../support/process.ts';
@@ -192,6 +192,19 @@ for (const [how, resolvConf] of [
         /already answers for all names\n/,
       );
       await beside.reaches(TWO);
+    });
+
+    it('beside a tunnel without names; and one that is stopped is named', async () => {
+      const [first] = await startBoth([API2], [ONE]);
+      await beside.reaches(API2);
+      await beside.reaches(ONE);
+      first?.kill('SIGSTOP');
+      assert.match(
+        await beside.run(`${process.execPath} ${MAIN} -r ${REMOTE} ${TWO} 2>&1; echo $?`),
+        /\[already-running\]: the tunnel of tun0 doesn't say which names are its own\n.*\n7\n$/s,
+      );
+      first?.kill('SIGCONT');
+      await beside.reaches(ONE);
     });
 
     it('exec finds the names of both, with its own and without', async () => {
