@@ -32,6 +32,7 @@ struct netlink_prefix {
   uint8_t length;
   uint8_t address[16]; /* IPv4 in the first 4 octets, the rest zero */
   bool preferred;      /* of a route to be added: it wins over others to the same prefix */
+  uint32_t metric;     /* of a route to be added; 0: the usual one */
 };
 
 struct netlink {
@@ -96,7 +97,7 @@ int netlink_address_add(struct netlink *netlink, uint32_t ifindex,
 /*
  * Adds a route `prefix dev ifindex proto 116 scope global` to the main table. The kernel does this
  * atomically: -EEXIST if any route to the same prefix with the same metric exists. A preferred
- * prefix comes before such routes instead, which stay.
+ * prefix comes before such routes instead, which stay; of IPv4 with the metric 0.
  */
 int netlink_route_add(struct netlink *netlink, uint32_t ifindex,
                       const struct netlink_prefix *prefix);

@@ -32,6 +32,12 @@ int netlink_address_add(struct netlink *netlink, uint32_t ifindex,
   return netlink_change(netlink, header);
 }
 
+static uint32_t metric_of(const struct netlink_prefix *prefix) {
+  if (prefix->family == 4) return prefix->preferred ? 0 : prefix->metric;
+  if (prefix->metric != 0) return prefix->metric;
+  return prefix->preferred ? METRIC6_PREFERRED : METRIC6;
+}
+
 static int route_change(struct netlink *netlink, uint16_t type, uint16_t flags, uint32_t ifindex,
                         const struct netlink_prefix *prefix) {
   const int family = netlink_family(prefix);
@@ -51,9 +57,12 @@ static int route_change(struct netlink *netlink, uint16_t type, uint16_t flags, 
   struct nlmsghdr *header = netlink_request_begin(&request, type, flags, &body, sizeof body);
   netlink_attribute(header, RTA_DST, prefix->address, netlink_address_size(family));
   netlink_attribute(header, RTA_OIF, &ifindex, sizeof ifindex);
-  /* Always named: without it, a deletion takes the first route to the prefix, of any metric. */
-  const uint32_t metric = prefix->preferred ? METRIC6_PREFERRED : METRIC6;
-  if (family == AF_INET6) netlink_attribute(header, RTA_PRIORITY, &metric, sizeof metric);
+  /*
+   * Always named for IPv6: without it, a deletion takes the first route to the prefix, of any
+   * metric. For IPv4 the device tells them apart.
+   */
+  const uint32_t metric = metric_of(prefix);
+  if (metric != 0) netlink_attribute(header, RTA_PRIORITY, &metric, sizeof metric);
   return netlink_change(netlink, header);
 }
 

@@ -66,7 +66,7 @@ static void read_prefix(struct helper_prefix *prefix) {
   const uint8_t kind = input_u8(&input);
   *prefix = (struct helper_prefix){.family = (kind & 1) != 0 ? 6 : 4,
                                    .length = input_u8(&input),
-                                   .preferred = (kind & 2) != 0};
+                                   .flags = (kind & 2) != 0 ? HELPER_PREFERRED : 0};
   const unsigned bits = prefix->family == 4 ? 32 : 128;
   input_take(&input, prefix->address, bits / 8);
   if ((kind & 4) != 0) return; /* as it is */

@@ -43,7 +43,7 @@
 #define HELPER_SOCKET "/run/tunnel/helper.sock"
 
 #define HELPER_MAGIC 0x4c4e5554u /* "TUNL" */
-#define HELPER_VERSION 3u
+#define HELPER_VERSION 4u
 
 enum helper_type {
   HELPER_HELLO = 1,
@@ -89,10 +89,13 @@ struct helper_created {
   uint8_t address6[16];
 };
 
+#define HELPER_PREFERRED 1u /* it wins over somebody else's route to the same prefix */
+#define HELPER_SHARED 2u    /* other tunnels may have it as well (routes.h); of one address only */
+
 struct helper_prefix {
   uint8_t family; /* 4 or 6 */
   uint8_t length; /* 0-32 or 0-128; a prefix with host bits set is refused */
-  uint8_t preferred; /* 1: it wins over somebody else's route to the same prefix; else 0 */
+  uint8_t flags;
   uint8_t reserved;
   uint8_t address[16]; /* IPv4 in the first 4 octets, the rest zero */
 };

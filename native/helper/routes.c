@@ -36,27 +36,31 @@ static void prefixes_sort(struct netlink_prefix *prefixes, size_t count) {
   }
 }
 
-static bool prefix_parse(struct netlink_prefix *prefix, const struct helper_prefix *from) {
+static bool prefix_parse(struct netlink_prefix *prefix, const struct helper_prefix *from,
+                         unsigned block) {
   const unsigned bits = from->family == 4 ? 32 : 128;
 
   if ((from->family != 4 && from->family != 6) || from->length > bits) return false;
-  if (from->preferred > 1 || from->reserved != 0) return false;
+  if ((from->flags & ~(HELPER_PREFERRED | HELPER_SHARED)) != 0 || from->reserved != 0) return false;
+  if ((from->flags & HELPER_SHARED) != 0 && from->length != bits) return false;
   /* All bits after the prefix must be zero: the host bits and, for IPv4, the rest of the field. */
   for (unsigned bit = from->length; bit < 8 * sizeof from->address; bit++)
     if ((from->address[bit / 8] & (0x80u >> bit % 8)) != 0) return false;
   prefix->family = from->family;
   prefix->length = from->length;
-  prefix->preferred = from->preferred == 1;
+  prefix->preferred = (from->flags & HELPER_PREFERRED) != 0;
+  prefix->metric = (from->flags & HELPER_SHARED) != 0 ? ROUTES_SHARED_METRIC + block : 0;
   memcpy(prefix->address, from->address, sizeof prefix->address);
   return true;
 }
 
-bool routes_parse(struct route_set *set, const struct helper_prefix *prefixes, size_t count) {
+bool routes_parse(struct route_set *set, const struct helper_prefix *prefixes, size_t count,
+                  unsigned block) {
   size_t kept = 0;
 
   if (count > HELPER_MAX_PREFIXES) return false;
   for (size_t i = 0; i < count; i++)
-    if (!prefix_parse(&set->prefixes[i], &prefixes[i])) return false;
+    if (!prefix_parse(&set->prefixes[i], &prefixes[i], block)) return false;
   prefixes_sort(set->prefixes, count);
   for (size_t i = 0; i < count; i++)
     if (kept == 0 || !netlink_prefix_equal(&set->prefixes[kept - 1], &set->prefixes[i]))
@@ -101,9 +105,43 @@ struct conflict {
   struct netlink_route route;
 };
 
+/* Whether the wanted prefix at `at` has no route yet, or is no longer shared. */
+static bool is_added(const struct conflict *conflict, size_t at) {
+  const struct netlink_prefix *prefix = &conflict->wanted->prefixes[at];
+  size_t before;
+
+  return !routes_find(conflict->current, prefix, &before) ||
+         conflict->current->prefixes[before].metric != prefix->metric;
+}
+
+/* Which of the wanted prefixes another tunnel shares. Static, because it is large. */
+static bool shared_with_others[HELPER_MAX_PREFIXES];
+
+static bool is_shared(const struct netlink_route *route) {
+  const uint32_t first = ROUTES_SHARED_METRIC;
+  return route->metric >= first && route->metric < first + BLOCK_COUNT;
+}
+
+static void shared_consider(void *context, const struct netlink_route *route) {
+  const struct conflict *conflict = context;
+  size_t at;
+
+  if (route->table != RT_TABLE_MAIN || route->protocol != NETLINK_ROUTE_PROTOCOL) return;
+  if (route->ifindex == conflict->ifindex || !is_shared(route)) return;
+  if (routes_find(conflict->wanted, &route->destination, &at))
+    shared_with_others[at] = conflict->wanted->prefixes[at].metric != 0;
+}
+
+/* Whether this tunnel and another one both share exactly this address. */
+static bool shares(const struct conflict *conflict, const struct netlink_route *route) {
+  size_t at;
+  return is_shared(route) && routes_find(conflict->wanted, &route->destination, &at) &&
+         conflict->wanted->prefixes[at].metric != 0;
+}
+
 /*
  * Whether a prefix to be added contains `prefix` or is within it. The narrower of the two is
- * shared.
+ * in conflict.
  */
 static bool overlap_find(struct conflict *conflict, const struct netlink_prefix *prefix) {
   const struct route_set *wanted = conflict->wanted;
@@ -111,14 +149,14 @@ static bool overlap_find(struct conflict *conflict, const struct netlink_prefix 
 
   for (unsigned length = 0; length <= prefix->length; length++) {
     const struct netlink_prefix wider = netlink_prefix_shortened(prefix, length);
-    if (!set_has(wanted, &wider) || set_has(conflict->current, &wider)) continue;
+    if (!routes_find(wanted, &wider, &at) || !is_added(conflict, at)) continue;
     conflict->shared = *prefix;
     return true;
   }
   /* Prefixes within it come after it in the set's order. */
   (void)routes_find(wanted, prefix, &at);
   for (; at < wanted->count && netlink_prefix_overlap(&wanted->prefixes[at], prefix); at++) {
-    if (set_has(conflict->current, &wanted->prefixes[at])) continue;
+    if (!is_added(conflict, at) || shared_with_others[at]) continue;
     conflict->shared = wanted->prefixes[at];
     return true;
   }
@@ -130,7 +168,7 @@ static bool adds_beside(const struct conflict *conflict, const struct netlink_pr
   size_t at;
 
   return routes_find(conflict->wanted, prefix, &at) && !conflict->wanted->prefixes[at].preferred &&
-         !set_has(conflict->current, prefix);
+         is_added(conflict, at);
 }
 
 static void conflict_consider(void *context, const struct netlink_route *route) {
@@ -141,6 +179,7 @@ static void conflict_consider(void *context, const struct netlink_route *route) 
   if (route->ifindex == conflict->ifindex && route->protocol == NETLINK_ROUTE_PROTOCOL) return;
   /* Left by a tunnel that is gone, or behind the routes of one that runs (unreachable.h). */
   if (route->protocol == NETLINK_ROUTE_PROTOCOL && route->type == RTN_UNREACHABLE) return;
+  if (route->protocol == NETLINK_ROUTE_PROTOCOL && shares(conflict, route)) return;
   conflict->shared = *destination;
   if (route->protocol == NETLINK_ROUTE_PROTOCOL && !block_is(destination))
     conflict->found = overlap_find(conflict, destination);
@@ -177,8 +216,12 @@ static bool conflict_free(struct netlink *netlink, uint32_t ifindex, uint8_t pro
   struct conflict conflict = {.current = current, .wanted = wanted, .ifindex = ifindex};
   struct netlink_link link;
 
+  memset(shared_with_others, 0, sizeof shared_with_others);
   for (int family = 4; family <= 6; family += 2) {
-    int result = netlink_each_route(netlink, family, protocol, conflict_consider, &conflict);
+    int result =
+        netlink_each_route(netlink, family, NETLINK_ROUTE_PROTOCOL, shared_consider, &conflict);
+    if (result == 0)
+      result = netlink_each_route(netlink, family, protocol, conflict_consider, &conflict);
     if (result < 0) return failure_set(failure, HELPER_STEP_ROUTE, result, "%s", netlink->reason);
   }
   if (!conflict.found) return true;
@@ -189,11 +232,11 @@ static bool conflict_free(struct netlink *netlink, uint32_t ifindex, uint8_t pro
 
 /*
  * Whether `set` has the route to be made for `prefix`. A preferred route of IPv6 is another one,
- * with another metric. One of IPv4 differs only by its place (bring_forward()).
+ * with another metric, as is a shared one. One of IPv4 differs only by its place (bring_forward()).
  */
 static bool has_route(const struct route_set *set, const struct netlink_prefix *prefix) {
   size_t at;
-  return routes_find(set, prefix, &at) &&
+  return routes_find(set, prefix, &at) && set->prefixes[at].metric == prefix->metric &&
          (prefix->family == 4 || set->prefixes[at].preferred == prefix->preferred);
 }
 

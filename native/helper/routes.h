@@ -7,11 +7,18 @@
  *
  * Other programs may have a more specific route, which wins. But two tunnels must not share a
  * range, because the one with the narrower prefix would silently take it from the other.
+ *
+ * An exception are single addresses that both want to share: those at which programs ask for names.
+ * The kernel takes the route with the best metric, and when its device goes, the next one. A
+ * wider prefix of one of the tunnels may contain such an address if this tunnel shares it as well.
  */
 #ifndef TUNNEL_HELPER_ROUTES_H
 #define TUNNEL_HELPER_ROUTES_H
 
 #include "failure.h"
+
+/* Of a shared address; the number of the device's block (block.h) is added: each has its own. */
+#define ROUTES_SHARED_METRIC 16u
 
 struct route_set {
   size_t count;
@@ -20,9 +27,10 @@ struct route_set {
 
 /*
  * Reads `count` prefixes of a request into `set`. False if one has a wrong family or length, or
- * host or reserved bits.
+ * host or reserved bits. `block`: the number of the device's block.
  */
-bool routes_parse(struct route_set *set, const struct helper_prefix *prefixes, size_t count);
+bool routes_parse(struct route_set *set, const struct helper_prefix *prefixes, size_t count,
+                  unsigned block);
 
 /* Whether the set has the prefix. `*at` is its index, or where it would be inserted. */
 bool routes_find(const struct route_set *set, const struct netlink_prefix *prefix, size_t *at);

@@ -150,12 +150,13 @@ static bool handle_unreachable(struct session *session, const struct device *dev
 }
 
 /* Checks the prefixes of a request of `length` bytes, and reads them. */
-static const char *prefixes_check(size_t length) {
+static const char *prefixes_check(size_t length, const struct device *device) {
   if (length < sizeof request.routes.routes) return "wrong length of prefixes";
   if (request.routes.routes.count > HELPER_MAX_PREFIXES) return "too many prefixes";
   const size_t prefixes = request.routes.routes.count * sizeof request.routes.prefixes[0];
   if (length != sizeof request.routes.routes + prefixes) return "wrong length of prefixes";
-  if (!routes_parse(&routes_wanted, request.routes.prefixes, request.routes.routes.count))
+  if (!routes_parse(&routes_wanted, request.routes.prefixes, request.routes.routes.count,
+                    device->block.number))
     return "malformed prefix";
   return NULL;
 }
@@ -180,9 +181,9 @@ static const char *request_check(size_t length, const struct device *device) {
       return NULL;
     case HELPER_ROUTES:
       if (device->ifindex == 0) return "ROUTES before CREATE";
-      return prefixes_check(length);
+      return prefixes_check(length, device);
     case HELPER_UNREACHABLE:
-      objection = prefixes_check(length);
+      objection = prefixes_check(length, device);
       if (objection != NULL) return objection;
       return device->ifindex == 0 && routes_wanted.count > 0 ? "UNREACHABLE before CREATE" : NULL;
     default:

@@ -29,7 +29,7 @@ const EXIT_MEANINGS: Readonly<Record<keyof typeof EXIT, string>> = {
   hostKey: 'host key rejected',
   jumpHost: 'jump host not reachable at the start',
   capture: 'capture not possible here',
-  alreadyRunning: 'another tunnel captures the same range, or part of it',
+  alreadyRunning: 'another tunnel captures the same range, or part of it, or the same names',
 };
 
 /** Those of `tunnel exec` besides its command's own, the same as in env(1) and timeout(1). */
@@ -315,7 +315,7 @@ export const ERRORS = [
     codes: ['already-running'],
     exit: EXIT.alreadyRunning,
     meaning:
-      'another tunnel captures this range or part of it: exclude that from one of them with `-x`',
+      'another tunnel captures this range or part of it: exclude that from one of them with `-x`; or it [answers for the same names](#several-tunnels)',
   },
   {
     codes: ['dns-resolved', 'dns-resolv-conf'],

@@ -24,6 +24,8 @@ export interface Prefix {
 export interface RoutedPrefix extends Prefix {
   /** It wins over somebody else's route to the same prefix. */
   readonly preferred?: boolean;
+  /** A single address: other tunnels may route it to themselves as well. The kernel takes one. */
+  readonly shared?: boolean;
 }
 
 export interface ParsedPrefix {

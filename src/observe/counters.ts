@@ -33,7 +33,7 @@ export const COUNTERS = {
   tunnel_tcp_flows_opened_total: 'captured connections that were answered with a SYN-ACK',
   tunnel_tcp_flows_refused_total: 'captured connections that were answered with a refusal',
   tunnel_tcp_flows_given_up_total: 'captured connections given up before they were answered',
-  tunnel_tcp_flows_timed_out_total: 'open connections whose application stopped answering',
+  tunnel_tcp_flows_timed_out_total: 'answered connections whose application stopped answering',
   tunnel_tcp_flows_deferred_total: 'captured connections put off because of a limit',
   tunnel_tcp_frames_received_total: 'frames read from the device',
   tunnel_tcp_frames_sent_total: 'frames written for connections',
@@ -64,6 +64,7 @@ export const COUNTERS = {
   // capture/namespace/
   tunnel_datagram_associations_total: 'UDP associations opened past the tunnel',
   tunnel_datagram_associations_over_limit_total: 'UDP associations ended for newer ones',
+  tunnel_datagram_associations_idle_total: 'UDP associations ended because nothing was said',
   tunnel_datagrams_sent_total: 'datagrams sent past the tunnel',
   tunnel_datagrams_received_total: 'datagrams received past the tunnel',
   tunnel_datagrams_denied_total: 'datagrams that are against the rules of this run',
@@ -73,6 +74,7 @@ export const COUNTERS = {
   tunnel_proxy_requests_total: 'requests of proxy clients',
   tunnel_proxy_given_up_total: 'proxy clients that left before their request was complete',
   tunnel_proxy_over_limit_total: 'proxy clients closed or refused because too many were connected',
+  tunnel_proxy_clients_vanished_total: 'proxy clients that no longer answered the kernel',
   tunnel_proxy_negotiation_timeouts_total: 'proxy clients that made no complete request in time',
   tunnel_proxy_header_limit_total: 'HTTP requests with too large a head',
   tunnel_proxy_pipeline_limit_total: 'HTTP requests that came too early behind others',
@@ -132,6 +134,8 @@ export const COUNTERS = {
   tunnel_ssh_config_jumps_refused_total: 'ProxyJumps of ssh_config with more than MAX_JUMP_HOPS',
   tunnel_open_reason_missing_total: 'refusals of which ssh did not say the reason',
   tunnel_forwarding_prohibited_total: 'warnings that the server may prohibit all forwarding',
+  tunnel_dns_passed_on_total: 'queries passed on to another tunnel, which answers for the name',
+  tunnel_hosts_file_names_total: 'names of the tunnel that /etc/hosts leads past it',
   tunnel_promises_doubtful_total:
     'warnings that something on this machine is in the way of a tunnel',
   tunnel_dial_slow_total: 'slow dials of an address given up for others that waited',

@@ -53,6 +53,8 @@ export interface CaptureGuardParts {
   readonly requested: () => readonly Prefix[];
   /** What the capture routes besides. */
   readonly alsoRouted: readonly Prefix[];
+  /** Addresses of `captured` that other tunnels may capture as well. Default: none. */
+  readonly shared?: () => ReadonlySet<string>;
   /** --allow-diverted */
   readonly allowDiverted: boolean;
   /** --capture-local */
@@ -150,11 +152,20 @@ export class CaptureGuard implements PrefixCapture {
    * not what somebody else has a route to already. The next check overrides that one by narrower
    * routes: beside another route to the same prefix, ours might lose.
    */
-  routable(prefixes: readonly Prefix[]): readonly Prefix[] {
+  routable(prefixes: readonly Prefix[]): readonly RoutedPrefix[] {
     const left = this.#lookLocal(prefixes);
     const routes = prefixes.filter((prefix) => !left.has(formatPrefix(prefix)));
     this.#routed = new Set(routes.map(formatPrefix));
-    return routes;
+    return this.#marked(routes);
+  }
+
+  /** With what other tunnels may have as well. */
+  #marked(routes: readonly RoutedPrefix[]): readonly RoutedPrefix[] {
+    const shared = this.#parts.shared?.() ?? new Set();
+    // A single address is written without its length.
+    return routes.map((prefix) =>
+      shared.has(formatPrefix(prefix)) ? { ...prefix, shared: true } : prefix,
+    );
   }
 
   /** Those that lead to the device: by routes of their own, or by overrides (--capture-local). */
@@ -166,7 +177,7 @@ export class CaptureGuard implements PrefixCapture {
   async #apply(prefixes: readonly Prefix[]): Promise<void> {
     const all = [...prefixes, ...this.#parts.alsoRouted];
     const set = (routes: readonly Prefix[]): Promise<void> =>
-      this.#parts.capture.setPrefixes([...routes, ...this.#overrides.within(all)]);
+      this.#parts.capture.setPrefixes([...routes, ...this.#marked(this.#overrides.within(all))]);
     const routes = this.routable(prefixes);
     const local = this.#local;
     try {

@@ -15,13 +15,15 @@ import { TunCapture, type TunDevice, type TunTraffic } from '../capture/tun/tun.
 import type { Configuration } from '../config/configuration.ts';
 import type { Uplink } from '../connect/uplink.ts';
 import type { NameService } from '../dns/server/nameservice.ts';
+import type { Neighbours } from '../dns/server/neighbours.ts';
 import { CapturedQueries } from '../dns/server/queries.ts';
+import { peerAddresses, sharedDnsAddresses, sharedRoutes } from '../dns/server/sharedaddresses.ts';
 import { socketOf } from '../dns/upstream/datagram.ts';
 import type { Resolver } from '../dns/upstream/resolver.ts';
 import type { FlowRequest } from '../flow/request.ts';
 import type { Supervisor } from '../link/supervisor.ts';
 import { isAddress } from '../net/address.ts';
-import { formatPrefix, type Prefix } from '../net/prefix.ts';
+import { formatPrefix, type Prefix, type RoutedPrefix } from '../net/prefix.ts';
 import type { Observer } from '../observe/observer.ts';
 import { CapturedPrefixes } from '../policy/captured.ts';
 import { besideJumpHost, JumpHostServers } from '../policy/jumphost.ts';
@@ -33,10 +35,12 @@ import { CaptureGuard } from './captureguard.ts';
 import { FailClosed, reportLeftUnreachable, warnOfNames } from './failclosed.ts';
 import { createFlows } from './flows.ts';
 import { HostResolvers } from './hostresolvers.ts';
+import { watchHostsFile } from './hostsfile.ts';
 import { leaveOutLogin, reportIncoming, warnOfOtherFamily } from './incoming.ts';
 import { Interception } from './interception.ts';
 import { linux } from './machine.ts';
 import { answersQueries, lookupPastTunnel, namedPolicy, openBehind, openNames } from './names.ts';
+import { createNeighbours } from './neighbours.ts';
 import { startProxies } from './proxies.ts';
 import { announceReady, readiness } from './ready.ts';
 import { inSession, type Session } from './session.ts';
@@ -93,10 +97,18 @@ export function runConnect(given: Configuration, options: RunOptions): Promise<n
     session.endsWith(capture.ended);
     const families = familiesOf(captured, intercepts && machine.hasIPv6());
     const device = await session.within(capture.prepare(families, signal));
+    const neighbours = session.own(
+      'the tunnels beside this one',
+      createNeighbours(machine, device.name, observer),
+      (it) => it.close(),
+    );
     const names = intercepts
-      ? openDeviceNames(session, tunnel, { device, resolvers, uplink, behind })
+      ? openDeviceNames(session, tunnel, { device, resolvers, uplink, behind, neighbours })
       : undefined;
-    const alsoRouted = names?.prefixes ?? [];
+    // Before there are routes: from then on queries for their names may come here.
+    if (names !== undefined) await session.within(neighbours.look(names.claims));
+    const alsoRouted =
+      names === undefined ? [] : [...names.prefixes, ...sharedRoutes(names.addresses)];
     const failClosed = new FailClosed({
       capture,
       setUnreachable: (prefixes) => host.setUnreachable(prefixes),
@@ -117,6 +129,7 @@ export function runConnect(given: Configuration, options: RunOptions): Promise<n
       captured: () => captured.current,
       requested: () => requestedBy(rulesOf(configuration, resolvers)),
       alsoRouted,
+      shared: () => (names === undefined ? NONE : resolvers.routed),
       ...configuration.capture,
       observer,
       clock: machine.clock,
@@ -127,7 +140,9 @@ export function runConnect(given: Configuration, options: RunOptions): Promise<n
     const flows = createFlows(tunnel, { policy, direct, names });
     const accept = (request: FlowRequest) => flows.accept(request);
     const served =
-      names === undefined ? { accept } : serve(names, accept, { capture, resolvers, observer });
+      names === undefined
+        ? { accept }
+        : serve(names, accept, { capture, resolvers, device, alsoRouted, observer });
     const prefixes = guard.routable(captured.current);
     await session.within(capture.start({ prefixes, ...served }, signal));
     session.own('what fails closed', failClosed, (it) => it.close());
@@ -135,7 +150,7 @@ export function runConnect(given: Configuration, options: RunOptions): Promise<n
     servers.follow(() => failClosed.refresh());
     session.own(
       'the watch',
-      machine.watch(disturbed([link, guard, failClosed]), device.name, observer),
+      machine.watch(disturbed([link, guard, failClosed, neighbours]), device.name, observer),
       (it) => it(),
     );
     session.own('the checks of the capture', guard, (it) => it.close());
@@ -143,10 +158,12 @@ export function runConnect(given: Configuration, options: RunOptions): Promise<n
     session.endsWith(guard.ended);
     link.disturbed('the capture has begun');
     if (names !== undefined) {
+      await session.within(neighbours.greet(names.claims));
       const parts = { configuration, machine, resolvers, names, captured, observer };
       const interception = new Interception({ ...parts, device: device.name });
       session.own('the resolver settings', interception, (it) => it.close());
       await session.within(interception.start(signal));
+      await session.within(watchHostsFile(session, configuration, { machine, observer }));
     }
     await startProxies(session, tunnel, flows);
     logCaptured(device.name, configuration, guard.leading(captured.current), observer);
@@ -158,19 +175,23 @@ export function runConnect(given: Configuration, options: RunOptions): Promise<n
   });
 }
 
+/** Nothing is shared with other tunnels. */
+const NONE: ReadonlySet<string> = new Set();
+
 /**
  * What changes the network may change the way to the jump host, take what is captured, or what must
  * stay open.
  */
 function disturbed(
-  parts: readonly [Pick<Supervisor, 'disturbed'>, CaptureGuard, FailClosed],
+  parts: readonly [Pick<Supervisor, 'disturbed'>, CaptureGuard, FailClosed, Neighbours],
 ): Pick<Supervisor, 'disturbed'> {
-  const [link, guard, failClosed] = parts;
+  const [link, guard, failClosed, neighbours] = parts;
   return {
     disturbed(why) {
       link.disturbed(why);
       guard.check();
       void failClosed.refresh();
+      void neighbours.refresh();
     },
   };
 }
@@ -196,13 +217,14 @@ interface DeviceNamesParts {
   readonly resolvers: HostResolvers;
   readonly uplink: Uplink;
   readonly behind: Resolver | undefined;
+  readonly neighbours: Neighbours;
 }
 
 /** The names of this machine: its own resolvers are asked past the tunnel. */
 function openDeviceNames(
   session: Session,
   tunnel: Tunnel,
-  { device, resolvers, uplink, behind }: DeviceNamesParts,
+  { device, resolvers, uplink, behind, neighbours }: DeviceNamesParts,
 ): NameService {
   return openNames(session, tunnel, {
     direct: uplink.connector(),
@@ -211,12 +233,15 @@ function openDeviceNames(
     local: resolvers.plan.uplinks,
     socketFor: (server) => socketOf(uplink.datagramSocket(server), server),
     users: new SocketUsers(),
+    neighbours,
   });
 }
 
 interface ServeParts {
   readonly capture: TunCapture;
   readonly resolvers: HostResolvers;
+  readonly device: TunDevice;
+  readonly alsoRouted: readonly RoutedPrefix[];
   readonly observer: Observer;
 }
 
@@ -227,11 +252,14 @@ interface ServeParts {
 function serve(
   names: NameService,
   accept: TunTraffic['accept'],
-  { capture, resolvers, observer }: ServeParts,
+  { capture, resolvers, device, alsoRouted, observer }: ServeParts,
 ): Omit<TunTraffic, 'prefixes'> {
+  const peers = new Set(peerAddresses(device));
+  const served = new Set([...names.addresses, ...peers]);
   const queries = new CapturedQueries({
     server: names.server,
-    own: names.addresses,
+    own: new Set([...served, ...sharedDnsAddresses(names.addresses)]),
+    peers,
     resolvers: resolvers.routed,
     capture,
     observer,
@@ -245,8 +273,8 @@ function serve(
       // At once, so that QUIC falls back to TCP.
       if (!queries.acceptDatagram(datagram)) capture.refuseDatagram(datagram, 'refused');
     },
-    alsoRouted: names.prefixes,
-    served: names.addresses,
+    alsoRouted,
+    served,
   };
 }
 

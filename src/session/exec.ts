@@ -39,6 +39,7 @@ import { type ExecPlan, planExec } from './execplan.ts';
 import { runBehindProxy } from './execproxy.ts';
 import { ExecResolvers, resolvConfOf } from './execresolvers.ts';
 import { createFlows } from './flows.ts';
+import { watchHostsFile } from './hostsfile.ts';
 import { runToEnd } from './job.ts';
 import { linux, type Machine } from './machine.ts';
 import { namedPolicy, openBehind, openNames } from './names.ts';
@@ -106,6 +107,8 @@ export function runExec(configuration: ExecConfiguration, options: RunOptions): 
               device,
               keepsLocalNames: guard.active,
             });
+      if (names !== undefined)
+        await session.within(watchHostsFile(session, complete, { machine, observer }));
       const flows = createFlows(tunnel, { policy, direct, names });
       const accept: NamespaceTraffic['accept'] = (request) => flows.accept(request);
       const traffic =

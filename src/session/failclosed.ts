@@ -17,7 +17,7 @@
  */
 
 import { reasonOf } from '../errors/reason.ts';
-import type { Prefix, RoutedPrefix } from '../net/prefix.ts';
+import type { RoutedPrefix } from '../net/prefix.ts';
 import { formatPrefix } from '../net/prefix.ts';
 import { PrefixMap } from '../net/prefixmap.ts';
 import type { Observer } from '../observe/observer.ts';
@@ -41,7 +41,7 @@ export interface FailClosedParts {
   /** --fail-closed */
   readonly enabled: boolean;
   /** What the capture routes besides. */
-  readonly alsoRouted: readonly Prefix[];
+  readonly alsoRouted: readonly RoutedPrefix[];
   /** Addresses that the tunnel itself reaches past its own routes, as they are now. */
   readonly past: () => readonly string[];
   /** Whether the run ends because it was asked to. */
@@ -78,7 +78,7 @@ export class FailClosed implements RoutedCapture {
   }
 
   /** `captured`: what the capture has just begun with. Rejects as the helper does. */
-  async start(captured: readonly Prefix[]): Promise<void> {
+  async start(captured: readonly RoutedPrefix[]): Promise<void> {
     await this.#inTurn(async () => {
       const { enabled, routing, setUnreachable } = this.#parts;
       this.#routed = captured;

@@ -9,6 +9,8 @@
  */
 import type { NetworkInterfaceInfo } from 'node:os';
 import { ownDnsAddresses } from '../dns/server/nameservice.ts';
+import type { OtherTunnel } from '../dns/server/neighbours.ts';
+import { sharedDnsAddresses } from '../dns/server/sharedaddresses.ts';
 import { addressBytes, addressFromBytes } from '../net/address.ts';
 import { parsePrefix } from '../net/prefix.ts';
 import { PrefixSet } from '../net/prefixset.ts';
@@ -32,11 +34,26 @@ export function othersInRanges({ interfaces, resolvers, moved }: Neighbourhood):
     RANGES.contains(address) && !moved.has(address.includes(':') ? 6 : 4);
   const devices = Object.entries(interfaces).flatMap(([name, addresses = []]) =>
     addresses
-      .filter(({ address, cidr }) => isAnAddress(address) && uses(address) && !isOurs(cidr))
+      .filter(
+        ({ address, cidr }) => isAnAddress(address) && uses(address) && !isDeviceAddress(cidr),
+      )
       .map(({ address, cidr }) => `${name} has ${cidr ?? address}`),
   );
   const foreign = resolvers.filter((it) => isAnAddress(it) && uses(it) && !isOurServer(it));
   return [...devices, ...foreign.map((it) => `${it} is a resolver`)];
+}
+
+/** The devices of tunnels, except `own`. `interfaces`: as `os.networkInterfaces` gives them. */
+export function tunnelsAmong(
+  interfaces: NodeJS.Dict<readonly NetworkInterfaceInfo[]>,
+  own: string,
+): OtherTunnel[] {
+  return Object.entries(interfaces).flatMap(([device, addresses = []]) => {
+    if (device === own) return [];
+    const ours = addresses.filter(({ cidr }) => isDeviceAddress(cidr));
+    const address = (ours.find((it) => it.family === 'IPv4') ?? ours[0])?.address;
+    return address === undefined ? [] : [{ device, address }];
+  });
 }
 
 /** Warns of them. */
@@ -59,6 +76,7 @@ function isAnAddress(address: string): boolean {
 
 /** Whether it is the DNS server of a tunnel, running or not. */
 function isOurServer(address: string): boolean {
+  if (sharedDnsAddresses([address]).includes(address)) return true;
   const octets = addressBytes(address);
   if (octets.length === 4) octets[3] = 1;
   else octets.fill(0, 8, 15)[15] = 1;
@@ -67,8 +85,9 @@ function isOurServer(address: string): boolean {
   return ownDnsAddresses({ address4, address6 }).has(address);
 }
 
-function isOurs(cidr: string | null): boolean {
-  if (cidr === null) return false;
+/** Whether it is that of a tunnel's device: the first address of a block, with its length. */
+function isDeviceAddress(cidr: string | null): boolean {
+  if (cidr === null || !RANGES.contains(cidr.replace(/\/.*/, ''))) return false;
   const { family, length, address } = parsePrefix(cidr).prefix;
   if (length !== (family === 4 ? 24 : 64)) return false;
   return family === 4

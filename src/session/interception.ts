@@ -18,6 +18,7 @@ import type { Configuration } from '../config/configuration.ts';
 import { namingOptions } from '../config/dnsoptions.ts';
 import { routedDomains } from '../dns/naming.ts';
 import type { NameService } from '../dns/server/nameservice.ts';
+import { sharedDnsAddresses } from '../dns/server/sharedaddresses.ts';
 import { TunnelError } from '../errors/errors.ts';
 import { reasonOf } from '../errors/reason.ts';
 import type { NamePattern } from '../net/name.ts';
@@ -114,7 +115,8 @@ export class Interception {
   async #follow(): Promise<void> {
     const { resolvers, names, captured, observer } = this.#parts;
     // The file may be ours: start() has rewritten it.
-    if (!resolvers.update(names.addresses)) return;
+    const own = new Set([...names.addresses, ...sharedDnsAddresses(names.addresses)]);
+    if (!resolvers.update(own)) return;
     const { uplinks } = resolvers.plan;
     // Even if they can't be captured: the earlier ones may no longer be reachable from here.
     names.setLocal(destinations(uplinks));

@@ -1,4 +1,5 @@
 /** What the privileged part does on this machine (system/privileged/part.ts). Runs as root. */
+import { sharedDnsAddresses } from '../dns/server/sharedaddresses.ts';
 import { TunnelError } from '../errors/errors.ts';
 import { silentObserver } from '../observe/observer.ts';
 import { listRuleset } from '../system/doctor/firewall.ts';
@@ -31,7 +32,8 @@ export function linuxRoot(caller: CommandUser, serversOf: Root['serversOf']): Ro
     makeDirectory: () => makeDirectory(caller),
     removeDirectory,
     startHelper: (directory) => runHelper(caller, directory),
-    resolvConf: (servers) => new ResolvConfFile({ servers, journal: new Journal() }),
+    resolvConf: (servers) =>
+      new ResolvConfFile({ servers: sharedDnsAddresses(servers), journal: new Journal() }),
     async resolvectl(args) {
       const { status, complaint } = await runPlainly('resolvectl', args);
       if (status === 0) return;

@@ -3,10 +3,13 @@
  * for tests (test/support/memorymachine.ts), with which whole sessions run without root.
  */
 import { closeSync } from 'node:fs';
+import { networkInterfaces } from 'node:os';
 import { type Clock, systemClock } from '../base/clock.ts';
 import { linuxTunDevice, linuxTunHost } from '../capture/tun/linuxtun.ts';
 import type { TunDevice, TunHost } from '../capture/tun/tun.ts';
 import type { BoundSockets } from '../connect/uplink.ts';
+import type { OtherTunnel } from '../dns/server/neighbours.ts';
+import { sharedDnsAddresses } from '../dns/server/sharedaddresses.ts';
 import { lookAtNetwork, type NetworkContext, type NetworkTargets } from '../doctor/network.ts';
 import { TunnelError } from '../errors/errors.ts';
 import { Dialler, type DiallerOptions } from '../link/dialler.ts';
@@ -31,6 +34,7 @@ import { planResolver, type ResolverPlan } from '../system/resolver/detect.ts';
 import { RESOLVED_UPLINKS, readResolverFacts } from '../system/resolver/facts.ts';
 import { RESOLV_CONF, ResolvConfFile } from '../system/resolver/file.ts';
 import type { HostChange } from '../system/resolver/hostchange.ts';
+import { HOSTS_FILE, MAX_HOSTS_FILE_BYTES, NSSWITCH } from '../system/resolver/hosts.ts';
 import { Journal } from '../system/resolver/journal.ts';
 import { type RecoveryReport, recover } from '../system/resolver/recover.ts';
 import {
@@ -41,6 +45,8 @@ import { ResolvedLink, type ResolvedLinkOptions } from '../system/resolver/resol
 import { watchResolvers } from '../system/resolver/watch.ts';
 import { filtersReversePath } from '../system/reversepath.ts';
 import { type KernelRouting, linuxRouting } from '../system/routing/kernel.ts';
+import { readSmallFile } from '../system/smallfile.ts';
+import { tunnelsAmong } from './fakeaddresses.ts';
 
 export interface Starting {
   readonly observer: Observer;
@@ -97,11 +103,24 @@ export interface Machine {
   resolverPlan(): ResolverPlan;
   /** What resolv.conf says. */
   resolverConfiguration(): ResolverConfiguration;
+  /** `servers`: the tunnel's own; what is written are those that all tunnels share. */
   resolvConf(servers: readonly string[], device: string): HostChange;
+  /** Other tunnels of this program, by their devices; without `own`. */
+  otherTunnels(own: string): readonly OtherTunnel[];
   /** Made again whenever systemd-resolved has lost it, until it is undone. */
   resolved(options: ResolvedLinkOptions): HostChange;
   /** Calls `changed` when resolverPlan() may give another one. Returns what ends that. */
   watchResolvers(changed: () => void, observer: Observer, asksResolved: boolean): () => void;
+  /** Files in which programs find names; undefined: one can't be read. Never rejects. */
+  hostsFile(): Promise<HostsFile>;
+  /** Calls `changed` when hostsFile() may say something else. Returns what ends that. */
+  watchHostsFile(changed: () => void, observer: Observer): () => void;
+}
+
+export interface HostsFile {
+  /** The text of /etc/hosts and of /etc/nsswitch.conf. */
+  readonly hosts: string | undefined;
+  readonly nsswitch: string | undefined;
 }
 
 export interface DeviceAddresses {
@@ -174,7 +193,9 @@ export const linux: Machine = {
 
   resolverPlan: () => planResolver(readResolverFacts()),
   resolverConfiguration: () => resolverConfiguration(),
-  resolvConf: (servers) => new ResolvConfFile({ servers, journal: new Journal() }),
+  resolvConf: (servers) =>
+    new ResolvConfFile({ servers: sharedDnsAddresses(servers), journal: new Journal() }),
+  otherTunnels: (own) => tunnelsAmong(networkInterfaces(), own),
   resolved: watchedLink,
   watchResolvers: (changed, observer, asksResolved) =>
     watchResolvers(
@@ -182,4 +203,14 @@ export const linux: Machine = {
       observer,
       asksResolved ? [RESOLV_CONF, RESOLVED_UPLINKS] : [RESOLV_CONF],
     ),
+  async hostsFile() {
+    const [hosts, nsswitch] = await Promise.all(
+      [HOSTS_FILE, NSSWITCH].map((path) =>
+        // Without it nothing is found there, and programs can't read it either.
+        readSmallFile(path, MAX_HOSTS_FILE_BYTES).catch(() => undefined),
+      ),
+    );
+    return { hosts: hosts?.text, nsswitch: nsswitch?.text };
+  },
+  watchHostsFile: (changed, observer) => watchResolvers(changed, observer, [HOSTS_FILE, NSSWITCH]),
 };

@@ -19,6 +19,7 @@ import type { DirectOptions } from '../connect/direct.ts';
 import { lookupName } from '../connect/lookup.ts';
 import { NameOrAddressConnector } from '../connect/nameoraddress.ts';
 import { type DeviceAddresses, NameService } from '../dns/server/nameservice.ts';
+import type { Neighbours } from '../dns/server/neighbours.ts';
 import { ResolverChoice, type ResolverChoiceOptions } from '../dns/upstream/choice.ts';
 import type { KnownNames } from '../dns/upstream/known.ts';
 import type { Resolver } from '../dns/upstream/resolver.ts';
@@ -59,6 +60,8 @@ export interface NamesParts {
   readonly keepsLocalNames?: boolean;
   /** Whose queries come in, where users share them. Default: nobody is told from others. */
   readonly users?: SocketUsers;
+  /** Other tunnels on this machine. Default: nobody looks for any. */
+  readonly neighbours?: Neighbours;
 }
 
 /** What answers queries, as part of `session`. Throws as the constructor of NameService does. */
@@ -73,6 +76,7 @@ export function openNames(session: Session, tunnel: Tunnel, parts: NamesParts): 
     socketFor,
     keepsLocalNames,
     users,
+    neighbours,
   } = parts;
   const naming = namingOptions(configuration);
   if (device.address4 !== undefined || device.address6 !== undefined) {
@@ -95,6 +99,7 @@ export function openNames(session: Session, tunnel: Tunnel, parts: NamesParts): 
     book,
     keepsLocalNames: keepsLocalNames ?? false,
     userOf: users === undefined ? undefined : (socket, of) => users.userOf(socket, of),
+    neighbours,
     observer,
   });
   return session.own('the DNS server', names, (it) => it.close());

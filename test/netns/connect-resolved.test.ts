@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { API1, API1_NAME, API2, UPLINK4, UPLINK6 } from '../support/addresses.ts';
+import { API1, API1_NAME, API2, API2_NAME, UPLINK4, UPLINK6 } from '../support/addresses.ts';
 import { labUnavailable } from '../support/lab.ts';
 import { createNamesLab, type NamesLab, WWW } from '../support/nameslab.ts';
 import type { Child } from '../support/process.ts';
@@ -117,6 +117,22 @@ describe('connect where systemd-resolved is asked', {
     );
     await resolved.must(`resolvectl dns uplink ${UPLINK4}`);
     await tunnel.waitForLine(/this machine's resolvers are 192\.0\.2\.1 now/);
+  });
+
+  it('two tunnels answer for their own names, and one goes on when the other is killed', async () => {
+    const { client } = names.exec.lab;
+    const second = await client.spawn(
+      resolved.argv(process.execPath, MAIN, '-r', REMOTE, API2_NAME),
+    );
+    await second.waitForLine(/tunnel: ready\n/, 20_000);
+    const both = `for name in ${API1_NAME} ${API2_NAME}; do curl -sS http://$name/; done`;
+    assert.match(await resolved.sh(both), /"host":"api1".*"host":"api2"/s);
+    // Also the one that isn't theirs passes the question on.
+    for (const server of ['198.18.0.53', '198.18.1.53'])
+      assert.match(await resolved.sh(`dig +short ${API2_NAME} A @${server}`), /^198\.18\.1[2-9]/);
+    await second.stop('SIGKILL');
+    assert.match(await resolved.sh(`curl -sS http://${API1_NAME}/`), /"host":"api1"/);
+    assert.equal(await resolved.sh(`getent hosts ${API2_NAME}`), '');
   });
 
   it('no query leaves while the link is lost', async () => {

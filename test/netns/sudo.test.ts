@@ -179,7 +179,7 @@ describe('sudo tunnel', {
   it('names: resolv.conf is rewritten by the part that is root, and restored', async () => {
     const tunnel = await sudo.ready([...SUDO, '-r', REMOTE, 'api1.lab.example']);
     await isTheCallers(tunnel);
-    assert.match(await resolvConf(), /^nameserver 198\.18\.0\.53$/m);
+    assert.match(await resolvConf(), /^nameserver 198\.18\.63\.53$/m);
     assert.deepEqual(await tunnel.stop('SIGTERM'), { status: 0, signal: null });
     await nothingIsLeft();
   });
@@ -197,7 +197,7 @@ describe('sudo tunnel', {
     process.kill(part, 'SIGKILL');
     await tunnel.waitForLine(/error \[privileged-lost\]: .*\n/);
     await until(() => !existsSync(`/proc/${program}`), 'the program goes on');
-    assert.match(await resolvConf(), /^nameserver 198\.18\.0\.53$/m);
+    assert.match(await resolvConf(), /^nameserver 198\.18\.63\.53$/m);
     const { stdout } = await sudo.run([...SUDO, 'clean']);
     assert.equal(stdout, '/etc/resolv.conf is as before\n');
     await nothingIsLeft();

@@ -10,6 +10,8 @@ export interface DnsListenerOptions {
   readonly host: string;
   /** 0: any port that is free for both UDP and TCP. */
   readonly port: number;
+  /** Its clients are other tunnels. Default: false. */
+  readonly ofTunnel?: boolean;
 }
 
 /** Listens for UDP and TCP at one address. */
@@ -47,7 +49,9 @@ export class DnsListener {
     // ICMP errors about answers to clients that have gone.
     datagrams.on('error', () => {});
     datagrams.on('message', (payload, from) => {
-      void answerDatagram(this.#options.server, payload, from.address).then((answer) => {
+      const { server, ofTunnel } = this.#options;
+      const { address } = from;
+      void answerDatagram(server, payload, address, undefined, ofTunnel).then((answer) => {
         if (answer !== undefined) this.#datagrams?.send(answer, from.port, from.address, () => {});
       });
     });
@@ -66,7 +70,8 @@ export class DnsListener {
 
   #stream(socket: Socket): void {
     this.#streams.add(socket);
-    void serveStream(this.#options.server, socket, socket.remoteAddress ?? '').then(() =>
+    const { server, ofTunnel } = this.#options;
+    void serveStream(server, socket, socket.remoteAddress ?? '', undefined, ofTunnel).then(() =>
       this.#streams.delete(socket),
     );
   }

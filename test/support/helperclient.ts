@@ -32,7 +32,7 @@ import { createInterface } from 'node:readline';
 import { TunnelError } from '../../src/errors/errors.ts';
 import { addon, type LinkHandle } from '../../src/native/addon.ts';
 import { family } from '../../src/net/address.ts';
-import type { Prefix } from '../../src/net/prefix.ts';
+import type { RoutedPrefix } from '../../src/net/prefix.ts';
 import type { Fields, Observer } from '../../src/observe/observer.ts';
 import { type Helper, type HelperDevice, startHelper } from '../../src/system/helper/helper.ts';
 import { decodeMessage, type HelperMessage } from '../../src/system/helper/protocol.ts';
@@ -66,9 +66,15 @@ const observer: Observer = {
 };
 
 /** Parses `10.0.0.0/8`; unlike the program's own parser it keeps host bits. */
-function prefix(text: string): Prefix {
-  const [address = '', length = ''] = text.split('/');
-  return { family: family(address), address, length: Number(length) };
+/** `192.0.2.1/32=shared`: other tunnels may have it as well. */
+function prefix(text: string): RoutedPrefix {
+  const [address = '', length = '', shared = ''] = text.split(/[/=]/);
+  return {
+    family: family(address),
+    address,
+    length: Number(length),
+    ...(shared === 'shared' ? { shared: true } : {}),
+  };
 }
 
 function releaseDevice(): void {

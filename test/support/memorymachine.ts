@@ -16,6 +16,7 @@ import { HEADER_BYTES, type PacketDevice } from '../../src/capture/tun/device.ts
 import type { TunDevice, TunHost } from '../../src/capture/tun/tun.ts';
 import type { Configuration } from '../../src/config/configuration.ts';
 import { buildConfiguration } from '../../src/config/options.ts';
+import type { OtherTunnel } from '../../src/dns/server/neighbours.ts';
 import type { NetworkContext, NetworkTargets } from '../../src/doctor/network.ts';
 import { TunnelError } from '../../src/errors/errors.ts';
 import type { DiallerOptions } from '../../src/link/dialler.ts';
@@ -355,6 +356,10 @@ export class MemoryMachine implements Machine {
     return { resolvers: ['127.0.0.1'], lines: [] };
   }
 
+  otherTunnels(): readonly OtherTunnel[] {
+    return [];
+  }
+
   resolvConf(): HostChange {
     return this.#change('resolv.conf');
   }
@@ -375,6 +380,21 @@ export class MemoryMachine implements Machine {
         this.standing.delete(what);
       },
     };
+  }
+
+  /** What /etc/hosts says, and who wants to know of changes. */
+  hostsText = '127.0.0.1 localhost\n';
+  hostsChanged: () => void = () => {};
+
+  async hostsFile(): Promise<{ hosts: string; nsswitch: string }> {
+    await Promise.resolve();
+    return { hosts: this.hostsText, nsswitch: 'hosts: files dns\n' };
+  }
+
+  watchHostsFile(changed: () => void): () => void {
+    this.hostsChanged = changed;
+    this.standing.add('watch of /etc/hosts');
+    return () => this.standing.delete('watch of /etc/hosts');
   }
 
   watchResolvers(): () => void {

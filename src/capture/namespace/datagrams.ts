@@ -26,8 +26,8 @@ import type { Observer } from '../../observe/observer.ts';
 import type { DatagramVerdict } from '../../policy/execpolicy.ts';
 
 export const MAX_ASSOCIATIONS = 1024;
-const UDP_IDLE_MS = 120_000;
-const DNS_IDLE_MS = 10_000;
+export const UDP_IDLE_MS = 120_000;
+export const DNS_IDLE_MS = 10_000;
 const MAX_WAITING = 16;
 const SWEEP_MS = 2_000;
 const DNS_PORT = 53;
@@ -167,7 +167,9 @@ export class UdpRelay {
   #expire(): void {
     const now = performance.now();
     for (const [key, { used, idleMs }] of this.#associations) {
-      if (now - used >= idleMs) this.#close(key);
+      if (now - used < idleMs) continue;
+      this.#options.observer.count('tunnel_datagram_associations_idle_total');
+      this.#close(key);
     }
   }
 

@@ -7,6 +7,9 @@
  * its request at once needs no timer. At the limit, the client that has waited longest is reset to
  * admit the new one. Clients that open many connections and send nothing, or send it byte by byte,
  * therefore keep nobody out. If no client is waiting, the new one is reset.
+ *
+ * A client on another host may vanish without a word. So the kernel probes those that are silent
+ * for CLIENT_KEEPALIVE_MS, and ends the connection of one that doesn't answer.
  */
 import type { Socket } from 'node:net';
 import { resetStream } from '../../flow/reset.ts';
@@ -19,6 +22,8 @@ const MAX_PROXY_CONNECTIONS = 16_384;
  * authentication.
  */
 const NEGOTIATION_TIMEOUT_MS = 30_000;
+/** As at the device (capture/tun/keepalive.ts). Node has the kernel send ten probes, 1 s apart. */
+export const CLIENT_KEEPALIVE_MS = 300_000;
 
 export interface AdmissionOptions {
   readonly observer: Observer;
@@ -61,13 +66,15 @@ export class Admission {
    * errors have a listener, so they don't end the process.
    */
   admit(socket: Socket): boolean {
-    socket.on('error', () => {
+    socket.on('error', (error: NodeJS.ErrnoException) => {
       // 'close' follows, and the socket's user listens to that.
+      if (error.code === 'ETIMEDOUT') this.#observer.count('tunnel_proxy_clients_vanished_total');
     });
     if (this.#closing || !this.#makePlace()) {
       resetStream(socket);
       return false;
     }
+    socket.setKeepAlive(true, CLIENT_KEEPALIVE_MS);
     this.#sockets.add(socket);
     this.#waiting.set(socket, performance.now() + this.timeout);
     this.#timer ??= setTimeout(this.#expire, this.timeout).unref();

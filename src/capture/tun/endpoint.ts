@@ -176,7 +176,7 @@ export class Endpoint implements FlowHost<TcpFlow> {
     }
     this.#timers.expire(now, (flow) => {
       if (flow.state === STATE.gone || flow.timerFired()) return;
-      if (flow.state === STATE.open) this.counters.flowsTimedOut++;
+      if (flow.state === STATE.open || flow.state === STATE.answered) this.counters.flowsTimedOut++;
       this.#end(flow);
     });
     this.flush();

@@ -79,9 +79,9 @@ export interface TunDevice {
 
 export interface TunTraffic extends Traffic {
   /** What is captured until setPrefixes() changes it. */
-  readonly prefixes: readonly Prefix[];
+  readonly prefixes: readonly RoutedPrefix[];
   /** Also routed, from the same moment as `prefixes`, until close(). Default: none. */
-  readonly alsoRouted?: readonly Prefix[];
+  readonly alsoRouted?: readonly RoutedPrefix[];
   /**
    * Takes UDP datagrams and may answer each of them. Without it, all are answered with "port
    * unreachable".
@@ -131,7 +131,7 @@ export class TunCapture implements Capture<TunTraffic> {
   /** The device's own blocks of addresses. */
   #own = new PrefixSet([]);
   #stack: PacketStack | undefined;
-  #alsoRouted: readonly Prefix[] = [];
+  #alsoRouted: readonly RoutedPrefix[] = [];
   /** The routes have been requested, so `setPrefixes` changes them from now on. */
   #routed = false;
   #closing: Promise<void> | undefined;

@@ -23,8 +23,9 @@ export function answerDatagram(
   payload: Uint8Array,
   client: string,
   port?: number,
+  ofTunnel = false,
 ): Promise<Uint8Array | undefined> {
-  return server.answer(payload, { key: client, port, stream: false });
+  return server.answer(payload, { key: client, port, stream: false, ofTunnel });
 }
 
 /** Answers the queries on a stream until it ends. Resolves when it has closed; never rejects. */
@@ -33,6 +34,7 @@ export function serveStream(
   stream: Duplex,
   client: string,
   port?: number,
+  ofTunnel = false,
 ): Promise<void> {
   return new Promise((resolve) => {
     let received: Buffer = Buffer.alloc(0);
@@ -57,7 +59,7 @@ export function serveStream(
         received = received.subarray(end);
         waiting += 1;
         idleTimer.refresh();
-        void server.answer(message, { key: client, port, stream: true }).then(reply);
+        void server.answer(message, { key: client, port, stream: true, ofTunnel }).then(reply);
       }
       // A client that doesn't read its answers isn't read either.
       if (waiting >= MAX_PIPELINED || stream.writableNeedDrain) stream.pause();

@@ -22,7 +22,8 @@ import type { Destination } from '../../net/destination.ts';
 import { type Prefix, prefixAround } from '../../net/prefix.ts';
 import { OWN_RANGES } from '../../net/special.ts';
 import type { Observer } from '../../observe/observer.ts';
-import { createNaming, type Naming, type NamingOptions } from '../naming.ts';
+import { type Claims, claimsOf, UNCLAIMED } from '../claims.ts';
+import { createNaming, type NameRoute, type Naming, type NamingOptions } from '../naming.ts';
 import { lookupAddresses } from '../upstream/addresses.ts';
 import { CachingResolver } from '../upstream/cache.ts';
 import { DatagramUpstream } from '../upstream/datagram.ts';
@@ -30,7 +31,8 @@ import { type NameBook, RecordingResolver } from '../upstream/known.ts';
 import { RebindingGuard, RebindingRules } from '../upstream/rebinding.ts';
 import type { Resolver } from '../upstream/resolver.ts';
 import { StreamUpstream, type StreamUpstreamOptions } from '../upstream/stream.ts';
-import { DnsServer, type UserOf } from './server.ts';
+import { claimStrings, type Neighbours } from './neighbours.ts';
+import { DnsServer, type OtherTunnels, type UserOf } from './server.ts';
 import { translateRequests } from './translate.ts';
 import { blockPrefixes, MAX_TUNNELS, VirtualAddresses, virtualBlocks } from './virtual.ts';
 
@@ -70,6 +72,8 @@ export interface NameServiceOptions {
   readonly keepsLocalNames?: boolean;
   /** As in DnsServerOptions. */
   readonly userOf?: UserOf | undefined;
+  /** Other tunnels with names on this machine. Default: nobody looks for any. */
+  readonly neighbours?: Neighbours | undefined;
   readonly observer: Observer;
 }
 
@@ -80,6 +84,8 @@ export class NameService {
   readonly prefixes: readonly Prefix[];
   /** The server's addresses, in the device's own blocks; canonical. */
   readonly addresses: ReadonlySet<string>;
+  /** What this tunnel answers for. */
+  readonly claims: Claims;
   readonly #options: NameServiceOptions;
   readonly #route: Naming;
   readonly #rebinding: RebindingRules;
@@ -116,12 +122,15 @@ export class NameService {
     this.virtual = virtual?.addresses;
     this.prefixes = virtual?.prefixes ?? [];
     this.addresses = ownDnsAddresses(device);
+    const claims = claimsOf(naming, this.prefixes);
+    this.claims = claims;
     this.server = new DnsServer({
       naming: this.#route,
       virtual: this.virtual,
       tunnel: this.#tunnel,
       local: this.#local,
       userOf: options.userOf,
+      others: options.neighbours && othersOf(options.neighbours, claims),
       observer,
     });
   }
@@ -190,6 +199,25 @@ export class NameService {
       observer,
     });
   }
+}
+
+/** Names that are never passed on: those that no server may answer for otherwise. */
+const HERE: ReadonlySet<NameRoute['kind']> = new Set(['loopback', 'nothing']);
+
+function othersOf(neighbours: Neighbours, own: Claims): OtherTunnels {
+  return {
+    ownerOf(name, { kind }) {
+      if (HERE.has(kind)) return undefined;
+      // What is excluded, and the jump host's own name, is not claimed, whatever a suffix says.
+      const rank = kind === 'local' ? UNCLAIMED : own.rank(name);
+      return neighbours.ownerOf(name, rank);
+    },
+    refresh: () => neighbours.refresh(),
+    async claims(greeted) {
+      if (greeted) await neighbours.refresh(true);
+      return claimStrings(own);
+    },
+  };
 }
 
 async function lookupBy(name: string, resolver: Resolver | undefined): Promise<readonly string[]> {

@@ -34,6 +34,8 @@ export interface CapturedQueriesOptions {
   readonly server: DnsServer;
   /** The tunnel's DNS addresses, in the device's own blocks (`ownDnsAddresses`); canonical. */
   readonly own: ReadonlySet<string>;
+  /** Of these, the addresses at which other tunnels ask. Default: none. */
+  readonly peers?: ReadonlySet<string>;
   /** Resolvers whose addresses are routed into the device, canonical. */
   readonly resolvers: ReadonlySet<string>;
   /** Takes the answers: a capture with a TUN. */
@@ -58,7 +60,9 @@ export class CapturedQueries {
       capture.refuseDatagram(datagram, 'refused');
       return true;
     }
-    void answerDatagram(server, payload, source.host, source.port).then((answer) => {
+    const { host, port } = source;
+    const ofTunnel = this.#isPeer(destination.host);
+    void answerDatagram(server, payload, host, port, ofTunnel).then((answer) => {
       if (answer !== undefined)
         capture.sendDatagram({ source: destination, destination: source, payload: answer });
     });
@@ -100,13 +104,18 @@ export class CapturedQueries {
     return this.#options.own.has(host) || this.#options.resolvers.has(host);
   }
 
+  #isPeer(host: string): boolean {
+    return this.#options.peers?.has(host) === true;
+  }
+
   /** Never rejects. */
   async #serve(request: FlowRequest): Promise<void> {
     const { host, port } = request.source;
+    const ofTunnel = this.#isPeer(request.destination.host);
     try {
       const conduit = request.open();
       if (conduit === undefined) this.#options.observer.count('tunnel_dns_streams_given_up_total');
-      else await serveStream(this.#options.server, streamOf(conduit), host, port);
+      else await serveStream(this.#options.server, streamOf(conduit), host, port, ofTunnel);
     } catch {
       // The program ended it before it was served.
       this.#options.observer.count('tunnel_dns_streams_given_up_total');

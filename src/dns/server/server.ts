@@ -11,6 +11,7 @@
  *              tunnel, local                relayed; SERVFAIL if there is no answer, and never an
  *                                           answer from the other resolver
  *              loopback, nothing, stand-in  answered here
+ *              closer to another tunnel     asked there (neighbours.ts), and relayed
  *         -> fitted to the size that the client accepts in a datagram (RFC 6891 §6.2.5)
  *
  * Names that are targets themselves are answered without asking a resolver: the jump host may know
@@ -45,9 +46,10 @@ import {
   soaRecord,
   type UpstreamAnswer,
 } from '../wire/compose.ts';
-import { CLASS_IN, MAX_MESSAGE, Rcode, Type } from '../wire/message.ts';
+import { CLASS_CHAOS, CLASS_IN, MAX_MESSAGE, Rcode, Type } from '../wire/message.ts';
 import { makeQuestion, parseQuery, type Query } from '../wire/query.ts';
 import { FairShare } from './fairshare.ts';
+import { CLAIMS_NAME, GREETING_NAME } from './neighbours.ts';
 import { VIRTUAL_TTL, type VirtualAddresses } from './virtual.ts';
 
 /** Of one user who is alone, to this machine's own resolvers. */
@@ -60,6 +62,18 @@ export interface DnsClient {
   readonly port?: number | undefined;
   /** Whether it asks by TCP, where an answer may have any length. */
   readonly stream: boolean;
+  /** It is another tunnel, which asks about this one's own names. Default: false. */
+  readonly ofTunnel?: boolean;
+}
+
+/** Other tunnels on this machine (neighbours.ts). */
+export interface OtherTunnels {
+  /** Who answers for a name that naming.ts has decided on; undefined: nobody but this one. */
+  ownerOf(name: string, route: NameRoute): Resolver | undefined;
+  /** Forgets those that have gone. Never rejects. */
+  refresh(): Promise<void>;
+  /** What this one answers for. `greeted`: once it has looked at the others. */
+  claims(greeted: boolean): Promise<readonly string[]>;
 }
 
 export interface DnsServerOptions {
@@ -72,6 +86,8 @@ export interface DnsServerOptions {
   readonly local: Resolver | undefined;
   /** The user of this machine who has a socket. Default: nobody is found. Never rejects. */
   readonly userOf?: UserOf | undefined;
+  /** Default: there are none. */
+  readonly others?: OtherTunnels | undefined;
   readonly observer: Observer;
 }
 
@@ -128,7 +144,8 @@ export class DnsServer {
       return fitAnswer(query, composeAnswer(query, { rcode: Rcode.SERVFAIL }), limit);
     }
     try {
-      return fitAnswer(query, await this.#answer(query), limit);
+      const answer = client.ofTunnel === true ? this.#answerTunnel(query) : this.#answer(query);
+      return fitAnswer(query, await answer, limit);
     } catch (error) {
       observer.count('tunnel_dns_failures_total');
       observer.log('debug', `${query.question.name}: ${reasonOf(error)}`);
@@ -155,6 +172,45 @@ export class DnsServer {
     if (type === Type.OPT || type === Type.TKEY)
       return composeAnswer(query, { rcode: Rcode.NOTIMP });
     const route = this.#options.naming(name);
+    return (await this.#passOn(query, route)) ?? this.#answerHere(query, route);
+  }
+
+  /** Undefined: no other tunnel answers for it. Rejects if one that runs doesn't answer. */
+  async #passOn(query: Query, route: NameRoute): Promise<Uint8Array | undefined> {
+    const { others } = this.#options;
+    const { question } = query;
+    for (;;) {
+      const owner = others?.ownerOf(question.name, route);
+      if (others === undefined || owner === undefined) return undefined;
+      try {
+        const answer = await owner.resolve(question);
+        // Refused: an exclusion leaves the name out there.
+        return answer.rcode === Rcode.REFUSED ? undefined : relayAnswer(query, answer);
+      } catch (error) {
+        // It may have ended, which nobody has told yet. Then the name is somebody else's.
+        await others.refresh();
+        if (this.#closed || others.ownerOf(question.name, route) === owner) throw error;
+      }
+    }
+  }
+
+  /** For another tunnel: only what is this one's own, so that nothing goes in a circle. */
+  async #answerTunnel(query: Query): Promise<Uint8Array> {
+    if (this.#closed) return composeAnswer(query, { rcode: Rcode.SERVFAIL });
+    const { type, class: of, name } = query.question;
+    const isGreeting = name === GREETING_NAME;
+    if (of === CLASS_CHAOS && type === Type.TXT && (isGreeting || name === CLAIMS_NAME)) {
+      const data = [...((await this.#options.others?.claims(isGreeting)) ?? [])];
+      const answers: Answer[] = [{ type: 'TXT', class: 'CH', name, ttl: 0, data }];
+      return composeAnswer(query, { rcode: Rcode.NOERROR, authoritative: true, answers });
+    }
+    const route = this.#options.naming(name);
+    if (of !== CLASS_IN || route.kind === 'local')
+      return composeAnswer(query, { rcode: Rcode.REFUSED });
+    return this.#answerHere(query, route);
+  }
+
+  async #answerHere(query: Query, route: NameRoute): Promise<Uint8Array> {
     if (route.kind === 'tunnel' || route.kind === 'local')
       return this.#elsewhere(query, route.kind);
     if (route.kind === 'loopback') {

@@ -49,6 +49,7 @@ export const Type = {
   SOA: 6,
   PTR: 12,
   MX: 15,
+  TXT: 16,
   AAAA: 28,
   SRV: 33,
   DNAME: 39,
@@ -62,6 +63,8 @@ export const Type = {
 } as const;
 
 export const CLASS_IN = 1;
+/** Servers tell about themselves in it. */
+export const CLASS_CHAOS = 3;
 
 export const Section = { ANSWER: 0, AUTHORITY: 1, ADDITIONAL: 2 } as const;
 export type Section = (typeof Section)[keyof typeof Section];

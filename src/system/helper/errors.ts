@@ -185,12 +185,12 @@ function address(failed: FailedMessage): TunnelError {
 function route(failed: FailedMessage, resolversOf: () => readonly string[]): TunnelError {
   const [prefix = '', device = ''] = failed.detail.split(' ', 2);
   if (failed.errno === ERRNO.EBUSY && resolversOf().includes(prefix.replace(/\/(32|128)$/, ''))) {
-    // Without this check the tunnel would start, but its names could not be resolved.
+    // Tunnels share it, unless one of them has it as a target, or in one, and answers no queries.
     return new TunnelError(
       'already-running',
-      `another tunnel already answers the queries to this machine's resolver, ${prefix} on ${device}`,
+      `another tunnel captures this machine's resolver, ${prefix} on ${device}, and answers no queries`,
       {
-        hint: 'only one at a time can answer for names: give one tunnel the targets of both, or use "tunnel exec" for one of them',
+        hint: `start the other tunnel with "-x ${prefix}", give one tunnel the targets of both, or use "tunnel exec" for one of them`,
       },
     );
   }

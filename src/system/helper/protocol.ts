@@ -8,7 +8,7 @@ import type { RoutedPrefix } from '../../net/prefix.ts';
 import { fieldText, HEADER_LAYOUT, LITTLE_ENDIAN, MessageFraming } from '../programs/framing.ts';
 
 export const HELPER_MAGIC = 0x4c4e5554;
-export const HELPER_VERSION = 3;
+export const HELPER_VERSION = 4;
 /** Prefixes in one ROUTES or UNREACHABLE message. */
 export const HELPER_MAX_PREFIXES = 8192;
 
@@ -52,7 +52,7 @@ export const LAYOUT = {
   hello: { size: 112, pid: 12, removed: 16 },
   create: { size: 20, families: 12, mtu: 16 },
   created: { size: 52, ifindex: 12, name: 16, address4: 32, address6: 36 },
-  prefix: { size: 20, family: 0, length: 1, preferred: 2, address: 4 },
+  prefix: { size: 20, family: 0, length: 1, flags: 2, address: 4 },
   routes: { size: 16, count: 12 },
   done: { size: 12 },
   failed: { size: 136, step: 12, error: 16, detail: 20 },
@@ -61,6 +61,8 @@ export const LAYOUT = {
 const NAME_SIZE = 16;
 const FAMILY_IPV4 = 1;
 const FAMILY_IPV6 = 2;
+const FLAG_PREFERRED = 1;
+const FLAG_SHARED = 2;
 const framing = new MessageFraming(HELPER_MAGIC, HELPER_VERSION);
 
 export interface CreateRequest {
@@ -128,7 +130,9 @@ function encodePrefixes(type: number, prefixes: readonly RoutedPrefix[]): Uint8A
   for (const prefix of prefixes) {
     bytes[at + LAYOUT.prefix.family] = prefix.family;
     bytes[at + LAYOUT.prefix.length] = prefix.length;
-    bytes[at + LAYOUT.prefix.preferred] = prefix.preferred === true ? 1 : 0;
+    bytes[at + LAYOUT.prefix.flags] =
+      (prefix.preferred === true ? FLAG_PREFERRED : 0) |
+      (prefix.shared === true && type === MESSAGE.routes ? FLAG_SHARED : 0);
     bytes.set(addressBytes(prefix.address), at + LAYOUT.prefix.address);
     at += LAYOUT.prefix.size;
   }

@@ -24,7 +24,7 @@
 import { family, isZoned } from '../../net/address.ts';
 import { hostPrefix, prefixContains } from '../../net/prefix.ts';
 import { OWN_RANGES, specialRangeOf } from '../../net/special.ts';
-import { DEFAULT_RESOLVER, parseResolvConf } from './resolvconf.ts';
+import { DEFAULT_RESOLVER, formerResolvers, parseResolvConf } from './resolvconf.ts';
 
 /** systemd-resolved(8): the stub, and the stub in proxy mode. */
 const STUBS: ReadonlySet<string> = new Set(['127.0.0.53', '127.0.0.54']);
@@ -66,6 +66,8 @@ export interface ResolverPlan {
 }
 
 export function planResolver(facts: ResolverFacts): ResolverPlan {
+  const former = formerResolvers(facts.resolvConf ?? '');
+  if (former !== undefined) return planBeside(facts.resolvConf ?? '', former);
   const { resolvers: named, defaultToo } = parseResolvConf(facts.resolvConf ?? '');
   const resolvers = named.length === 0 ? [DEFAULT_RESOLVER] : [...new Set(named)];
   const asksStub = facts.resolved && resolvers.some((address) => STUBS.has(address));
@@ -97,6 +99,15 @@ export function planResolver(facts: ResolverFacts): ResolverPlan {
     });
   const uplinks = asksStub ? uplinksOf(facts.resolvedUplinks ?? '') : resolvers;
   return { resolvers, uplinks, steps };
+}
+
+/** Another tunnel has rewritten resolv.conf, so this one has to keep it so (file.ts). */
+function planBeside(text: string, former: readonly string[]): ResolverPlan {
+  return {
+    resolvers: parseResolvConf(text).resolvers,
+    uplinks: [...new Set(former)],
+    steps: [{ kind: 'file', why: 'another tunnel has done so before' }],
+  };
 }
 
 /**

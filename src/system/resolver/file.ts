@@ -1,14 +1,26 @@
 /**
- * Rewrites resolv.conf to name the tunnel's DNS server. This is the last resort, for machines where
- * programs ask a resolver on the machine itself.
+ * Rewrites resolv.conf to name the DNS servers that all tunnels share (dns/server/
+ * sharedaddresses.ts). This is the last resort, for machines where programs ask a resolver on the
+ * machine itself.
  *
  *   apply()              writes the old state to the journal, then moves a new file into place
  *   undo()               moves the old link or file back, but only if the file is still ours
  *   recoverResolvConf()  the same for the entry of a program that died, by `tunnel clean` and at
  *                        the next start
  *
- * Only one tunnel at a time may do this: if two ended in the order in which they started, the first
- * one's server would be left in the file.
+ * Several tunnels may want the file rewritten. It has the same text for all of them, and each has
+ * its entry with what was there before the first one. The last one to end restores that:
+ *
+ *   event                                              the file       the entry
+ *   the first tunnel starts                            is rewritten   written before
+ *   another one starts                                 stays          a copy of that of the first
+ *   one of them ends, or is found to have been killed  stays          removed
+ *   the last one ends, or is found                     is as before   removed
+ *
+ * There is no lock. Whoever ends marks its entry first, and then looks for others that aren't
+ * marked. Whoever joins writes its entry first, and then waits until marked ones are gone; if the
+ * file was restored meanwhile, it is rewritten. So of one that ends and one that joins, at least
+ * one sees the other.
  *
  * A file that can't be replaced because it is a mount (in containers) is overwritten in place. The
  * journal says so first, since that may be cut short: by a kill, or by a disk that is full. The
@@ -17,22 +29,30 @@
 import { lstatSync, readFileSync, readlinkSync, renameSync, rmSync, symlinkSync } from 'node:fs';
 import { networkInterfaces } from 'node:os';
 import { dirname } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { TunnelError } from '../../errors/errors.ts';
 import { reasonOf } from '../../errors/reason.ts';
-import { isAddress } from '../../net/address.ts';
-import { hostPrefix, type Prefix, parsePrefix, prefixContains } from '../../net/prefix.ts';
+import { type Prefix, parsePrefix, prefixContains } from '../../net/prefix.ts';
+import { OWN_RANGES } from '../../net/special.ts';
 import { printable } from '../../observe/printable.ts';
 import { overwriteDurably, syncDirectory, writeDurably } from './durable.ts';
 import type { HostChange } from './hostchange.ts';
 import { type AbandonedEntry, isRecord, type Journal, type JournalEntry } from './journal.ts';
-import { parseResolvConf, resolvConfText } from './resolvconf.ts';
+import {
+  DEFAULT_RESOLVER,
+  parseResolvConf,
+  REWRITTEN_COMMENT,
+  resolvConfText,
+  rewrittenHead,
+} from './resolvconf.ts';
 
 export const RESOLV_CONF = '/etc/resolv.conf';
 export const RESOLV_CONF_KIND = 'resolv.conf';
 /** Keeps all octets as they are. */
 const ENCODING = 'latin1';
-const COMMENT =
-  '# Written by tunnel while it runs; "tunnel clean" brings back what was here before.';
+/** For one that ends to be done with it. */
+const JOIN_MS = 5000;
+const JOIN_STEP_MS = 20;
 
 type Before =
   | { readonly link: string }
@@ -45,10 +65,12 @@ interface Entry {
   readonly after: string;
   /** The file is being overwritten, or has been: it may have some of both texts. */
   readonly inPlace?: boolean;
+  /** Its tunnel is ending: others that end don't count on it. */
+  readonly ending?: boolean;
 }
 
 export interface ResolvConfOptions {
-  /** Addresses of the tunnel's DNS server. */
+  /** Addresses of the tunnels' DNS server. */
   readonly servers: readonly string[];
   readonly journal: Journal;
   readonly path?: string;
@@ -70,27 +92,23 @@ export class ResolvConfFile implements HostChange {
   async apply(): Promise<void> {
     const { servers, journal, path = RESOLV_CONF } = this.#options;
     try {
-      const before = stateOf(path);
-      if (before === undefined) throw new Error('there is no such file');
-      const text = readFileSync(path, ENCODING);
-      // Entries of programs that died were undone at the start, so another tunnel is running. The
-      // two could end in the wrong order.
-      if (text.startsWith(COMMENT)) {
-        throw new TunnelError('dns-resolv-conf', `another tunnel has rewritten ${path}`, {
-          hint: 'end it, or use "tunnel exec", which has its own resolver; run "sudo tunnel clean" if no other tunnel runs',
-        });
-      }
-      const after = resolvConfText(servers, parseResolvConf(text).lines, COMMENT);
-      let entry: Entry = { path, before, after };
+      let entry = this.#planned(path, servers);
       const recorded = journal.record(RESOLV_CONF_KIND, entry);
       const markInPlace = () => {
         entry = marked(entry, recorded);
       };
+      const others = () => othersOf(journal, path, recorded.file);
       this.#undo = () => {
-        restore(entry, markInPlace);
+        if (!markEnding(entry, recorded, others).some((it) => it.ending !== true))
+          restore(entry, markInPlace);
         recorded.remove();
       };
-      replace(path, { text: after, mode: 0o644, uid: 0, gid: 0 }, markInPlace);
+      const deadline = performance.now() + JOIN_MS;
+      while (others().some(({ ending }) => ending === true) && performance.now() < deadline)
+        await sleep(JOIN_STEP_MS);
+      // Another tunnel has written it, and not taken it back.
+      if (readFileSync(path, ENCODING) === entry.after) return;
+      replace(path, { text: entry.after, mode: 0o644, uid: 0, gid: 0 }, markInPlace);
     } catch (cause) {
       const left = await this.undo().then(() => undefined, reasonOf);
       if (cause instanceof TunnelError && left === undefined) throw cause;
@@ -109,6 +127,26 @@ export class ResolvConfFile implements HostChange {
     }
   }
 
+  /** The entry to write. Throws if there is no file, or it can't be known what was there before. */
+  #planned(path: string, servers: readonly string[]): Entry {
+    const before = stateOf(path);
+    if (before === undefined) throw new Error('there is no such file');
+    const text = readFileSync(path, ENCODING);
+    if (!text.startsWith(REWRITTEN_COMMENT)) {
+      const { resolvers, lines } = parseResolvConf(text);
+      const former = resolvers.length === 0 ? [DEFAULT_RESOLVER] : resolvers;
+      return { path, before, after: resolvConfText(servers, lines, rewrittenHead(former)) };
+    }
+    // Entries of programs that died were undone at the start, so another tunnel is running.
+    const [first] = othersOf(this.#options.journal, path).filter(({ after }) => after === text);
+    if (first === undefined)
+      throw new TunnelError('dns-resolv-conf', `another tunnel has rewritten ${path}`, {
+        hint: 'end it, or use "tunnel exec", which has its own resolver; run "sudo tunnel clean" if no other tunnel runs',
+      });
+    const { ending: _, ...same } = first;
+    return same;
+  }
+
   /** Rejects with the file system's error; then it may be tried again. */
   async undo(): Promise<void> {
     this.#undo?.();
@@ -119,9 +157,13 @@ export class ResolvConfFile implements HostChange {
 /**
  * Undoes the change in a journal entry about `path`. Returns what was done, as a sentence. Throws
  * the file system's error, or TunnelError `journal` for an entry about another file: what an entry
- * says must not decide which file root writes.
+ * says must not decide which file root writes. `running`: entries of programs that still run.
  */
-export function recoverResolvConf(abandoned: AbandonedEntry, path: string): string {
+export function recoverResolvConf(
+  abandoned: AbandonedEntry,
+  path: string,
+  running: readonly AbandonedEntry[] = [],
+): string {
   const { data } = abandoned;
   if (!isEntry(data)) return 'a journal entry about resolv.conf could not be read';
   if (data.path !== path)
@@ -129,6 +171,8 @@ export function recoverResolvConf(abandoned: AbandonedEntry, path: string): stri
       'journal',
       `a journal entry is about ${printable(data.path)}, not ${path}`,
     );
+  if (entriesAbout(path, running).some(({ ending }) => ending !== true))
+    return `${data.path} stays as it is for another tunnel, which runs`;
   switch (restore(data, () => void marked(data, abandoned))) {
     case 'restored':
       return `${data.path} is as before`;
@@ -140,8 +184,8 @@ export function recoverResolvConf(abandoned: AbandonedEntry, path: string): stri
 }
 
 /**
- * Whether the file is a tunnel's that is gone: its DNS servers are in no network of this machine.
- * Who can't read the journal sees at least that. `networks`: of this machine's devices.
+ * Whether the file is a tunnel's that is gone: this machine has no tunnel's device. Who can't read
+ * the journal sees at least that. `networks`: of this machine's devices.
  */
 export function isAbandonedResolvConf(
   path: string = RESOLV_CONF,
@@ -153,10 +197,38 @@ export function isAbandonedResolvConf(
   } catch {
     return false; // there is none, or it can't be read: nobody can tell
   }
-  if (!text.startsWith(COMMENT)) return false;
-  return !parseResolvConf(text)
-    .resolvers.filter(isAddress)
-    .some((server) => networks.some((network) => prefixContains(network, hostPrefix(server))));
+  if (!text.startsWith(REWRITTEN_COMMENT)) return false;
+  const isTunnels = (network: Prefix) => OWN_RANGES.some((range) => prefixContains(range, network));
+  return !networks.some(isTunnels);
+}
+
+/** Of tunnels that run, without the entry in the file `own`. */
+function othersOf(journal: Journal, path: string, own?: string): Entry[] {
+  return entriesAbout(
+    path,
+    journal.running().filter(({ file }) => file !== own),
+  );
+}
+
+function entriesAbout(path: string, entries: readonly AbandonedEntry[]): Entry[] {
+  return entries
+    .filter(({ kind }) => kind === RESOLV_CONF_KIND)
+    .map(({ data }) => data)
+    .filter(isEntry)
+    .filter((entry) => entry.path === path);
+}
+
+/**
+ * Marks the entry, then returns those of others. Throws the file system's error if there are some
+ * and it can't be marked.
+ */
+function markEnding(entry: Entry, recorded: JournalEntry, others: () => Entry[]): Entry[] {
+  try {
+    recorded.replace({ ...entry, ending: true });
+  } catch (error) {
+    if (others().length > 0) throw error;
+  }
+  return others();
 }
 
 function deviceNetworks(): Prefix[] {

@@ -6,6 +6,7 @@
  *   replace()    before the change is made in another way
  *   remove()     once the change has been undone
  *   abandoned()  entries whose program no longer runs, for `tunnel clean` and for the next start
+ *   running()    those whose program does
  *
  * An entry is written as <pid>-<n>.json.new, and renamed when it is complete. An incomplete entry
  * was cut off by a crash, so its change was never made.
@@ -31,6 +32,8 @@ import { processStat } from '../process.ts';
 import { syncDirectory, writeDurably } from './durable.ts';
 
 export interface JournalEntry {
+  /** Its file. */
+  readonly file: string;
   /** Writes it again, with other data. Throws the file system's error; then it is as before. */
   replace(data: unknown): void;
   /** Throws the file system's error. */
@@ -41,6 +44,11 @@ export interface JournalEntry {
 export interface AbandonedEntry extends JournalEntry {
   readonly kind: string;
   readonly data: unknown;
+}
+
+export interface StoredEntry extends AbandonedEntry {
+  /** Whether its program still runs. */
+  readonly running: boolean;
 }
 
 interface Owner {
@@ -136,6 +144,15 @@ export class Journal {
    * Throws TunnelError `journal` if the directory isn't the program's own.
    */
   abandoned(): AbandonedEntry[] {
+    return this.#entries().filter(({ running }) => !running);
+  }
+
+  /** Entries of this program and of others that run. Throws as `abandoned` does. */
+  running(): AbandonedEntry[] {
+    return this.#entries().filter(({ running }) => running);
+  }
+
+  #entries(): StoredEntry[] {
     let files: string[];
     try {
       files = readdirSync(this.#directory).filter((name) => /\.json(\.new)?$/.test(name));
@@ -149,17 +166,25 @@ export class Journal {
       if (entry === undefined)
         return mayBeWritten(file, Number.parseInt(name, 10))
           ? []
-          : [{ kind: 'unreadable', data: file, ...entryAt(file, 'unreadable', undefined) }];
+          : [
+              {
+                kind: 'unreadable',
+                data: file,
+                running: false,
+                ...entryAt(file, 'unreadable', undefined),
+              },
+            ];
       const { kind, owner, data } = entry;
       const now = ownerOf(owner.pid);
       const running = now !== undefined && now.startTime === owner.startTime;
-      return running ? [] : [{ kind, data, ...entryAt(file, kind, owner) }];
+      return [{ kind, data, running, ...entryAt(file, kind, owner) }];
     });
   }
 }
 
 function entryAt(file: string, kind: string, owner: Owner | undefined): JournalEntry {
   return {
+    file,
     replace: (data) => write(file, JSON.stringify({ kind, owner, data })),
     remove: () => remove(file),
   };

@@ -23,14 +23,16 @@ export function recover(
   const done: string[] = [];
   const failed: string[] = [];
   let abandoned: AbandonedEntry[] = [];
+  let running: AbandonedEntry[] = [];
   try {
     abandoned = journal.abandoned();
+    running = journal.running();
   } catch (error) {
     failed.push(reasonOf(error));
   }
   for (const entry of abandoned) {
     try {
-      if (entry.kind === RESOLV_CONF_KIND) done.push(recoverResolvConf(entry, path));
+      if (entry.kind === RESOLV_CONF_KIND) done.push(recoverResolvConf(entry, path, running));
       else if (entry.kind === 'unreadable') done.push('an unfinished journal entry was removed');
       else {
         failed.push(`a journal entry of the kind "${entry.kind}" is not known to this version`);

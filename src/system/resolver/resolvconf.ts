@@ -142,6 +142,25 @@ function zoneName(zone: string): string {
   return name;
 }
 
+/** The first line of a file that a tunnel has rewritten (file.ts). */
+export const REWRITTEN_COMMENT =
+  '# Written by tunnel while it runs; "tunnel clean" brings back what was here before.';
+const FORMER = '# nameserver ';
+
+/** That line, and the resolvers that were there before, for tunnels that start later. */
+export function rewrittenHead(former: readonly string[]): string {
+  return [REWRITTEN_COMMENT, ...former.map((address) => FORMER + address)].join('\n');
+}
+
+/** What a file named before a tunnel has rewritten it, canonical. Undefined: none has. */
+export function formerResolvers(text: string): readonly string[] | undefined {
+  if (!text.startsWith(REWRITTEN_COMMENT)) return undefined;
+  return text
+    .split('\n')
+    .filter((line) => line.startsWith(FORMER))
+    .flatMap((line) => readResolver(line.slice(FORMER.length)) ?? []);
+}
+
 const EXEC_COMMENT =
   '# made by "tunnel exec" for this command alone; the file of the host is unchanged';
 

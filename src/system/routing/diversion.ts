@@ -35,6 +35,7 @@ import { isWithin } from './overrides.ts';
 import {
   ACTION,
   type ConnectedNetwork,
+  isShared,
   type KernelRoute,
   type KernelRule,
   PROTOCOL,
@@ -244,6 +245,8 @@ class FamilyCheck {
       return;
     }
     const { destination } = answer;
+    // Shared with another tunnel, which passes on what is for this one.
+    if (isShared(answer)) return;
     if (answer.protocol === PROTOCOL.tunnel)
       this.#leaveOut(destination, `belongs to another tunnel, ${name}`);
     else if (isBlock(answer)) this.#leaveOut(destination, 'is blocked by a route of this machine');

@@ -35,6 +35,8 @@ export const ROUTE_TYPE = {
 } as const;
 /** rtm_protocol (RTPROT_*) */
 export const PROTOCOL = { kernel: 2, routerAdvertisement: 9, tunnel: 116 } as const;
+/** Of routes that tunnels share (native/helper/routes.h): the first metric, and how many. */
+const SHARED_METRIC = { first: 16, count: 512 } as const;
 export const TABLE = { default: 253, main: 254, local: 255 } as const;
 /** fib_rule_hdr.action (FR_ACT_*) */
 export const ACTION = { table: 1, blackhole: 6, unreachable: 7, prohibit: 8 } as const;
@@ -91,6 +93,12 @@ export interface KernelRoute {
   /** The gateway's address, if it is of the destination's family. */
   readonly gateway: string | undefined;
   readonly metric: number;
+}
+
+/** Whether a tunnel shares the route's address with others, as it does a resolver's. */
+export function isShared({ protocol, metric }: KernelRoute): boolean {
+  const { first, count } = SHARED_METRIC;
+  return protocol === PROTOCOL.tunnel && metric >= first && metric < first + count;
 }
 
 export interface KernelRule {

@@ -12,7 +12,14 @@
  */
 import { hostPrefix, prefixContains } from '../../net/prefix.ts';
 import type { KernelRouting } from './kernel.ts';
-import { ACTION, type KernelRoute, type KernelRule, ROUTE_TYPE, type Sample } from './rtnetlink.ts';
+import {
+  ACTION,
+  isShared,
+  type KernelRoute,
+  type KernelRule,
+  ROUTE_TYPE,
+  type Sample,
+} from './rtnetlink.ts';
 
 /** What a table is worth that no rule seems to lead to, although the kernel says so. */
 const LAST = Number.MAX_SAFE_INTEGER;
@@ -36,7 +43,8 @@ export function uplinkDevice(
   if (typeof answer === 'number') return null;
   if (answer.type === ROUTE_TYPE.local) return undefined;
   const name = answer.device === 0 ? undefined : routing.deviceName(answer.device);
-  if (name !== undefined && name !== own && answer.type === ROUTE_TYPE.unicast) return name;
+  const leadsOn = answer.type === ROUTE_TYPE.unicast && !isShared(answer);
+  if (name !== undefined && name !== own && leadsOn) return name;
   return firstMet(routing, sample, own)?.name ?? null;
 }
 
@@ -51,6 +59,8 @@ function firstMet(
     if (name === own) continue;
     const route = routing.lookUp({ ...sample, device: index });
     if (typeof route === 'number' || route.type !== ROUTE_TYPE.unicast) continue;
+    // Another tunnel's, which asks the same resolver: a query would go in a circle.
+    if (isShared(route)) continue;
     const { destination, metric } = route;
     found.push({
       name,

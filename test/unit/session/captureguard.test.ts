@@ -14,6 +14,7 @@ const checked = () => new Promise((resolve) => setTimeout(resolve, 20));
 interface Options {
   readonly allowDiverted?: boolean;
   readonly captureLocal?: boolean;
+  readonly shared?: () => ReadonlySet<string>;
 }
 
 function lab(options: Options = {}) {
@@ -99,6 +100,21 @@ describe('CaptureGuard', () => {
     guard.check();
     await until(() => applied().length === 4, 'their routes');
     await guard.close();
+  });
+
+  it('marks what other tunnels may capture as well', () => {
+    const { guard } = lab({ shared: () => new Set(['10.0.0.53', '2001:db8::53']) });
+    const prefixes = ['10.0.0.0/8', '10.0.0.53', '2001:db8::53', '10.0.0.54'];
+    const routes = guard.routable(prefixes.map((text) => parsePrefix(text).prefix));
+    assert.deepEqual(
+      routes.map((prefix) => [formatPrefix(prefix), prefix.shared === true]),
+      [
+        ['10.0.0.0/8', false],
+        ['10.0.0.53', true],
+        ['2001:db8::53', true],
+        ['10.0.0.54', false],
+      ],
+    );
   });
 
   it('leaves a prefix that somebody else has a route to, and overrides that', async () => {

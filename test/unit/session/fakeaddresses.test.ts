@@ -2,7 +2,11 @@
 import assert from 'node:assert/strict';
 import type { NetworkInterfaceInfo } from 'node:os';
 import { describe, it } from 'node:test';
-import { othersInRanges, warnOfOthersInRanges } from '../../../src/session/fakeaddresses.ts';
+import {
+  othersInRanges,
+  tunnelsAmong,
+  warnOfOthersInRanges,
+} from '../../../src/session/fakeaddresses.ts';
 
 function at(cidr: string): NetworkInterfaceInfo {
   const [address = ''] = cidr.split('/');
@@ -52,5 +56,26 @@ describe('another program in the ranges of virtual addresses', () => {
     assert.deepEqual(said, []);
     warnOfOthersInRanges({ ...NONE, interfaces: { Meta: [at('198.18.0.1/30')] } }, observer);
     assert.match(said.join(), /^warning .*Meta has 198\.18\.0\.1\/30.*mihomo.*--virtual-range/);
+  });
+});
+
+describe('tunnelsAmong', () => {
+  it('finds the devices of other tunnels, by their own addresses', () => {
+    const of = (address: string, cidr: string) => ({
+      ...{ address, cidr, netmask: '', mac: '', internal: false },
+      family: address.includes(':') ? ('IPv6' as const) : ('IPv4' as const),
+      ...(address.includes(':') ? { scopeid: 0 } : {}),
+    });
+    const interfaces = {
+      tun0: [of('198.18.0.1', '198.18.0.1/24'), of('2001:2::1', '2001:2::1/64')],
+      tun1: [of('2001:2:0:1::1', '2001:2:0:1::1/64'), of('198.18.1.1', '198.18.1.1/24')],
+      tun2: [of('2001:2:0:2::1', '2001:2:0:2::1/64')],
+      Meta: [of('198.18.0.1', '198.18.0.1/30')],
+      eth0: [of('192.0.2.1', '192.0.2.1/24'), of('fe80::1', 'fe80::1/64')],
+    } as Parameters<typeof tunnelsAmong>[0];
+    assert.deepEqual(tunnelsAmong(interfaces, 'tun0'), [
+      { device: 'tun1', address: '198.18.1.1' },
+      { device: 'tun2', address: '2001:2:0:2::1' },
+    ]);
   });
 });

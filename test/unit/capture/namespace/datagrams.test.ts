@@ -6,7 +6,12 @@ import assert from 'node:assert/strict';
 import { createSocket, type Socket } from 'node:dgram';
 import { once } from 'node:events';
 import { afterEach, beforeEach, describe, it } from 'node:test';
-import { MAX_ASSOCIATIONS, UdpRelay } from '../../../../src/capture/namespace/datagrams.ts';
+import { setTimeout as delay } from 'node:timers/promises';
+import {
+  MAX_ASSOCIATIONS,
+  UDP_IDLE_MS,
+  UdpRelay,
+} from '../../../../src/capture/namespace/datagrams.ts';
 import type { Datagram } from '../../../../src/flow/datagram.ts';
 import type { Destination } from '../../../../src/net/destination.ts';
 
@@ -172,6 +177,18 @@ describe('UdpRelay', () => {
     assert.equal(counts.get('tunnel_datagram_associations_total'), before, '1 was kept');
     accept(2);
     assert.equal(counts.get('tunnel_datagram_associations_total'), (before ?? 0) + 1, '2 was not');
+  });
+
+  it('ends the association of an application that has vanished', async (test) => {
+    const now = test.mock.method(performance, 'now');
+    relay.accept(from(5000));
+    await until(() => received.length === 1 || relay.size === 1);
+    const later = performance.now() + UDP_IDLE_MS;
+    now.mock.mockImplementation(() => later);
+    const deadline = Date.now() + 4000;
+    while (relay.size > 0 && Date.now() < deadline) await delay(50);
+    assert.equal(relay.size, 0);
+    assert.equal(counts.get('tunnel_datagram_associations_idle_total'), 1);
   });
 
   it('drops what comes while the socket is made and there is no room', () => {

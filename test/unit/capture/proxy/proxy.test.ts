@@ -1,9 +1,11 @@
 /** Listeners, protocols and limits of the proxies. */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
 import { describe, it } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
+import { CLIENT_KEEPALIVE_MS } from '../../../../src/capture/proxy/admission.ts';
 import { MAX_GUESSES } from '../../../../src/capture/proxy/guesses.ts';
 import { type OwnUserCheck, ProxyCapture } from '../../../../src/capture/proxy/proxy.ts';
 import { TunnelError } from '../../../../src/errors/errors.ts';
@@ -72,6 +74,25 @@ describe('proxy listeners', { timeout: 20_000 }, () => {
       while (proxy.ids.length < 3) await delay(5);
       const [first = 0] = proxy.ids;
       assert.deepEqual(proxy.ids, [first, first + 1, first + 2]);
+    });
+  });
+
+  it('have the kernel look after silent clients', async () => {
+    await withProxy({}, async (proxy) => {
+      const client = await openFlow(proxy);
+      const { localPort = 0, remotePort = 0 } = client.socket;
+      const hex = (port: number) => port.toString(16).toUpperCase().padStart(4, '0');
+      const line = readFileSync('/proc/net/tcp', 'utf8')
+        .split('\n')
+        .map((text) => text.trim().split(/\s+/))
+        .find(
+          ([, here = '', there = '']) =>
+            here.endsWith(`:${hex(remotePort)}`) && there.endsWith(`:${hex(localPort)}`),
+        );
+      // proc_net_tcp(5): 02 is the timer of keepalives, and when it fires, in 1/100 s.
+      const [timer, due = ''] = (line?.[5] ?? '').split(':');
+      assert.equal(timer, '02');
+      assert.ok(Math.abs(Number.parseInt(due, 16) * 10 - CLIENT_KEEPALIVE_MS) < 20_000, due);
     });
   });
 

@@ -109,3 +109,56 @@ describe('a flow on which nothing is said', () => {
     assert.ok(frames > 10, `${frames}`);
   });
 });
+
+/** A host behind this machine that is switched off says nothing, and neither does its network. */
+describe('an application that vanishes', () => {
+  /** Longer than any state may last: MAX_RETRIES take most. */
+  const MOST_MS = 25 * 60_000;
+
+  const STATES: Readonly<Record<string, (lab: TcpLab, app: TcpApp) => void>> = {
+    'in connect()': (_lab, app) => void app.send('S', { scale: 7 }),
+    'before it has acknowledged our SYN': (_lab, app) => {
+      app.send('S', { scale: 7 });
+      app.open();
+    },
+    'once connected': (_lab, app) => void app.connect(),
+    'after it has sent': (_lab, app) => {
+      app.connect();
+      app.send('P.', { data: 'x' });
+    },
+    'with data on their way to it': (_lab, app) => void app.connect().give(Buffer.alloc(100_000)),
+    'with its window shut': (_lab, app) => {
+      const far = app.connect();
+      app.send('.', { window: 0 });
+      far.give('waits');
+    },
+    'after its own FIN': (_lab, app) => {
+      app.connect();
+      app.send('F.');
+    },
+    'after it has acknowledged our FIN': (lab, app) => {
+      app.connect().other.finish();
+      lab.ignore();
+      app.send('.', { ack: 2 });
+    },
+    'before it has acknowledged our FIN': (_lab, app) => app.connect().other.finish(),
+    'after the far side has gone': (_lab, app) => {
+      const { other } = app.connect();
+      other.shut();
+      other.finish();
+    },
+  };
+  for (const [when, enter] of Object.entries(STATES)) {
+    it(`${when} is forgotten, and counted`, () => {
+      const lab = new TcpLab();
+      const app = lab.app();
+      enter(lab, app);
+      lab.wait(MOST_MS);
+      lab.ignore();
+      lab.idle();
+      const { flowsTimedOut, flowsGivenUp } = lab.counters;
+      assert.equal(flowsTimedOut + flowsGivenUp, 1);
+      assert.equal(lab.deadline, Number.POSITIVE_INFINITY, 'no timer is left');
+    });
+  }
+});

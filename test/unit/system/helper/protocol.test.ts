@@ -44,7 +44,7 @@ const BODY = `
       .prefixes = {{.family = 4, .length = 8, .address = {10}}, {.family = 6, .length = 32, .address = {0x20, 1, 0xd, 0xb8}}}};
   struct { struct helper_routes routes; struct helper_prefix prefixes[1]; } unreachable = {
       .routes = {.header = HEADER(HELPER_UNREACHABLE, unreachable), .count = 1},
-      .prefixes = {{.family = 4, .length = 32, .preferred = 1, .address = {10, 0, 0, 1}}}};
+      .prefixes = {{.family = 4, .length = 32, .flags = HELPER_PREFERRED, .address = {10, 0, 0, 1}}}};
   memset(full.detail, 'x', sizeof full.detail);
 
   SIZE(header); AT(header, magic, "magic"); AT(header, version, "version"); AT(header, type, "type");
@@ -54,7 +54,7 @@ const BODY = `
   SIZE(created); AT(created, ifindex, "ifindex"); AT(created, name, "name"); AT(created, address4, "address4");
   AT(created, address6, "address6");
   SIZE(prefix); AT(prefix, family, "family"); AT(prefix, length, "length");
-  AT(prefix, preferred, "preferred"); AT(prefix, address, "address");
+  AT(prefix, flags, "flags"); AT(prefix, address, "address");
   SIZE(routes); AT(routes, count, "count");
   SIZE(done);
   SIZE(failed); AT(failed, step, "step"); AT(failed, error, "error"); AT(failed, detail, "detail");
@@ -105,7 +105,13 @@ describe('helper protocol', () => {
       { family: 6, address: '2001:db8::', length: 32 },
     ]);
     assert.deepEqual(Buffer.from(routes), bytes('routes'));
-    const host = { family: 4, address: '10.0.0.1', length: 32, preferred: true } as const;
+    const host = {
+      family: 4,
+      address: '10.0.0.1',
+      length: 32,
+      preferred: true,
+      shared: true,
+    } as const;
     assert.deepEqual(Buffer.from(encodeUnreachable([host])), bytes('unreachable'));
     assert.throws(
       () =>
@@ -321,8 +327,11 @@ describe('failures of the helper', () => {
       const { code, message, hint } = of(`${prefix} tun3`);
       assert.equal(code, 'already-running');
       assert.ok(message.includes(`this machine's resolver, ${prefix} on tun3`), message);
-      // Without its resolver a tunnel has no names.
-      assert.doesNotMatch(hint ?? '', /-x/);
+      // Without its resolver this tunnel has no names.
+      assert.match(
+        hint ?? '',
+        /start the other tunnel with "-x 192|start the other tunnel with "-x 2001/,
+      );
     }
     assert.match(of('192.0.2.0/24 tun3').hint ?? '', /-x 192\.0\.2\.0\/24/);
   });

@@ -10,6 +10,7 @@ import {
   type ResolverPlan,
 } from '../../../../src/system/resolver/detect.ts';
 import { readResolverFacts } from '../../../../src/system/resolver/facts.ts';
+import { resolvConfText, rewrittenHead } from '../../../../src/system/resolver/resolvconf.ts';
 
 const STUB = `# This is /run/systemd/resolve/stub-resolv.conf managed by man:systemd-resolved(8).
 # Do not edit.
@@ -31,7 +32,22 @@ const NOTHING: ResolverFacts = {
 };
 const ROUTED = ['192.168.1.1', '2001:db8::1'];
 
+const REWRITTEN = resolvConfText(
+  ['198.18.63.53', '2001:2:0:3f::35'],
+  ['search lan'],
+  rewrittenHead(['127.0.0.1', 'fe80::1%eth0', '2001:DB8::53']),
+);
+
 const TABLE: readonly (readonly [string, Partial<ResolverFacts>, Partial<ResolverPlan>])[] = [
+  [
+    'a file that another tunnel has rewritten: others are asked what was there before',
+    { resolvConf: REWRITTEN },
+    {
+      resolvers: ['198.18.63.53', '2001:2:0:3f::35'],
+      uplinks: ['127.0.0.1', '2001:db8::53'],
+      steps: [{ kind: 'file', why: 'another tunnel has done so before' }],
+    },
+  ],
   [
     'systemd-resolved, its stub behind a link (Ubuntu)',
     {

@@ -67,11 +67,13 @@ describe('resolv.conf as the last resort', { skip }, () => {
   it('is seen to be that of a tunnel that is gone, also without the journal', async () => {
     const networks = (...texts: string[]) => texts.map((text) => parsePrefix(text).prefix);
     const device = networks('192.0.2.0/24', '198.18.0.0/24', '2001:2::/64');
-    const without = networks('192.0.2.0/24', '198.18.1.0/24');
+    const another = networks('192.0.2.0/24', '198.18.1.0/24');
+    const without = networks('192.0.2.0/24', '2001:db8::/64');
     assert.equal(isAbandonedResolvConf(path, without), false, 'somebody else’s');
     const file = change();
     await file.apply();
     assert.equal(isAbandonedResolvConf(path, device), false);
+    assert.equal(isAbandonedResolvConf(path, another), false, 'all share the servers');
     assert.equal(isAbandonedResolvConf(path, without), true);
     assert.equal(isAbandonedResolvConf(join(directory, 'none'), without), false);
     await file.undo();
@@ -124,13 +126,80 @@ describe('resolv.conf as the last resort', { skip }, () => {
     assert.deepEqual(readFileSync(path), odd);
   });
 
-  it('of another tunnel that runs is not rewritten once more', async () => {
-    const [first, second] = [change(), change()];
+  for (const order of ['first', 'last'] as const) {
+    it(`stays while one of two tunnels runs; the one that came ${order} ends first`, async () => {
+      const [first, second] = [change(), change()];
+      await first.apply();
+      const rewritten = readFileSync(path, 'utf8');
+      await second.apply();
+      assert.equal(readFileSync(path, 'utf8'), rewritten);
+      assert.equal(entries().length, 2);
+      const [one, other] = order === 'first' ? [first, second] : [second, first];
+      await one.undo();
+      assert.equal(readFileSync(path, 'utf8'), rewritten);
+      await other.undo();
+      assert.equal(readFileSync(path, 'utf8'), ORIGINAL);
+      assert.deepEqual(entries(), []);
+    });
+  }
+
+  it('is as before when several end at the same time', async () => {
+    const files = [change(), change(), change()];
+    for (const file of files) await file.apply();
+    await Promise.all(files.map((file) => file.undo()));
+    assert.equal(readFileSync(path, 'utf8'), ORIGINAL);
+    assert.deepEqual(entries(), []);
+  });
+
+  it('waits for one that is ending, and is rewritten again if that has restored it', async () => {
+    const first = change();
+    await first.apply();
+    const [name = ''] = entries();
+    const file = join(directory, 'journal', name);
+    const entry = JSON.parse(readFileSync(file, 'utf8'));
+    writeFileSync(file, JSON.stringify({ ...entry, data: { ...entry.data, ending: true } }));
+    const second = change();
+    const joined = second.apply();
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    // It had looked for others before the second one came.
+    writeFileSync(path, ORIGINAL);
+    rmSync(file);
+    await joined;
+    assert.match(readFileSync(path, 'utf8'), /^# Written by tunnel/);
+    await second.undo();
+    assert.equal(readFileSync(path, 'utf8'), ORIGINAL);
+    assert.deepEqual(entries(), []);
+  });
+
+  it('of a tunnel that was killed stays for one that runs', async () => {
+    crash();
+    const second = new ResolvConfFile({ servers: ['198.18.0.53'], journal, path });
+    // As if it had started before: at a start what was left is restored first.
+    const [name = ''] = entries();
+    const killed = JSON.parse(readFileSync(join(directory, 'journal', name), 'utf8'));
+    journal.record('resolv.conf', killed.data);
+    await second.apply();
+    const { done, failed } = recover(silentObserver, journal, path);
+    assert.deepEqual(failed, []);
+    assert.deepEqual(done, [`${path} stays as it is for another tunnel, which runs`]);
+    assert.match(readFileSync(path, 'utf8'), /^# Written by tunnel/);
+    assert.equal(entries().length, 2);
+  });
+
+  it('of a tunnel whose journal is another one is not touched', async () => {
+    const [first, second] = [
+      new ResolvConfFile({
+        servers: ['198.18.0.53'],
+        journal: new Journal(join(directory, 'other')),
+        path,
+      }),
+      change(),
+    ];
     await first.apply();
     await assert.rejects(second.apply(), { code: 'dns-resolv-conf', message: /another tunnel/ });
     await first.undo();
     assert.equal(readFileSync(path, 'utf8'), ORIGINAL);
-    assert.deepEqual(entries(), []);
+    assert.ok(!existsSync(join(directory, 'journal')));
   });
 
   it('is left alone when somebody else has written it meanwhile', async () => {
@@ -205,7 +274,9 @@ describe('resolv.conf as the last resort', { skip }, () => {
 
   it('that can neither be rewritten nor its entry be removed: both are said', async () => {
     const stubborn = {
+      running: () => [],
       record: () => ({
+        replace() {},
         remove() {
           throw new Error('the entry stays');
         },

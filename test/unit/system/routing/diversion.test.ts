@@ -95,6 +95,16 @@ describe('findDiversions', () => {
     });
   }
 
+  it('says nothing of an address that is shared with another tunnel', () => {
+    const routing = new FakeRouting()
+      .add('10.0.0.0/8 dev tun0', { protocol: 116 })
+      .add('10.0.0.53/32 dev tun0', { protocol: 116, metric: 17 })
+      .add('10.0.0.53/32 dev tun1', { protocol: 116, metric: 16 });
+    const captured = ['10.0.0.0/8', '10.0.0.53'].map((text) => parsePrefix(text).prefix);
+    const found = findDiversions(routing, { captured, device: 'tun0', captureLocal: false });
+    assert.deepEqual([found.leftOut, found.inTheWay, found.diverted], [[], [], []]);
+  });
+
   it('never has another tunnel in the way, and leaves blocks in place', () => {
     const found = find(
       routing().add('10.7.0.0/16 dev tun1', TUNNEL).add('10.8.0.0/16', { type: 7, device: 0 }),

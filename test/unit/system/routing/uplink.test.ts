@@ -68,6 +68,16 @@ describe('uplinkDevice', () => {
     assert.equal(device(routing, { source: '198.51.100.7' }), 'wlan0');
   });
 
+  it('is never another tunnel that shares the address: a query would go in a circle', () => {
+    for (const metric of [16, 17]) {
+      const routing = new FakeRouting()
+        .add('10.1.2.3/32 dev tun0', { protocol: 116, metric: 33 - metric })
+        .add('10.1.2.3/32 dev tun1', { protocol: 116, metric })
+        .add('0.0.0.0/0 via 192.0.2.1 dev eth0', { metric: 100 });
+      assert.equal(device(routing), 'eth0');
+    }
+  });
+
   it('is another tunnel, where this one is inside it', () => {
     assert.equal(device(captured().add('10.0.0.0/8 dev tun1', { protocol: 116 })), 'tun1');
   });

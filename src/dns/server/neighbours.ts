@@ -1,0 +1,258 @@
+/**
+ * Other tunnels with names on this machine, and which of them answers for a name.
+ *
+ *   queries ─► whichever tunnel the kernel's route, systemd-resolved or resolv.conf leads to
+ *                │ its own claims, and those of the others (dns/claims.ts): who is closest?
+ *                ├─ itself      ─► answered here
+ *                └─ another one ─► asked at its peer address (sharedaddresses.ts), on a socket that
+ *                                  is bound to its device ─► its answer
+ *
+ * The kernel's list of devices says who is there. What each claims it says itself, in a TXT record
+ * of class CHAOS, as servers tell about themselves. There is no file and no lock.
+ *
+ *   a tunnel starts   look()     before it has routes: it knows who has which names, and ends if
+ *                                somebody has the same
+ *                     greet()    once it answers: the others look at it before they reply, so all
+ *                                know it before it is ready; again it ends if there is a conflict
+ *   while it runs     refresh()  a device has gone: its names are this machine's again
+ *
+ * Of two that start at once with the same names at least one ends.
+ */
+import type { Socket } from 'node:dgram';
+import { within } from '../../base/within.ts';
+import { TunnelError } from '../../errors/errors.ts';
+import type { Destination } from '../../net/destination.ts';
+import type { Observer } from '../../observe/observer.ts';
+import { Claims, UNCLAIMED } from '../claims.ts';
+import { DatagramUpstream } from '../upstream/datagram.ts';
+import type { Resolver } from '../upstream/resolver.ts';
+import { StreamUpstream, type StreamUpstreamOptions } from '../upstream/stream.ts';
+import { CLASS_CHAOS, readMessage, Section, Type } from '../wire/message.ts';
+import { makeQuestion } from '../wire/query.ts';
+import { peerAddress } from './sharedaddresses.ts';
+
+/** What a tunnel is asked about itself. */
+export const CLAIMS_NAME = 'claims.tunnel';
+/** The same, after it has looked at the one that asks. */
+export const GREETING_NAME = 'greeting.tunnel';
+/** What fits into one answer. */
+export const MAX_CLAIMS_BYTES = 60_000;
+/** In place of claims that don't fit. */
+export const TOO_MANY_CLAIMS = '+';
+const DNS_PORT = 53;
+/** A tunnel that has not begun to answer, or is stopped. */
+const LOOK_MS = 1000;
+/** The one that is greeted looks first. */
+const GREET_MS = 4000;
+/** Claims named in one message. */
+const MAX_NAMED = 8;
+
+/** The device of another tunnel, and its own address there. */
+export interface OtherTunnel {
+  readonly device: string;
+  readonly address: string;
+}
+
+export interface NeighboursOptions {
+  /** All of them, without this tunnel's own. */
+  readonly find: () => readonly OtherTunnel[];
+  /** Both throw or reject if the device has gone. */
+  readonly socketFor: (tunnel: OtherTunnel, server: Destination) => Socket;
+  readonly connect: (tunnel: OtherTunnel) => StreamUpstreamOptions['connect'];
+  readonly observer: Observer;
+}
+
+interface Neighbour {
+  readonly tunnel: OtherTunnel;
+  readonly claims: Claims;
+  readonly resolver: Resolver;
+}
+
+export class Neighbours {
+  readonly #options: NeighboursOptions;
+  #known: readonly Neighbour[] = [];
+  #last: Promise<void> = Promise.resolve();
+  #closed = false;
+
+  constructor(options: NeighboursOptions) {
+    this.#options = options;
+  }
+
+  /** Asks all others for their claims. Rejects with TunnelError `already-running`. */
+  async look(own: Claims): Promise<void> {
+    await this.refresh(true);
+    this.#requireApart(own);
+  }
+
+  /** Has all others look at this one, and asks them again. Rejects as `look` does. */
+  async greet(own: Claims): Promise<void> {
+    const others = this.#options.find();
+    if (others.length === 0) return;
+    if (claimStrings(own).includes(TOO_MANY_CLAIMS))
+      throw conflict(others[0], `this tunnel has more names than it can tell ${others[0]?.device}`);
+    const silent = await this.#inTurn(() => this.#ask(others, GREETING_NAME, GREET_MS));
+    const [first] = silent;
+    if (first !== undefined)
+      throw conflict(first, `the tunnel of ${first.device} doesn't say which names are its own`);
+    this.#requireApart(own);
+  }
+
+  /** Forgets those that have gone. `again`: asks all that are there. Never rejects. */
+  async refresh(again = false): Promise<void> {
+    await this.#inTurn(async () => {
+      const there = this.#options.find();
+      if (again) return this.#ask(there, CLAIMS_NAME, LOOK_MS);
+      this.#keep(this.#known.filter(({ tunnel }) => there.some((it) => isSame(it, tunnel))));
+      return [];
+    });
+  }
+
+  /** Who answers for a name that is claimed here with this rank. Undefined: nobody is closer. */
+  ownerOf(name: string, rank: number): Resolver | undefined {
+    let best: Neighbour | undefined;
+    let bestRank = rank;
+    for (const neighbour of this.#known) {
+      const theirs = neighbour.claims.rank(name);
+      if (theirs === UNCLAIMED || theirs <= bestRank) continue;
+      best = neighbour;
+      bestRank = theirs;
+    }
+    if (best !== undefined) this.#options.observer.count('tunnel_dns_passed_on_total');
+    return best?.resolver;
+  }
+
+  close(): void {
+    this.#closed = true;
+    this.#keep([]);
+  }
+
+  #inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const done = this.#last.then(work);
+    this.#last = done.then(
+      () => {},
+      () => {}, // the caller gets the error
+    );
+    return done;
+  }
+
+  /** Returns those that gave no answer in time; those that refuse have no names. */
+  async #ask(
+    tunnels: readonly OtherTunnel[],
+    name: string,
+    milliseconds: number,
+  ): Promise<OtherTunnel[]> {
+    const silent: OtherTunnel[] = [];
+    const asked = tunnels.map(async (tunnel) => {
+      try {
+        return this.#neighbour(tunnel, await this.#claims(tunnel, name, milliseconds));
+      } catch (error) {
+        if (error instanceof TunnelError && error.code === 'dns-timeout') silent.push(tunnel);
+        return undefined;
+      }
+    });
+    this.#keep((await Promise.all(asked)).filter((it) => it !== undefined));
+    return silent;
+  }
+
+  #keep(neighbours: readonly Neighbour[]): void {
+    for (const { resolver } of this.#known.filter((it) => !neighbours.includes(it)))
+      resolver.close();
+    this.#known = this.#closed ? [] : neighbours;
+  }
+
+  /** The same as before if it has the same claims: queries on their way go on. */
+  #neighbour(tunnel: OtherTunnel, texts: readonly string[]): Neighbour {
+    const known = this.#known.find(
+      (it) => isSame(it.tunnel, tunnel) && it.claims.texts.join() === texts.join(),
+    );
+    if (known !== undefined) return known;
+    const { socketFor, connect, observer } = this.#options;
+    const server = serverOf(tunnel);
+    const resolver = new DatagramUpstream({
+      servers: [server],
+      overStream: () =>
+        new StreamUpstream({ servers: [server], connect: connect(tunnel), observer }),
+      socketFor: () => socketFor(tunnel, server),
+      observer,
+    });
+    return { tunnel, claims: new Claims(texts), resolver };
+  }
+
+  /** Rejects with TunnelError `dns-*`. */
+  async #claims(tunnel: OtherTunnel, name: string, milliseconds: number): Promise<string[]> {
+    const { connect, observer } = this.#options;
+    const late = () =>
+      new TunnelError('dns-timeout', `${tunnel.device} did not answer in ${milliseconds} ms`);
+    const upstream = new StreamUpstream({
+      servers: [serverOf(tunnel)],
+      connect: connect(tunnel),
+      observer,
+    });
+    try {
+      const answer = await within({ time: { milliseconds, late } }, () =>
+        upstream.resolve(chaosQuestion(name)),
+      );
+      return textsIn(answer.message);
+    } finally {
+      upstream.close();
+    }
+  }
+
+  #requireApart(own: Claims): void {
+    for (const { tunnel, claims } of this.#known) {
+      if (claims.texts.includes(TOO_MANY_CLAIMS))
+        throw conflict(tunnel, `the tunnel of ${tunnel.device} has more names than it can tell`);
+      const shared = own.sharedWith(claims);
+      if (shared.length === 0) continue;
+      const some = shared.slice(0, MAX_NAMED).map((text) => (text === '.' ? 'all names' : text));
+      const rest = shared.length > MAX_NAMED ? ` and ${shared.length - MAX_NAMED} more` : '';
+      const what = `${some.join(', ')}${rest}`;
+      throw conflict(tunnel, `another tunnel, ${tunnel.device}, already answers for ${what}`);
+    }
+  }
+}
+
+/** The claims as the strings of a TXT record. */
+export function claimStrings({ texts }: Claims): readonly string[] {
+  const bytes = texts.reduce((sum, text) => sum + text.length + 1, 0);
+  return bytes > MAX_CLAIMS_BYTES ? [TOO_MANY_CLAIMS] : texts;
+}
+
+function conflict(tunnel: OtherTunnel | undefined, message: string): TunnelError {
+  return new TunnelError('already-running', message, {
+    hint: `leave it to one of the two, or end the other one (its device is ${tunnel?.device}); "tunnel exec" is not affected`,
+  });
+}
+
+function isSame(a: OtherTunnel, b: OtherTunnel): boolean {
+  return a.device === b.device && a.address === b.address;
+}
+
+function serverOf({ address }: OtherTunnel): Destination {
+  return { host: peerAddress(address), port: DNS_PORT };
+}
+
+function chaosQuestion(name: string) {
+  const labels = name.split('.').map((label) => Buffer.from([label.length, ...Buffer.from(label)]));
+  return makeQuestion({
+    wire: Buffer.concat([...labels, Buffer.of(0)]),
+    type: Type.TXT,
+    class: CLASS_CHAOS,
+    dnssecOk: false,
+    checkingDisabled: false,
+  });
+}
+
+/** The strings of the TXT records of an answer that was checked. */
+function textsIn(message: Uint8Array): string[] {
+  const texts: string[] = [];
+  for (const { section, type, dataStart, dataEnd } of readMessage(message).records) {
+    if (section !== Section.ANSWER || type !== Type.TXT) continue;
+    for (let at = dataStart; at < dataEnd; ) {
+      const end = Math.min(at + 1 + (message[at] ?? 0), dataEnd);
+      texts.push(Buffer.from(message.subarray(at + 1, end)).toString('latin1'));
+      at = end;
+    }
+  }
+  return texts;
+}

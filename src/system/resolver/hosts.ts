@@ -1,0 +1,43 @@
+/**
+ * /etc/hosts (hosts(5)): names that programs find there are never asked for, so a tunnel doesn't
+ * get to answer them.
+ */
+import { canonicalAddress, isAddress } from '../../net/address.ts';
+import { isCanonicalName } from '../../net/name.ts';
+
+export const HOSTS_FILE = '/etc/hosts';
+export const NSSWITCH = '/etc/nsswitch.conf';
+/** Lists that block advertisements have some megabytes. */
+export const MAX_HOSTS_FILE_BYTES = 16 * 1024 * 1024;
+
+export interface HostsEntry {
+  /** Canonical. */
+  readonly name: string;
+  /** Canonical. */
+  readonly address: string;
+}
+
+/** The names that the file gives addresses, in its order. What is malformed is left out. */
+export function parseHosts(text: string): HostsEntry[] {
+  return text.split('\n').flatMap((line) => {
+    const [address = '', ...names] = line.replace(/#.*/, '').trim().split(/\s+/);
+    if (!isAddress(address)) return [];
+    return names
+      .map((name) => name.toLowerCase().replace(/\.$/, ''))
+      .filter(isCanonicalName)
+      .map((name) => ({ name, address: canonicalAddress(address) }));
+  });
+}
+
+/**
+ * Whether programs look into /etc/hosts before they ask a resolver, by nsswitch.conf(5). Also
+ * systemd-resolved does (ReadEtcHosts), so `resolve` counts. Without the file, or the line, the C
+ * library looks there first. Programs with a resolver of their own mostly do so in any case.
+ */
+export function asksHostsFirst(nsswitch: string | undefined): boolean {
+  const [, line] = /^[ \t]*hosts:([^#\n]*)/m.exec(nsswitch ?? '') ?? [];
+  if (line === undefined) return true;
+  const sources = line.split(/\s+/);
+  const first = sources.find((source) => ['files', 'dns', 'resolve'].includes(source));
+  return first === 'files' || first === 'resolve';
+}

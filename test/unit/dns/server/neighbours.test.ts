@@ -1,0 +1,218 @@
+/** Tunnels beside each other, each with its whole name service, over real sockets on loopback. */
+import assert from 'node:assert/strict';
+import { createSocket } from 'node:dgram';
+import { once } from 'node:events';
+import { connect } from 'node:net';
+import { afterEach, describe, it } from 'node:test';
+import { NameService } from '../../../../src/dns/server/nameservice.ts';
+import {
+  CLAIMS_NAME,
+  GREETING_NAME,
+  Neighbours,
+  type OtherTunnel,
+} from '../../../../src/dns/server/neighbours.ts';
+import { NameBook } from '../../../../src/dns/upstream/known.ts';
+import { parseNamePattern } from '../../../../src/net/name.ts';
+import { DnsListener } from '../../../support/dnslistener.ts';
+import { CountingObserver, queryBytes, read } from './support.ts';
+
+const TXT = 16;
+const CHAOS = 3;
+
+interface Tunnel {
+  readonly names: NameService;
+  readonly neighbours: Neighbours;
+  readonly observer: CountingObserver;
+  readonly listener: DnsListener;
+  /** As from a program. */
+  ask(name: string): Promise<{ rcode: number; addresses: string[] }>;
+  end(): Promise<void>;
+}
+
+/** A machine on which tunnels come and go. */
+class TunnelMachine {
+  readonly #running = new Map<string, { port: number; tunnel: Tunnel }>();
+
+  async start(
+    targets: readonly string[],
+    { number = this.#running.size, serves = true, all = false, excluded = [] as string[] } = {},
+  ): Promise<Tunnel> {
+    const device = `tun${number}`;
+    const observer = new CountingObserver();
+    const portOf = (other: OtherTunnel) => {
+      const port = this.#running.get(other.device)?.port;
+      if (port === undefined) throw new Error('no such device');
+      return port;
+    };
+    const neighbours = new Neighbours({
+      find: () =>
+        [...this.#running.keys()]
+          .filter((name) => name !== device)
+          .map((name) => ({ device: name, address: `198.18.${name.slice(3)}.1` })),
+      socketFor: (other) => {
+        const port = portOf(other);
+        const socket = createSocket('udp4');
+        const dial = socket.connect.bind(socket);
+        socket.connect = () => dial(port, '127.0.0.1');
+        return socket;
+      },
+      connect: (other) => async () => {
+        const socket = connect({ port: portOf(other), host: '127.0.0.1' });
+        await once(socket, 'connect');
+        return socket;
+      },
+      observer,
+    });
+    const names = new NameService({
+      naming: {
+        nameTargets: targets.map(parseNamePattern),
+        nameExclusions: excluded.map(parseNamePattern),
+        domains: [],
+        beyond: all ? 'tunnel' : 'local',
+      },
+      device: { address4: `198.18.${number}.1`, address6: undefined },
+      behind: undefined,
+      // Nobody answers there.
+      local: [{ host: '127.0.0.1', port: 9 }],
+      connectDirectly: () => Promise.reject(new Error('nobody is asked here')),
+      book: new NameBook({ observer }),
+      neighbours,
+      observer,
+    });
+    const { server } = names;
+    const listener = new DnsListener({ server, host: '127.0.0.1', port: 0, ofTunnel: true });
+    const tunnel: Tunnel = {
+      names,
+      neighbours,
+      observer,
+      listener,
+      async ask(name) {
+        const answer = await server.answer(queryBytes(name, 1), { key: 'program', stream: true });
+        const { rcode, answers } = read(answer ?? Buffer.alloc(0));
+        const addresses = answers?.map((record) => ('data' in record ? String(record.data) : ''));
+        return { rcode, addresses: addresses ?? [] };
+      },
+      end: async () => {
+        this.#running.delete(device);
+        names.close();
+        neighbours.close();
+        await listener.close();
+      },
+    };
+    try {
+      await neighbours.look(names.claims);
+      await listener.start();
+      this.#running.set(device, { port: listener.port, tunnel });
+      if (serves) await neighbours.greet(names.claims);
+    } catch (error) {
+      await tunnel.end();
+      throw error;
+    }
+    return tunnel;
+  }
+
+  async close(): Promise<void> {
+    for (const { tunnel } of this.#running.values()) await tunnel.end();
+  }
+}
+
+describe('tunnels beside each other', { timeout: 30_000 }, () => {
+  let machine = new TunnelMachine();
+  afterEach(async () => {
+    await machine.close();
+    machine = new TunnelMachine();
+  });
+
+  it('answer for their own names, whichever is asked', async () => {
+    const one = await machine.start(['a.example', '*.corp.example']);
+    const two = await machine.start(['b.example', '*.lab.corp.example']);
+    for (const [name, block] of [
+      ['a.example', /^198\.18\.(6[4-9]|[7-9]\d|1[01]\d|12[0-7])\./],
+      ['x.corp.example', /^198\.18\.(6[4-9]|[7-9]\d|1[01]\d|12[0-7])\./],
+      ['b.example', /^198\.18\.(12[89]|1[3-8]\d|19[01])\./],
+      ['x.lab.corp.example', /^198\.18\.(12[89]|1[3-8]\d|19[01])\./],
+    ] as const) {
+      const [asked, other] = [await one.ask(name), await two.ask(name)];
+      assert.match(asked.addresses[0] ?? '', block, name);
+      assert.deepEqual(asked, other, name);
+    }
+    // Other names are this machine's resolver's, and passed on to nobody.
+    assert.equal((await one.ask('other.example')).rcode, 2);
+    assert.equal(one.observer.counts.get('tunnel_dns_passed_on_total'), 2);
+  });
+
+  it('have their names to themselves again when the other one ends', async () => {
+    const one = await machine.start(['*.corp.example']);
+    const two = await machine.start(['www.corp.example']);
+    assert.match((await one.ask('www.corp.example')).addresses[0] ?? '', /^198\.18\.1[2-9]\d\./);
+    // Nobody has told the first one.
+    await two.end();
+    assert.match(
+      (await one.ask('www.corp.example')).addresses[0] ?? '',
+      /^198\.18\.([6-9]\d|1[01]\d)\./,
+    );
+    await one.neighbours.refresh();
+    const three = await machine.start(['www.corp.example'], { number: 1 });
+    assert.deepEqual(await one.ask('www.corp.example'), await three.ask('www.corp.example'));
+  });
+
+  it('end when they claim the same, by name', async () => {
+    await machine.start(['a.example', '*.corp.example'], { all: true });
+    for (const [targets, all, what] of [
+      [['a.example'], false, 'a.example'],
+      [['b.example', '*.corp.example', 'a.example'], false, '*.corp.example, a.example'],
+      [['b.example'], true, 'all names'],
+    ] as const) {
+      await assert.rejects(machine.start(targets, { all }), {
+        code: 'already-running',
+        message: `another tunnel, tun0, already answers for ${what}`,
+      });
+    }
+    await machine.start(['b.example', 'corp.example', '*.x.corp.example']);
+  });
+
+  it('of which one doesn’t answer: the other one ends, and says which', async () => {
+    const one = await machine.start(['a.example']);
+    one.names.server.answer = () => new Promise(() => {});
+    await assert.rejects(machine.start(['b.example']), {
+      code: 'already-running',
+      message: "the tunnel of tun0 doesn't say which names are its own",
+    });
+  });
+
+  it('leave a name that is excluded there to whoever was asked', async () => {
+    const one = await machine.start(['a.example']);
+    await machine.start(['*.corp.example'], { excluded: ['www.corp.example'] });
+    assert.equal((await one.ask('www.corp.example')).rcode, 2, "this machine's resolver is asked");
+    assert.equal((await one.ask('api.corp.example')).rcode, 0);
+  });
+
+  it('answer other tunnels about nothing but their own names, and programs not about claims', async () => {
+    const one = await machine.start(['a.example']);
+    await machine.start(['b.example']);
+    const { server } = one.names;
+    const peer = { key: 'tunnel', stream: true, ofTunnel: true };
+    const program = { key: 'program', stream: true };
+    const rcode = async (query: Buffer, client: typeof program) =>
+      read((await server.answer(query, client)) ?? Buffer.alloc(0)).rcode;
+    assert.equal(await rcode(queryBytes('b.example', 1), peer), 5, 'it would go in a circle');
+    assert.equal(await rcode(queryBytes('a.example', 1), peer), 0);
+    for (const name of [CLAIMS_NAME, GREETING_NAME]) {
+      assert.equal(await rcode(queryBytes(name, TXT, { of: CHAOS }), program), 5);
+      assert.equal(await rcode(queryBytes(name, TXT, { of: CHAOS }), peer), 0);
+    }
+    assert.equal(await rcode(queryBytes('version.bind', TXT, { of: CHAOS }), peer), 5);
+  });
+
+  it('with more names than fit into an answer run alone', async () => {
+    const many = Array.from({ length: 4000 }, (_, n) => `a-rather-long-name-${n}.example`);
+    const alone = await machine.start(many);
+    await assert.rejects(machine.start(['b.example']), {
+      code: 'already-running',
+      message: /tun0 has more names than it can tell/,
+    });
+    await alone.end();
+    await machine.start(['b.example']);
+    await assert.rejects(machine.start(many), { message: /this tunnel has more names/ });
+  });
+});
