@@ -60,7 +60,10 @@ describe('a tunnel on demand', { timeout: 20_000 }, () => {
       'set the routes',
       'change resolv.conf',
     ]);
-    assert.deepEqual(machine.routes, ['10.0.0.0/8', '198.18.64.0/18', '2001:2:0:8000::/96']);
+    assert.deepEqual(machine.routes, [
+      ...['10.0.0.0/8', '198.18.64.0/18', '2001:2:0:8000::/96'],
+      ...['198.18.63.53', '2001:2:0:3f::35'],
+    ]);
     assert.ok(!machine.messages.some(({ message }) => message === 'ready'));
     await machine.request('10.1.2.3', 80, QUESTION, ANSWER);
     assert.deepEqual(

@@ -44,7 +44,7 @@ const TABLE: readonly (readonly [string, Partial<ResolverFacts>, Partial<Resolve
     { resolvConf: REWRITTEN },
     {
       resolvers: ['198.18.63.53', '2001:2:0:3f::35'],
-      uplinks: ['127.0.0.1', '2001:db8::53'],
+      uplinks: ['127.0.0.1', 'fe80::1%eth0', '2001:db8::53'],
       steps: [{ kind: 'file', why: 'another tunnel has done so before' }],
     },
   ],
