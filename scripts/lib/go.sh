@@ -5,14 +5,17 @@
 GO_PROGRAMS=(dial fetch lookup gophercloud gliderserver wishserver workspaceproxy xcryptoserver)
 # Two minutes and 700 MB: only for the tests that need them. They need Go 1.24.
 TERRAFORM_PROVIDERS=(terraform-provider-openstack terraform-provider-external)
-# Four minutes of processor time and 4 GB, once.
+# Four minutes of processor time and 4 GB, once: a full run takes it only in place of Terraform.
 OPENTOFU=tofu
 
 # Prints the programs that the chosen tests need (scripts/lib/tests.sh). The short run does without.
 needed_go_programs() {
   if [ ${#left_out[@]} = 0 ] && mention goProgram; then printf '%s\n' "${GO_PROGRAMS[@]}"; fi
   if chosen '^interop/terraform'; then echo "${TERRAFORM_PROVIDERS[0]}"; fi
-  if chosen '^terraform/'; then printf '%s\n' "${TERRAFORM_PROVIDERS[@]}" $OPENTOFU; fi
+  if chosen '^terraform/'; then
+    printf '%s\n' "${TERRAFORM_PROVIDERS[@]}"
+    if [ -z "$everything" ] || ! command -v terraform >/dev/null; then echo $OPENTOFU; fi
+  fi
 }
 
 # build_go_programs NAME...

@@ -15,10 +15,10 @@ matching() {
 # select_tests              all except those in test/heavy
 # select_tests all          all
 # select_tests PATH...      those whose paths begin with one of these, heavy or not
-# Sets `tests`, and sets `left_out` to the files that test/heavy excludes.
+# Sets `tests`, sets `left_out` to the files that test/heavy excludes, and `everything` with "all".
 select_tests() {
   local part
-  left_out=()
+  left_out=() everything=
   case ${1:-} in
     '')
       # shellcheck disable=SC2046 # one path a line, without blanks
@@ -27,6 +27,7 @@ select_tests() {
       ;;
     all)
       [ $# = 1 ] || die "all takes no further arguments" "scripts/test all, or scripts/test with folders and files below test/"
+      everything=1
       mapfile -t tests < <(matching '')
       ;;
     *)

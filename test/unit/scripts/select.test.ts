@@ -14,8 +14,12 @@ const ALL = readdirSync(join(ROOT, 'test'), { recursive: true, encoding: 'utf8' 
   .filter((path) => path.endsWith('.test.ts'))
   .sort();
 
-function neededGoPrograms(...args: readonly string[]): string[] {
+const TERRAFORM = 'terraform() { :; }';
+const NO_TERRAFORM = `command() { [ "$*" != '-v terraform' ] && builtin command "$@"; }`;
+
+function neededGoPrograms(args: readonly string[], machine = TERRAFORM): string[] {
   const script = `set -euo pipefail
+    ${machine}
     source scripts/lib/setup.sh
     source scripts/lib/go.sh
     source scripts/lib/tests.sh
@@ -92,13 +96,18 @@ describe('the tests of a run', () => {
 describe('the Go programs of a run', () => {
   const PROGRAMS = join(ROOT, 'test/support/go');
 
-  it('are all with "all"', () => {
-    assert.deepEqual(neededGoPrograms('all'), readdirSync(PROGRAMS).sort());
+  it('are all with "all", but OpenTofu only in place of Terraform', () => {
+    const all = readdirSync(PROGRAMS).sort();
+    assert.deepEqual(neededGoPrograms(['all'], NO_TERRAFORM), all);
+    assert.deepEqual(
+      neededGoPrograms(['all']),
+      all.filter((name) => name !== 'tofu'),
+    );
   });
 
   it("are those of Terraform with Terraform's tests", () => {
-    assert.deepEqual(neededGoPrograms('interop/terraform'), ['terraform-provider-openstack']);
-    assert.deepEqual(neededGoPrograms('terraform'), [
+    assert.deepEqual(neededGoPrograms(['interop/terraform']), ['terraform-provider-openstack']);
+    assert.deepEqual(neededGoPrograms(['terraform']), [
       'terraform-provider-external',
       'terraform-provider-openstack',
       'tofu',
@@ -106,6 +115,6 @@ describe('the Go programs of a run', () => {
   });
 
   it('are none in the short run', () => {
-    assert.deepEqual(neededGoPrograms(), ['']);
+    assert.deepEqual(neededGoPrograms([]), ['']);
   });
 });
