@@ -135,7 +135,10 @@ export class Neighbours {
     return done;
   }
 
-  /** Returns those that gave no answer in time; those that refuse have no names. */
+  /**
+   * Returns those that gave no answer in time: what they have said before still counts, since they
+   * may only be busy. Those that refuse have no names.
+   */
   async #ask(
     tunnels: readonly OtherTunnel[],
     name: string,
@@ -146,8 +149,9 @@ export class Neighbours {
       try {
         return this.#neighbour(tunnel, await this.#claims(tunnel, name, milliseconds));
       } catch (error) {
-        if (error instanceof TunnelError && error.code === 'dns-timeout') silent.push(tunnel);
-        return undefined;
+        if (!(error instanceof TunnelError) || error.code !== 'dns-timeout') return undefined;
+        silent.push(tunnel);
+        return this.#known.find((known) => isSame(known.tunnel, tunnel));
       }
     });
     this.#keep((await Promise.all(asked)).filter((it) => it !== undefined));
