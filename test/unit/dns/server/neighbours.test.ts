@@ -187,6 +187,32 @@ describe('tunnels beside each other', { timeout: 30_000 }, () => {
     });
   });
 
+  it('greet each other when they start at once', async () => {
+    const [one, two] = await Promise.all([
+      machine.start(['a.example'], { number: 0, serves: false }),
+      machine.start(['b.example'], { number: 1, serves: false }),
+    ]);
+    await Promise.all([one, two].map(({ neighbours, names }) => neighbours.greet(names.claims)));
+    assert.deepEqual(await one.ask('b.example'), await two.ask('b.example'));
+    assert.deepEqual(await one.ask('a.example'), await two.ask('a.example'));
+  });
+
+  it('are looked at once more, however many greet at the same time', async () => {
+    const one = await machine.start(['a.example']);
+    const two = await machine.start(['b.example']);
+    let asked = 0;
+    two.names.server.answer = () => {
+      asked += 1;
+      return new Promise(() => {});
+    };
+    const greeting = queryBytes(GREETING_NAME, TXT, { of: CHAOS });
+    const peer = { key: 'tunnel', stream: true, ofTunnel: true };
+    const begun = performance.now();
+    await Promise.all(Array.from({ length: 20 }, () => one.names.server.answer(greeting, peer)));
+    assert.ok(performance.now() - begun < 4000);
+    assert.ok(asked <= 2, 'by what is under way, and once for all that came since');
+  });
+
   it('still have their names when they were silent while others looked', async () => {
     const one = await machine.start(['a.example']);
     const two = await machine.start(['b.example']);
