@@ -32,7 +32,7 @@ struct netlink_prefix {
   uint8_t length;
   uint8_t address[16]; /* IPv4 in the first 4 octets, the rest zero */
   bool preferred;      /* of a route to be added: it wins over others to the same prefix */
-  uint32_t metric;     /* of a route to be added; 0: the usual one */
+  uint32_t metric;     /* of a route to be added that isn't preferred; 0: the usual one */
 };
 
 struct netlink {
@@ -93,6 +93,9 @@ int netlink_link_delete(struct netlink *netlink, uint32_t ifindex);
  */
 int netlink_address_add(struct netlink *netlink, uint32_t ifindex,
                         const struct netlink_prefix *prefix);
+
+/* The metric with which a route to the prefix is added. */
+uint32_t netlink_route_metric(const struct netlink_prefix *prefix);
 
 /*
  * Adds a route `prefix dev ifindex proto 116 scope global` to the main table. The kernel does this

@@ -32,10 +32,9 @@ int netlink_address_add(struct netlink *netlink, uint32_t ifindex,
   return netlink_change(netlink, header);
 }
 
-static uint32_t metric_of(const struct netlink_prefix *prefix) {
-  if (prefix->family == 4) return prefix->preferred ? 0 : prefix->metric;
-  if (prefix->metric != 0) return prefix->metric;
-  return prefix->preferred ? METRIC6_PREFERRED : METRIC6;
+uint32_t netlink_route_metric(const struct netlink_prefix *prefix) {
+  if (prefix->preferred) return prefix->family == 4 ? 0 : METRIC6_PREFERRED;
+  return prefix->family == 4 || prefix->metric != 0 ? prefix->metric : METRIC6;
 }
 
 static int route_change(struct netlink *netlink, uint16_t type, uint16_t flags, uint32_t ifindex,
@@ -61,7 +60,7 @@ static int route_change(struct netlink *netlink, uint16_t type, uint16_t flags, 
    * Always named for IPv6: without it, a deletion takes the first route to the prefix, of any
    * metric. For IPv4 the device tells them apart.
    */
-  const uint32_t metric = metric_of(prefix);
+  const uint32_t metric = netlink_route_metric(prefix);
   if (metric != 0) netlink_attribute(header, RTA_PRIORITY, &metric, sizeof metric);
   return netlink_change(netlink, header);
 }

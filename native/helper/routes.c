@@ -54,6 +54,12 @@ static bool prefix_parse(struct netlink_prefix *prefix, const struct helper_pref
   return true;
 }
 
+/* A prefix that is named twice: an override names again what is captured. */
+static void prefix_unite(struct netlink_prefix *prefix, const struct netlink_prefix *again) {
+  prefix->preferred = prefix->preferred || again->preferred;
+  if (again->metric == 0) prefix->metric = 0;
+}
+
 bool routes_parse(struct route_set *set, const struct helper_prefix *prefixes, size_t count,
                   unsigned block) {
   size_t kept = 0;
@@ -62,9 +68,13 @@ bool routes_parse(struct route_set *set, const struct helper_prefix *prefixes, s
   for (size_t i = 0; i < count; i++)
     if (!prefix_parse(&set->prefixes[i], &prefixes[i], block)) return false;
   prefixes_sort(set->prefixes, count);
-  for (size_t i = 0; i < count; i++)
-    if (kept == 0 || !netlink_prefix_equal(&set->prefixes[kept - 1], &set->prefixes[i]))
-      set->prefixes[kept++] = set->prefixes[i];
+  for (size_t i = 0; i < count; i++) {
+    const struct netlink_prefix *prefix = &set->prefixes[i];
+    if (kept > 0 && netlink_prefix_equal(&set->prefixes[kept - 1], prefix))
+      prefix_unite(&set->prefixes[kept - 1], prefix);
+    else
+      set->prefixes[kept++] = *prefix;
+  }
   set->count = kept;
   return true;
 }
@@ -105,38 +115,52 @@ struct conflict {
   struct netlink_route route;
 };
 
-/* Whether the wanted prefix at `at` has no route yet, or is no longer shared. */
+/* For IPv4 preferred routes may also differ from others by their place (bring_forward()). */
+static bool is_same_route(const struct netlink_prefix *a, const struct netlink_prefix *b) {
+  return netlink_route_metric(a) == netlink_route_metric(b);
+}
+
+/* Whether the wanted prefix at `at` has no route yet, or one of another metric. */
 static bool is_added(const struct conflict *conflict, size_t at) {
   const struct netlink_prefix *prefix = &conflict->wanted->prefixes[at];
   size_t before;
 
   return !routes_find(conflict->current, prefix, &before) ||
-         conflict->current->prefixes[before].metric != prefix->metric;
+         !is_same_route(&conflict->current->prefixes[before], prefix);
 }
 
-/* Which of the wanted prefixes another tunnel shares. Static, because it is large. */
-static bool shared_with_others[HELPER_MAX_PREFIXES];
+/*
+ * Which of the wanted prefixes another tunnel shares, and to which another program has a route.
+ * Static, because they are large.
+ */
+static bool shared_with_others[HELPER_MAX_PREFIXES], routed_by_others[HELPER_MAX_PREFIXES];
 
 static bool is_shared(const struct netlink_route *route) {
   const uint32_t first = ROUTES_SHARED_METRIC;
   return route->metric >= first && route->metric < first + BLOCK_COUNT;
 }
 
-static void shared_consider(void *context, const struct netlink_route *route) {
+static void others_consider(void *context, const struct netlink_route *route) {
   const struct conflict *conflict = context;
   size_t at;
 
-  if (route->table != RT_TABLE_MAIN || route->protocol != NETLINK_ROUTE_PROTOCOL) return;
-  if (route->ifindex == conflict->ifindex || !is_shared(route)) return;
-  if (routes_find(conflict->wanted, &route->destination, &at))
+  if (route->table != RT_TABLE_MAIN || route->tos != 0) return;
+  if (!routes_find(conflict->wanted, &route->destination, &at)) return;
+  if (route->protocol != NETLINK_ROUTE_PROTOCOL)
+    routed_by_others[at] = true;
+  else if (route->ifindex != conflict->ifindex && is_shared(route))
     shared_with_others[at] = conflict->wanted->prefixes[at].metric != 0;
 }
 
-/* Whether this tunnel and another one both share exactly this address. */
+/*
+ * Whether this tunnel and another one both share exactly this address. A preferred route comes
+ * before that of the other one, so it must have another program's route to win over.
+ */
 static bool shares(const struct conflict *conflict, const struct netlink_route *route) {
   size_t at;
-  return is_shared(route) && routes_find(conflict->wanted, &route->destination, &at) &&
-         conflict->wanted->prefixes[at].metric != 0;
+  if (!is_shared(route) || !routes_find(conflict->wanted, &route->destination, &at)) return false;
+  const struct netlink_prefix *prefix = &conflict->wanted->prefixes[at];
+  return prefix->metric != 0 && (!prefix->preferred || routed_by_others[at]);
 }
 
 /*
@@ -217,9 +241,9 @@ static bool conflict_free(struct netlink *netlink, uint32_t ifindex, uint8_t pro
   struct netlink_link link;
 
   memset(shared_with_others, 0, sizeof shared_with_others);
+  memset(routed_by_others, 0, sizeof routed_by_others);
   for (int family = 4; family <= 6; family += 2) {
-    int result =
-        netlink_each_route(netlink, family, NETLINK_ROUTE_PROTOCOL, shared_consider, &conflict);
+    int result = netlink_each_route(netlink, family, RTPROT_UNSPEC, others_consider, &conflict);
     if (result == 0)
       result = netlink_each_route(netlink, family, protocol, conflict_consider, &conflict);
     if (result < 0) return failure_set(failure, HELPER_STEP_ROUTE, result, "%s", netlink->reason);
@@ -230,14 +254,10 @@ static bool conflict_free(struct netlink *netlink, uint32_t ifindex, uint8_t pro
                             &conflict.shared, route_target(netlink, &conflict.route, &link));
 }
 
-/*
- * Whether `set` has the route to be made for `prefix`. A preferred route of IPv6 is another one,
- * with another metric, as is a shared one. One of IPv4 differs only by its place (bring_forward()).
- */
+/* Whether `set` has the route to be made for `prefix`. */
 static bool has_route(const struct route_set *set, const struct netlink_prefix *prefix) {
   size_t at;
-  return routes_find(set, prefix, &at) && set->prefixes[at].metric == prefix->metric &&
-         (prefix->family == 4 || set->prefixes[at].preferred == prefix->preferred);
+  return routes_find(set, prefix, &at) && is_same_route(&set->prefixes[at], prefix);
 }
 
 /*
@@ -252,6 +272,7 @@ static bool bring_forward(struct netlink *netlink, uint32_t ifindex,
     size_t at;
     if (prefix->family != 4 || !prefix->preferred) continue;
     if (!routes_find(current, prefix, &at) || current->prefixes[at].preferred) continue;
+    if (!is_same_route(&current->prefixes[at], prefix)) continue; /* it is new, and comes first */
     int result = netlink_route_delete(netlink, ifindex, prefix);
     if (result == 0 || result == -ESRCH) {
       result = netlink_route_add(netlink, ifindex, prefix);

@@ -11,6 +11,8 @@
  * An exception are single addresses that both want to share: those at which programs ask for names.
  * The kernel takes the route with the best metric, and when its device goes, the next one. A
  * wider prefix of one of the tunnels may contain such an address if this tunnel shares it as well.
+ * A route that is preferred comes before all of these. So it is refused beside them, unless another
+ * program has a route to the address as well, which it is to win over.
  */
 #ifndef TUNNEL_HELPER_ROUTES_H
 #define TUNNEL_HELPER_ROUTES_H

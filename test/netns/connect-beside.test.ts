@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, afterEach, before, describe, it } from 'node:test';
-import { API1_NAME, API2, API2_NAME, UPLINK4 } from '../support/addresses.ts';
+import { API1, API1_NAME, API2, API2_NAME, UPLINK4 } from '../support/addresses.ts';
 import { labUnavailable } from '../support/lab.ts';
 import { createNamesLab, type NamesLab, RESOLV_CONF, WWW } from '../support/nameslab.ts';
 import type { Child } from '../support/process.ts';
@@ -186,9 +186,9 @@ for (const [how, resolvConf] of [
         assert.equal(await beside.run(`dig +short -x ${address}`), `${name}.\n`);
       }
       await first?.stop('SIGTERM');
-      running.push(await beside.start('--dns-server', '10.77.0.10', ONE));
+      running.push(await beside.start('--dns-server', API1, ONE));
       assert.match(
-        await refused('--dns-server 10.77.0.10 other.example'),
+        await refused(`--dns-server ${API1} other.example`),
         /already answers for all names\n/,
       );
       await beside.reaches(TWO);

@@ -324,6 +324,32 @@ describe('helper: beside others', { skip }, () => {
       ]);
     }));
 
+  it('lets no tunnel come before others at an address that is shared, by an override', () =>
+    inNamespace([], async (namespace) => {
+      const one = await namespace.tunnel();
+      const two = await namespace.tunnel();
+      const shared = ['192.0.2.53/32=shared', '2001:db8::53/128=shared'];
+      const overriding = shared.map((prefix) => `${prefix}=preferred`);
+      for (const { client } of [one, two]) await client.must('routes', ...shared);
+      const error = await two.client.fails('routes', ...overriding);
+      assert.equal(error.code, 'already-running');
+      assert.match(await namespace.ip('route get 192.0.2.53'), /dev tun0 /);
+      assert.match(await namespace.ip('-6 route get 2001:db8::53'), /dev tun0 /);
+      // What it may override is another program's route.
+      await namespace.ip('route add 192.0.2.53 dev lo');
+      await namespace.ip('-6 route add 2001:db8::53 dev lo metric 2');
+      await two.client.must('routes', ...shared, ...overriding, '10.1.0.0/16');
+      assert.match(await namespace.ip('route get 192.0.2.53'), /dev tun1 /);
+      assert.match(await namespace.ip('-6 route get 2001:db8::53'), /dev tun1 /);
+      await one.client.must('routes', ...shared, '10.2.0.0/16');
+      await two.client.must('routes', ...overriding, ...shared);
+      await two.client.must('routes');
+      await namespace.ip('route del 192.0.2.53 dev lo');
+      await namespace.ip('-6 route del 2001:db8::53 dev lo');
+      assert.match(await namespace.ip('route get 192.0.2.53'), /dev tun0 /);
+      assert.match(await namespace.ip('-6 route get 2001:db8::53'), /dev tun0 /);
+    }));
+
   it('lets no tunnel share an address that another one has captured', () =>
     inNamespace([], async (namespace) => {
       const one = await namespace.tunnel();

@@ -66,14 +66,15 @@ const observer: Observer = {
 };
 
 /** Parses `10.0.0.0/8`; unlike the program's own parser it keeps host bits. */
-/** `192.0.2.1/32=shared`: other tunnels may have it as well. */
+/** `192.0.2.1/32=shared`: other tunnels may have it as well. `=preferred` is an override. */
 function prefix(text: string): RoutedPrefix {
-  const [address = '', length = '', shared = ''] = text.split(/[/=]/);
+  const [address = '', length = '', ...marks] = text.split(/[/=]/);
   return {
     family: family(address),
     address,
     length: Number(length),
-    ...(shared === 'shared' ? { shared: true } : {}),
+    ...(marks.includes('shared') ? { shared: true } : {}),
+    ...(marks.includes('preferred') ? { preferred: true } : {}),
   };
 }
 

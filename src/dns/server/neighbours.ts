@@ -72,6 +72,8 @@ export class Neighbours {
   readonly #options: NeighboursOptions;
   #known: readonly Neighbour[] = [];
   #last: Promise<void> = Promise.resolve();
+  /** Waits for its turn. */
+  #nextLook: Promise<void> | undefined;
   #closed = false;
 
   constructor(options: NeighboursOptions) {
@@ -90,20 +92,26 @@ export class Neighbours {
     if (others.length === 0) return;
     if (claimStrings(own).includes(TOO_MANY_CLAIMS))
       throw conflict(others[0], `this tunnel has more names than it can tell ${others[0]?.device}`);
-    const silent = await this.#inTurn(() => this.#ask(others, GREETING_NAME, GREET_MS));
-    const [first] = silent;
-    if (first !== undefined)
-      throw conflict(first, `the tunnel of ${first.device} doesn't say which names are its own`);
+    const [silent] = await this.#greetAll(others);
+    if (silent !== undefined)
+      throw conflict(silent, `the tunnel of ${silent.device} doesn't say which names are its own`);
+    await this.refresh(true);
     this.#requireApart(own);
   }
 
   /** Forgets those that have gone. `again`: asks all that are there. Never rejects. */
   async refresh(again = false): Promise<void> {
+    if (again) {
+      // However many ask for it meanwhile, as any program can by greetings.
+      this.#nextLook ??= this.#inTurn(async () => {
+        this.#nextLook = undefined;
+        await this.#lookAtAll();
+      });
+      return this.#nextLook;
+    }
     await this.#inTurn(async () => {
       const there = this.#options.find();
-      if (again) return this.#ask(there, CLAIMS_NAME, LOOK_MS);
       this.#keep(this.#known.filter(({ tunnel }) => there.some((it) => isSame(it, tunnel))));
-      return [];
     });
   }
 
@@ -135,23 +143,36 @@ export class Neighbours {
     return done;
   }
 
-  /** Returns those that gave no answer in time; those that refuse have no names. */
-  async #ask(
-    tunnels: readonly OtherTunnel[],
-    name: string,
-    milliseconds: number,
-  ): Promise<OtherTunnel[]> {
-    const silent: OtherTunnel[] = [];
-    const asked = tunnels.map(async (tunnel) => {
+  /**
+   * Returns those that gave no answer in time. Out of turn, and nothing is kept: two tunnels may
+   * greet each other, and each looks at the other one before it answers.
+   */
+  async #greetAll(tunnels: readonly OtherTunnel[]): Promise<OtherTunnel[]> {
+    const silent = tunnels.map(async (tunnel) => {
       try {
-        return this.#neighbour(tunnel, await this.#claims(tunnel, name, milliseconds));
+        await this.#claims(tunnel, GREETING_NAME, GREET_MS);
       } catch (error) {
-        if (error instanceof TunnelError && error.code === 'dns-timeout') silent.push(tunnel);
-        return undefined;
+        if (isSilence(error)) return tunnel;
+      }
+      return undefined;
+    });
+    return (await Promise.all(silent)).filter((it) => it !== undefined);
+  }
+
+  /**
+   * What those have said before that give no answer in time still counts: they may only be busy.
+   * Those that refuse have no names.
+   */
+  async #lookAtAll(): Promise<void> {
+    const asked = this.#options.find().map(async (tunnel) => {
+      try {
+        return this.#neighbour(tunnel, await this.#claims(tunnel, CLAIMS_NAME, LOOK_MS));
+      } catch (error) {
+        if (!isSilence(error)) return undefined;
+        return this.#known.find((known) => isSame(known.tunnel, tunnel));
       }
     });
     this.#keep((await Promise.all(asked)).filter((it) => it !== undefined));
-    return silent;
   }
 
   #keep(neighbours: readonly Neighbour[]): void {
@@ -222,6 +243,11 @@ function conflict(tunnel: OtherTunnel | undefined, message: string): TunnelError
   return new TunnelError('already-running', message, {
     hint: `leave it to one of the two, or end the other one (its device is ${tunnel?.device}); "tunnel exec" is not affected`,
   });
+}
+
+/** In time; others may have refused, or gone. */
+function isSilence(error: unknown): boolean {
+  return error instanceof TunnelError && error.code === 'dns-timeout';
 }
 
 function isSame(a: OtherTunnel, b: OtherTunnel): boolean {

@@ -46,7 +46,7 @@ import {
   soaRecord,
   type UpstreamAnswer,
 } from '../wire/compose.ts';
-import { CLASS_CHAOS, CLASS_IN, MAX_MESSAGE, Rcode, Type } from '../wire/message.ts';
+import { CLASS_CHAOS, CLASS_IN, MAX_MESSAGE, Rcode, readMessage, Type } from '../wire/message.ts';
 import { makeQuestion, parseQuery, type Query } from '../wire/query.ts';
 import { FairShare } from './fairshare.ts';
 import { CLAIMS_NAME, GREETING_NAME } from './neighbours.ts';
@@ -165,13 +165,9 @@ export class DnsServer {
 
   async #answer(query: Query): Promise<Uint8Array> {
     if (this.#closed) return composeAnswer(query, { rcode: Rcode.SERVFAIL });
-    const { type, class: of, name } = query.question;
-    // A resolver doesn't do zone transfers, and CHAOS names would ask about this server itself.
-    if (type === Type.AXFR || type === Type.IXFR || of !== CLASS_IN)
-      return composeAnswer(query, { rcode: Rcode.REFUSED });
-    if (type === Type.OPT || type === Type.TKEY)
-      return composeAnswer(query, { rcode: Rcode.NOTIMP });
-    const route = this.#options.naming(name);
+    const refusal = refusalOf(query);
+    if (refusal !== undefined) return composeAnswer(query, { rcode: refusal });
+    const route = this.#options.naming(query.question.name);
     return (await this.#passOn(query, route)) ?? this.#answerHere(query, route);
   }
 
@@ -194,7 +190,10 @@ export class DnsServer {
     }
   }
 
-  /** For another tunnel: only what is this one's own, so that nothing goes in a circle. */
+  /**
+   * For another tunnel: only what is this one's own, so that nothing goes in a circle. To that
+   * tunnel a refusal says whose the name isn't, so a resolver's own refusal becomes a failure.
+   */
   async #answerTunnel(query: Query): Promise<Uint8Array> {
     if (this.#closed) return composeAnswer(query, { rcode: Rcode.SERVFAIL });
     const { type, class: of, name } = query.question;
@@ -204,10 +203,14 @@ export class DnsServer {
       const answers: Answer[] = [{ type: 'TXT', class: 'CH', name, ttl: 0, data }];
       return composeAnswer(query, { rcode: Rcode.NOERROR, authoritative: true, answers });
     }
+    const refusal = refusalOf(query);
+    if (refusal !== undefined) return composeAnswer(query, { rcode: refusal });
     const route = this.#options.naming(name);
-    if (of !== CLASS_IN || route.kind === 'local')
-      return composeAnswer(query, { rcode: Rcode.REFUSED });
-    return this.#answerHere(query, route);
+    if (route.kind === 'local') return composeAnswer(query, { rcode: Rcode.REFUSED });
+    const answer = await this.#answerHere(query, route);
+    return (readMessage(answer).flags & 0xf) === Rcode.REFUSED
+      ? composeAnswer(query, { rcode: Rcode.SERVFAIL })
+      : answer;
   }
 
   async #answerHere(query: Query, route: NameRoute): Promise<Uint8Array> {
@@ -296,6 +299,15 @@ export class DnsServer {
     if (records.length === 0) return negative(query, zone, true);
     return composeAnswer(query, { rcode: Rcode.NOERROR, authoritative: true, answers: records });
   }
+}
+
+/**
+ * What no tunnel and no program gets. A resolver doesn't do zone transfers, and CHAOS names would
+ * ask about this server itself. Undefined: it is to be answered.
+ */
+function refusalOf({ question: { type, class: of } }: Query): number | undefined {
+  if (type === Type.AXFR || type === Type.IXFR || of !== CLASS_IN) return Rcode.REFUSED;
+  return type === Type.OPT || type === Type.TKEY ? Rcode.NOTIMP : undefined;
 }
 
 /**

@@ -26,6 +26,7 @@ import {
   Scalar,
   type YAMLMap,
 } from 'yaml';
+import { MAX_VALUES } from './depth.ts';
 import { plainScalar, type ScalarValue, taggedScalar } from './scalars.ts';
 
 /** Where and why a text isn't YAML that the clients can read. */
@@ -46,6 +47,9 @@ export class UnreadableYaml extends Error {
 /** An alias inside its own anchor: such a value has no end. */
 export class EndlessYaml extends Error {}
 
+/** `<<` brings more keys than a file may have values. */
+export class OversizeYaml extends Error {}
+
 /** The parser takes more: a password that begins with `&` would be an anchor without a value. */
 const ANCHOR = /^[-0-9A-Za-z_]+$/;
 /** Text for YAML 1.2 and the parser, but not for PyYAML inside of brackets. */
@@ -59,7 +63,7 @@ const OTHER_BREAKS = /[\x85\u2028\u2029]/;
 
 /**
  * The values: mappings are objects without prototype's names, lists are arrays, leaves are
- * ScalarValues. Throws UnreadableYaml and EndlessYaml. The depth must have been checked before.
+ * ScalarValues. Throws UnreadableYaml, EndlessYaml and OversizeYaml. The depth must have been checked before.
  */
 export function readYaml(text: string): unknown {
   // Python reads text files so.
@@ -127,6 +131,8 @@ class Construction {
   readonly #open = new Set<Node>();
   readonly #merging = new Set<Node>();
   readonly #pairs = new Map<Node, ReadonlyMap<string, unknown>>();
+  /** Keys that all `<<` have brought. */
+  #merged = 0;
 
   constructor(document: Document, lines: LineCounter) {
     this.#lines = lines;
@@ -232,7 +238,10 @@ class Construction {
     for (const item of sources) {
       const source = isNode(item) ? this.#target(item) : undefined;
       if (!isMap(source)) throw this.#unreadable(into, '"<<" takes mappings only');
-      for (const [key, inner] of this.#pairsOf(source)) merged.set(key, inner);
+      const pairs = this.#pairsOf(source);
+      this.#merged += pairs.size;
+      if (this.#merged > MAX_VALUES) throw new OversizeYaml();
+      for (const [key, inner] of pairs) merged.set(key, inner);
     }
   }
 

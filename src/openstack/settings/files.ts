@@ -18,7 +18,7 @@ import { readAtMost } from '../../base/boundedread.ts';
 import { TunnelError } from '../../errors/errors.ts';
 import { systemCodeOf } from '../../errors/reason.ts';
 import { isBoundedValue, isShallowText, isShallowValue, MAX_DEPTH, MAX_VALUES } from './depth.ts';
-import { EndlessYaml, readYaml, UnreadableYaml } from './document.ts';
+import { EndlessYaml, OversizeYaml, readYaml, UnreadableYaml } from './document.ts';
 import { jsonNumber, Unquoted } from './scalars.ts';
 
 /** Nobody has a larger configuration. */
@@ -134,13 +134,7 @@ function parse(path: string, text: string): Raw {
   if (!isShallowText(text)) throw tooDeep(path);
   const content = path.endsWith('.json') ? parseJson(path, text) : parseYaml(path, text);
   if (!isShallowValue(content)) throw tooDeep(path);
-  if (!isBoundedValue(content)) {
-    throw new TunnelError(
-      'openstack-config',
-      `${path} stands for more than ${MAX_VALUES} values, through aliases (*NAME)`,
-      { hint: 'an anchor may be used often, but not by aliases that multiply each other' },
-    );
-  }
+  if (!isBoundedValue(content)) throw tooMany(path);
   // An empty file counts as a file without clouds.
   if (content === null || content === undefined) return {};
   if (!isMapping(content)) {
@@ -156,6 +150,7 @@ function parseYaml(path: string, text: string): unknown {
     return readYaml(text);
   } catch (error) {
     if (error instanceof EndlessYaml) throw tooDeep(path);
+    if (error instanceof OversizeYaml) throw tooMany(path);
     if (!(error instanceof UnreadableYaml)) throw error;
     const { line, column, message } = error;
     const what = error.malformed ? `malformed YAML: ${message}` : message;
@@ -195,6 +190,14 @@ function tooDeep(path: string): TunnelError {
   return new TunnelError('openstack-config', `${path} is nested more than ${MAX_DEPTH} deep`, {
     hint: 'check whether this is the file that you mean; the settings of a cloud have few levels',
   });
+}
+
+function tooMany(path: string): TunnelError {
+  return new TunnelError(
+    'openstack-config',
+    `${path} stands for more than ${MAX_VALUES} values, through aliases (*NAME)`,
+    { hint: 'an anchor may be used often, but not by aliases that multiply each other' },
+  );
 }
 
 function malformed(place: string, what: string): TunnelError {

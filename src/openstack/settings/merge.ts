@@ -14,7 +14,8 @@ export function merge(a: Raw, b: Raw): Raw {
 /** Puts `b` over `a`; only `auth` is merged key by key. */
 export function withAuth(a: Raw, b: Raw): Raw {
   const auths = [a['auth'], b['auth']].filter(isMapping);
-  return { ...a, ...b, auth: Object.assign({}, ...auths) };
+  // Not Object.assign: a key `__proto__` would set the prototype.
+  return { ...a, ...b, auth: Object.fromEntries(auths.flatMap(Object.entries)) };
 }
 
 /** `project-name` is `project_name`. */

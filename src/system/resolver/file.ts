@@ -17,6 +17,9 @@
  *   one of them ends, or is found to have been killed  stays          removed
  *   the last one ends, or is found                     is as before   removed
  *
+ * If somebody else has replaced the file, and a tunnel rewrites that, its entry has another text.
+ * Then the former ones don't count: what is there is no longer theirs to restore.
+ *
  * There is no lock. Whoever ends marks its entry first, and then looks for others that aren't
  * marked. Whoever joins writes its entry first, and then waits until marked ones are gone; if the
  * file was restored meanwhile, it is rewritten. So of one that ends and one that joins, at least
@@ -97,7 +100,9 @@ export class ResolvConfFile implements HostChange {
       const markInPlace = () => {
         entry = marked(entry, recorded);
       };
-      const others = () => othersOf(journal, path, recorded.file);
+      const { after } = entry;
+      const others = () =>
+        othersOf(journal, path, recorded.file).filter((it) => it.after === after);
       this.#undo = () => {
         if (!markEnding(entry, recorded, others).some((it) => it.ending !== true))
           restore(entry, markInPlace);
@@ -171,7 +176,8 @@ export function recoverResolvConf(
       'journal',
       `a journal entry is about ${printable(data.path)}, not ${path}`,
     );
-  if (entriesAbout(path, running).some(({ ending }) => ending !== true))
+  const others = entriesAbout(path, running).filter(({ after }) => after === data.after);
+  if (others.some(({ ending }) => ending !== true))
     return `${data.path} stays as it is for another tunnel, which runs`;
   switch (restore(data, () => void marked(data, abandoned))) {
     case 'restored':

@@ -12,9 +12,10 @@ import {
   type OtherTunnel,
 } from '../../../../src/dns/server/neighbours.ts';
 import { NameBook } from '../../../../src/dns/upstream/known.ts';
+import type { Resolver } from '../../../../src/dns/upstream/resolver.ts';
 import { parseNamePattern } from '../../../../src/net/name.ts';
 import { DnsListener } from '../../../support/dnslistener.ts';
-import { CountingObserver, queryBytes, read } from './support.ts';
+import { CountingObserver, queryBytes, read, upstreamAnswer } from './support.ts';
 
 const TXT = 16;
 const CHAOS = 3;
@@ -35,7 +36,13 @@ class TunnelMachine {
 
   async start(
     targets: readonly string[],
-    { number = this.#running.size, serves = true, all = false, excluded = [] as string[] } = {},
+    {
+      number = this.#running.size,
+      serves = true,
+      all = false,
+      excluded = [] as string[],
+      behind = undefined as Resolver | undefined,
+    } = {},
   ): Promise<Tunnel> {
     const device = `tun${number}`;
     const observer = new CountingObserver();
@@ -71,7 +78,7 @@ class TunnelMachine {
         beyond: all ? 'tunnel' : 'local',
       },
       device: { address4: `198.18.${number}.1`, address6: undefined },
-      behind: undefined,
+      behind,
       // Nobody answers there.
       local: [{ host: '127.0.0.1', port: 9 }],
       connectDirectly: () => Promise.reject(new Error('nobody is asked here')),
@@ -180,6 +187,54 @@ describe('tunnels beside each other', { timeout: 30_000 }, () => {
     });
   });
 
+  it('greet each other when they start at once', async () => {
+    const [one, two] = await Promise.all([
+      machine.start(['a.example'], { number: 0, serves: false }),
+      machine.start(['b.example'], { number: 1, serves: false }),
+    ]);
+    await Promise.all([one, two].map(({ neighbours, names }) => neighbours.greet(names.claims)));
+    assert.deepEqual(await one.ask('b.example'), await two.ask('b.example'));
+    assert.deepEqual(await one.ask('a.example'), await two.ask('a.example'));
+  });
+
+  it('are looked at once more, however many greet at the same time', async () => {
+    const one = await machine.start(['a.example']);
+    const two = await machine.start(['b.example']);
+    let asked = 0;
+    two.names.server.answer = () => {
+      asked += 1;
+      return new Promise(() => {});
+    };
+    const greeting = queryBytes(GREETING_NAME, TXT, { of: CHAOS });
+    const peer = { key: 'tunnel', stream: true, ofTunnel: true };
+    const begun = performance.now();
+    await Promise.all(Array.from({ length: 20 }, () => one.names.server.answer(greeting, peer)));
+    assert.ok(performance.now() - begun < 4000);
+    assert.ok(asked <= 2, 'by what is under way, and once for all that came since');
+  });
+
+  it('still have their names when they were silent while others looked', async () => {
+    const one = await machine.start(['a.example']);
+    const two = await machine.start(['b.example']);
+    const { answer } = two.names.server;
+    two.names.server.answer = () => new Promise(() => {});
+    await one.neighbours.refresh(true);
+    two.names.server.answer = answer.bind(two.names.server);
+    assert.deepEqual(await one.ask('b.example'), await two.ask('b.example'));
+  });
+
+  it('keep a name that its resolver refuses from the resolvers of whoever was asked', async () => {
+    const one = await machine.start(['a.example']);
+    const refusing: Resolver = {
+      resolve: async (asked) => upstreamAnswer(asked, { rcode: 5 }),
+      close() {},
+    };
+    await machine.start(['b.example'], { all: true, behind: refusing });
+    assert.equal((await one.ask('x.example')).rcode, 2);
+    // Only the other tunnel was asked.
+    assert.equal(one.observer.counts.get('tunnel_dns_local_queries_total'), 1);
+  });
+
   it('leave a name that is excluded there to whoever was asked', async () => {
     const one = await machine.start(['a.example']);
     await machine.start(['*.corp.example'], { excluded: ['www.corp.example'] });
@@ -201,6 +256,12 @@ describe('tunnels beside each other', { timeout: 30_000 }, () => {
       assert.equal(await rcode(queryBytes(name, TXT, { of: CHAOS }), program), 5);
       assert.equal(await rcode(queryBytes(name, TXT, { of: CHAOS }), peer), 0);
     }
+    const [AXFR, IXFR, TKEY] = [252, 251, 249];
+    for (const type of [AXFR, IXFR]) {
+      assert.equal(await rcode(queryBytes('a.example', type), program), 5);
+      assert.equal(await rcode(queryBytes('a.example', type), peer), 5, `type ${type}`);
+    }
+    assert.equal(await rcode(queryBytes('a.example', TKEY), peer), 4);
     assert.equal(await rcode(queryBytes('version.bind', TXT, { of: CHAOS }), peer), 5);
   });
 

@@ -9,7 +9,8 @@ import {
   isShallowValue,
   MAX_DEPTH,
 } from '../../../../src/openstack/settings/depth.ts';
-import { findFile } from '../../../../src/openstack/settings/files.ts';
+import { findFile, isMapping } from '../../../../src/openstack/settings/files.ts';
+import { withAuth } from '../../../../src/openstack/settings/merge.ts';
 
 const directory = mkdtempSync(join(tmpdir(), 'clouds-'));
 after(() => rmSync(directory, { recursive: true }));
@@ -68,6 +69,29 @@ describe('files of clouds', () => {
     const deep = (inner: string) => `${'{x: '.repeat(12)}${inner}${'}'.repeat(12)}`;
     const lines = [0, 1, 2].map((i) => `k${i}: &a${i} ${deep(`*a${i - 1}`)}`);
     assert.throws(() => load('x.yaml', ['k: &a-1 1', ...lines].join('\n')), /nested more than 32/);
+  });
+
+  it('with mappings that merge each other without end in sight are refused soon', () => {
+    const chain = Array.from({ length: 10_000 }, (_, i) => ` - &a${i + 1} {<<: *a${i}, k${i}: 1}`);
+    const wide = Array.from({ length: 2000 }, (_, i) => `k${i}: 1`).join(', ');
+    const again = Array.from({ length: 20_000 }, () => '*w').join(', ');
+    for (const text of [
+      ['x: &a0 {k: 1}', 'm:', ...chain].join('\n'),
+      `x: &w {${wide}}\nm: {<<: [${again}]}`,
+    ]) {
+      const before = performance.now();
+      assert.throws(() => load('x.yaml', text), /stands for more than 1000000 values/);
+      assert.ok(performance.now() - before < 15_000);
+    }
+  });
+
+  it('with the name of the prototype as a key have it as a key', () => {
+    const content = load('x.yaml', 'auth: {__proto__: {password: p}, username: u}');
+    assert.ok(content !== undefined);
+    const { auth } = withAuth({}, content);
+    assert.ok(isMapping(auth));
+    assert.deepEqual(Object.keys(auth), ['__proto__', 'username']);
+    assert.equal(auth['password'], undefined);
   });
 
   it('as people have them are read', () => {

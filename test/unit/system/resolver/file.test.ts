@@ -186,6 +186,25 @@ describe('resolv.conf as the last resort', { skip }, () => {
     assert.equal(entries().length, 2);
   });
 
+  it('is brought back by the tunnel that has written it again after somebody else', async () => {
+    const managed = 'nameserver 10.0.0.1\n';
+    for (const order of ['first', 'last', 'killed']) {
+      writeFileSync(path, ORIGINAL);
+      // A network manager replaces the file while the first one runs, which follows that.
+      const [first, second] = [change(), change()];
+      await first.apply();
+      writeFileSync(path, managed);
+      if (order === 'killed') crash();
+      else await second.apply();
+      if (order === 'killed') assert.deepEqual(recover(silentObserver, journal, path).failed, []);
+      if (order === 'first') await second.undo();
+      await first.undo();
+      if (order === 'last') await second.undo();
+      assert.equal(readFileSync(path, 'utf8'), managed, order);
+      assert.deepEqual(entries(), [], order);
+    }
+  });
+
   it('of a tunnel whose journal is another one is not touched', async () => {
     const [first, second] = [
       new ResolvConfFile({
