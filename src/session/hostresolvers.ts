@@ -65,8 +65,11 @@ export class HostResolvers {
       return false;
     if (resolvers.some((address) => own.has(address))) return false;
     const kinds = before.steps.map(({ kind }) => kind);
-    const others = plan.steps.filter(({ kind }) => kind !== 'routes' && !kinds.includes(kind));
-    if (others.length > 0 || kinds.includes('file')) {
+    // Nothing but routes is made while the tunnel runs, and a file of ours stands no longer.
+    const isLost = plan.steps.some(
+      ({ kind }) => kind === 'file' || (kind !== 'routes' && !kinds.includes(kind)),
+    );
+    if (isLost) {
       this.#observer.log(
         'warning',
         `resolv.conf was rewritten and names ${resolvers.join(', ')}: names that are asked for there are not the tunnel's; start it again`,

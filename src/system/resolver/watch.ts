@@ -2,6 +2,8 @@
  * Reports when this machine's resolvers change, as when a laptop joins another network. Then
  * resolv.conf or the list of systemd-resolved is written, replaced, or linked elsewhere. The
  * directories are watched, because a watch on a file stays with the old file when it is replaced.
+ * The files are watched as well, because a file that is a mount (in containers, under `ip netns
+ * exec`) is written in another directory.
  */
 import { type FSWatcher, realpathSync, watch } from 'node:fs';
 import { basename, dirname } from 'node:path';
@@ -28,21 +30,23 @@ export function watchResolvers(
   };
   const start = () => {
     stop();
-    for (const file of new Set(paths.flatMap((path) => [path, resolved(path)]))) {
-      try {
-        const watcher = watch(dirname(file), { persistent: false }, (_event, name) => {
-          if (name !== null && name !== basename(file)) return;
-          clearTimeout(timer);
-          timer = setTimeout(() => {
-            start(); // a link may now lead elsewhere
-            changed();
-          }, SETTLE_MS).unref();
-        });
-        watcher.on('error', (error) => observer.log('debug', `${file}: ${error.message}`));
-        watchers.push(watcher);
-      } catch (error) {
-        observer.log('debug', `${file} can't be watched: ${String(error)}`);
-      }
+    for (const file of new Set(paths.flatMap((path) => [path, resolved(path)])))
+      for (const watched of [dirname(file), file]) look(watched, basename(file));
+  };
+  const look = (watched: string, expected: string) => {
+    try {
+      const watcher = watch(watched, { persistent: false }, (_event, name) => {
+        if (name !== null && name !== expected) return;
+        clearTimeout(timer);
+        timer = setTimeout(() => {
+          start(); // a link may now lead elsewhere
+          changed();
+        }, SETTLE_MS).unref();
+      });
+      watcher.on('error', (error) => observer.log('debug', `${watched}: ${error.message}`));
+      watchers.push(watcher);
+    } catch (error) {
+      observer.log('debug', `${watched} can't be watched: ${String(error)}`);
     }
   };
   start();
