@@ -18,6 +18,8 @@ import { processStat } from './process.ts';
 const MAX_ANCESTORS = 32;
 /** Each takes up to 32 routes of IPv4, 128 of IPv6. */
 export const MAX_LOGIN_PEERS = 16;
+const PORT = /^[\dA-F]{4}$/;
+const STATE = /^[\dA-F]{2}$/;
 const ESTABLISHED = 0x01;
 const LISTENING = 0x0a;
 const MAPPED = `${'00'.repeat(10)}ffff`;
@@ -118,8 +120,8 @@ function unmapped(address: string): string {
 export function incomingConnections(tables: string): IncomingConnection[] {
   const lines = tables.split('\n').flatMap((line) => {
     const [, local = '', remote = '', state = ''] = line.trim().split(/\s+/);
-    const [, port] = local.split(':');
-    if (port === undefined || !/^[\dA-F]+$/.test(state)) return [];
+    const [, port = ''] = local.split(':');
+    if (!PORT.test(port) || !STATE.test(state)) return [];
     return [{ port: Number.parseInt(port, 16), remote, state: Number.parseInt(state, 16) }];
   });
   const listening = new Set(
