@@ -24,6 +24,8 @@ const SLOW_SECONDS = 20;
 const GRACE_MS = 120_000;
 /** The end of what libFuzzer says about a finding. */
 const REPORT_CHARACTERS = 6_000;
+/** What one program may take, in MiB. */
+const MEMORY_MB = 2048;
 /** Of freed memory AddressSanitizer keeps so much, to see accesses to it. */
 const ASAN_OPTIONS = 'quarantine_size_mb=16';
 
@@ -74,6 +76,8 @@ export async function fuzzNative(
       `-seed=${options.seed}`,
       `-max_len=${target.maxBytes}`,
       `-timeout=${SLOW_SECONDS}`,
+      `-rss_limit_mb=${inheritedMb() + MEMORY_MB}`,
+      `-malloc_limit_mb=${MEMORY_MB}`,
       `-artifact_prefix=${directory}/found-`,
       '-print_final_stats=1',
       fresh,
@@ -98,6 +102,11 @@ export async function fuzzNative(
   } finally {
     rmSync(directory, { recursive: true, force: true });
   }
+}
+
+/** libFuzzer asks for its peak (getrusage(2)), which begins with that of whoever has started it. */
+function inheritedMb(): number {
+  return Math.ceil(process.resourceUsage().maxRSS / 1024);
 }
 
 /** Of the inputs in `directory`/new those that reach an edge beside the corpus. */
