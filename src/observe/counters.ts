@@ -49,6 +49,7 @@ export const COUNTERS = {
   tunnel_tcp_dropped_unanswerable_total: 'frames dropped that nobody may answer',
   tunnel_tcp_dropped_retransmits_total: 'SYNs that came again while the first one was held',
   tunnel_tcp_dropped_long_syns_total: 'SYNs dropped because of their length',
+  tunnel_tcp_dropped_strangers_total: 'SYNs of unknown sources dropped while frames waited',
   tunnel_tcp_dropped_held_limit_total:
     'SYNs dropped or forgotten because MAX_HELD connections waited',
   tunnel_tcp_dropped_waiting_limit_total: 'segments dropped because MAX_WAITING_BYTES waited',

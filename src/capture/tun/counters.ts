@@ -30,6 +30,8 @@ export interface EndpointCounters {
   droppedUnanswerable: number;
   droppedRetransmits: number;
   droppedLongSyns: number;
+  /** For MAX_STRANGERS. */
+  droppedStrangers: number;
   /** These four: MAX_HELD, MAX_WAITING_BYTES, MAX_TIME_WAIT, MAX_HALF_OPEN. */
   droppedHeldLimit: number;
   droppedWaitingLimit: number;
@@ -62,6 +64,7 @@ const NAMES: Readonly<Record<keyof EndpointCounters, CounterName>> = {
   droppedUnanswerable: 'tunnel_tcp_dropped_unanswerable_total',
   droppedRetransmits: 'tunnel_tcp_dropped_retransmits_total',
   droppedLongSyns: 'tunnel_tcp_dropped_long_syns_total',
+  droppedStrangers: 'tunnel_tcp_dropped_strangers_total',
   droppedHeldLimit: 'tunnel_tcp_dropped_held_limit_total',
   droppedWaitingLimit: 'tunnel_tcp_dropped_waiting_limit_total',
   forgottenTimeWaits: 'tunnel_tcp_forgotten_time_waits_total',
@@ -98,6 +101,7 @@ export function createCounters(): EndpointCounters {
     droppedUnanswerable: 0,
     droppedRetransmits: 0,
     droppedLongSyns: 0,
+    droppedStrangers: 0,
     droppedHeldLimit: 0,
     droppedWaitingLimit: 0,
     forgottenTimeWaits: 0,

@@ -17,8 +17,8 @@
  * arrives while connect() still locks the socket (LockDroppedIcmps). The application would then
  * wait a second, until its SYN is sent again.
  *
- * Limits: MAX_HELD, MAX_HALF_OPEN, MAX_WAITING_BYTES, MAX_TIME_WAIT, MAX_SYN_BYTES. `counters`
- * counts how often each is reached.
+ * Limits: MAX_HELD, MAX_HALF_OPEN, MAX_STRANGERS, MAX_WAITING_BYTES, MAX_TIME_WAIT, MAX_SYN_BYTES.
+ * `counters` counts how often each is reached.
  */
 import type { Slab } from '../../flow/memory.ts';
 import type { Refusal } from '../../net/refusal.ts';
@@ -28,6 +28,7 @@ import type { PacketDevice } from './device.ts';
 import { type FlowHost, gaveUp, STATE, type State } from './flowhost.ts';
 import { ACK, FIN, FrameView, KIND, RST, SYN } from './frame.ts';
 import { InitialNumberGenerator, type InitialNumberPair } from './initialnumbers.ts';
+import { Newcomers } from './newcomers.ts';
 import { LEAST_WINDOW } from './receiveside.ts';
 import { TcpFlow } from './tcpflow.ts';
 import { TimerWheel } from './timers.ts';
@@ -41,8 +42,6 @@ import { FrameWriter, type SegmentFields, UNREACHABLE, type Unreachable } from '
  */
 export const MAX_HELD = 4096;
 const HELD_LEAST_MS = 1000;
-/** The most whose SYN-ACK has not been acknowledged yet. Beyond it the oldest is given up. */
-export const MAX_HALF_OPEN = 1024;
 /** Of all flows together. Beyond it, a flow's data are dropped unless none of that flow wait. */
 export const MAX_WAITING_BYTES = 64 * 1024 * 1024;
 /** A longer SYN is dropped: no options need so much space. */
@@ -109,9 +108,9 @@ export class Endpoint implements FlowHost<TcpFlow> {
   readonly #table = new TupleTable<Tuple & (TcpFlow | TimeWait)>();
   readonly #timers = new TimerWheel<TcpFlow>();
   readonly #numbers: InitialNumberGenerator;
-  /** Those that wait for the far side; those whose SYN-ACK is not acknowledged. Oldest first. */
+  /** Those that wait for the far side, oldest first. */
   readonly #held = new Set<TcpFlow>();
-  readonly #halfOpen = new Set<TcpFlow>();
+  readonly #newcomers = new Newcomers<TcpFlow>();
   /** In the order in which they end. */
   readonly #timeWaits = new Set<TimeWait>();
   /** Refused flows whose ICMP answer has not been sent yet, in sending order. */
@@ -151,7 +150,13 @@ export class Endpoint implements FlowHost<TcpFlow> {
     else this.#other(frame, kind === KIND.udp, kind === KIND.unanswerable);
   }
 
-  /** Ends the batch: sends the pending acknowledgements. */
+  /** Ends a batch. `more`: the device has more frames than it has taken. */
+  end(more: boolean): void {
+    this.#newcomers.batchEnded(more, this.now);
+    this.flush();
+  }
+
+  /** Sends the pending acknowledgements. */
   flush(): void {
     this.#inBatch = false;
     const flows = this.#acknowledging;
@@ -234,10 +239,12 @@ export class Endpoint implements FlowHost<TcpFlow> {
     const { counters } = this;
     if (from === STATE.held && this.#held.delete(flow)) counters.flowsHeld--;
     if (from === STATE.answered || from === STATE.open) counters.flowsLive--;
-    if (from === STATE.answered) this.#halfOpen.delete(flow);
+    if (from === STATE.answered) this.#newcomers.left(flow, flow.state === STATE.open);
     if (flow.state === STATE.answered) {
       counters.flowsOpened++;
-      this.#addHalfOpen(flow);
+      const givenUp = this.#newcomers.answered(flow);
+      if (givenUp !== undefined) counters.forgottenHalfOpen++;
+      if (givenUp !== undefined) this.#end(givenUp);
     }
     if (flow.state === STATE.answered || flow.state === STATE.open) counters.flowsLive++;
     if (flow.state !== STATE.gone) return;
@@ -371,6 +378,10 @@ export class Endpoint implements FlowHost<TcpFlow> {
       counters.droppedLongSyns++;
       return;
     }
+    if (!this.#newcomers.admits(frame, this.now)) {
+      counters.droppedStrangers++;
+      return;
+    }
     if (this.#held.size >= MAX_HELD && !this.#forgetHeld()) return;
     // Ignore data in a SYN: its sender sends them again (RFC 9293 §3.10.7.2).
     frame.end = frame.payload;
@@ -450,16 +461,6 @@ export class Endpoint implements FlowHost<TcpFlow> {
       counters.droppedUnanswerable++;
     else if (!isUdp) this.unreachable(frame, UNREACHABLE.prohibited);
     else if (!this.#options.onDatagram(frame)) this.unreachable(frame, UNREACHABLE.port);
-  }
-
-  /** A forged SYN's flow is never acknowledged. Beyond the limit, gives up the oldest. */
-  #addHalfOpen(flow: TcpFlow): void {
-    this.#halfOpen.add(flow);
-    if (this.#halfOpen.size <= MAX_HALF_OPEN) return;
-    const [oldest] = this.#halfOpen;
-    if (oldest === undefined) return;
-    this.counters.forgottenHalfOpen++;
-    this.#end(oldest);
   }
 
   // TIME-WAIT

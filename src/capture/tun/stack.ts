@@ -132,15 +132,17 @@ export class PacketStack {
     if (this.#closed) return;
     const endpoint = this.#endpoint;
     endpoint.begin();
+    let more = true;
     for (let frame = 0; frame < BATCH; frame++) {
       const length = this.#device.read(this.#slab.bytes);
-      if (length === 0) break;
+      more = length > 0;
+      if (!more) break;
       endpoint.input(this.#slab, length);
       if (!this.#slab.shared) continue;
       this.#slab.release();
       this.#slab = this.#frames.take();
     }
-    endpoint.flush();
+    endpoint.end(more);
   }
 
   #flushSoon(): void {

@@ -1,11 +1,8 @@
 /** The limits of endpoint.ts, each with its counter, and the times that it announces. */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import {
-  MAX_HALF_OPEN,
-  MAX_HELD,
-  MAX_WAITING_BYTES,
-} from '../../../../src/capture/tun/endpoint.ts';
+import { MAX_HELD, MAX_WAITING_BYTES } from '../../../../src/capture/tun/endpoint.ts';
+import { BEHIND_MS, MAX_HALF_OPEN, MAX_STRANGERS } from '../../../../src/capture/tun/newcomers.ts';
 import { FIRST_WINDOW, LEAST_WINDOW } from '../../../../src/capture/tun/receiveside.ts';
 import { TcpLab } from '../../../support/tcpscript.ts';
 import type { TestConduit } from '../../../support/testconduit.ts';
@@ -84,6 +81,60 @@ describe('MAX_HALF_OPEN', () => {
     pairs[1]?.app.send('P.', { data: 'x' }).expect('.', { ack: 2 });
     lab.wait(100_000);
     assert.equal(lab.counters.flowsLive, 2);
+  });
+});
+
+/** The n-th forged address. */
+const forged = (n: number): string => `203.0.${n >> 8}.${n & 0xff}`;
+
+describe('a source that has completed a handshake', () => {
+  it('keeps its half-open connection, although strangers have newer ones', () => {
+    const lab = new TcpLab();
+    const half = (source?: string) => {
+      const app = lab.app(source === undefined ? {} : { source }).send('S', SYN);
+      app.open();
+      app.expect('S.', { ack: 1 });
+      return app;
+    };
+    half().send('.');
+    const known = half();
+    for (let n = 0; n < MAX_HALF_OPEN + 10; n++) half(forged(n));
+    assert.ok(lab.counters.forgottenHalfOpen > 0);
+    known.send('P.', { data: 'x' }).expect('.', { ack: 2 });
+  });
+
+  it('begins connections while frames wait, of strangers only MAX_STRANGERS a batch', () => {
+    const lab = new TcpLab();
+    const known = lab.app().send('S', SYN);
+    known.open();
+    known.expect('S.', { ack: 1 });
+    known.send('.');
+    const begun = (source: (n: number) => string | undefined): number => {
+      const before = lab.counters.flowsHeldTotal;
+      lab.batch(() => {
+        for (let n = 0; n < 3 * MAX_STRANGERS; n++) {
+          const from = source(n);
+          lab.app(from === undefined ? {} : { source: from }).send('S', SYN);
+        }
+      });
+      return lab.counters.flowsHeldTotal - before;
+    };
+    lab.endpoint.end(true);
+    lab.wait(BEHIND_MS - 1);
+    assert.equal(begun(forged), 3 * MAX_STRANGERS, 'not for long enough');
+    lab.wait(1);
+    lab.endpoint.end(true);
+    assert.equal(begun(forged), MAX_STRANGERS);
+    assert.equal(
+      begun(() => undefined),
+      3 * MAX_STRANGERS,
+      'of the known one',
+    );
+    assert.equal(lab.counters.droppedStrangers, 2 * MAX_STRANGERS);
+    lab.endpoint.end(true);
+    assert.equal(begun(forged), MAX_STRANGERS, 'in the next batch');
+    lab.endpoint.end(false);
+    assert.equal(begun(forged), 3 * MAX_STRANGERS, 'nothing waits');
   });
 });
 
