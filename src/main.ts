@@ -16,9 +16,9 @@
  *
  * The heap is small, and the garbage is many short-lived buffers. So it is cheapest to collect it
  * on one thread. A young generation that doesn't grow with the number of flows, and an old one that
- * is collected early, keep less garbage in memory (docs/decisions/0009). session/connect.ts and the
- * SSH client are loaded only when there is something to run: --help and usage errors don't wait for
- * them.
+ * is collected early, keep less garbage in memory (docs/decisions/0009). The first line can't be
+ * broken, and Linux before 5.1 reads 127 octets of it. session/connect.ts and the SSH client are
+ * loaded only when there is something to run: --help and usage errors don't wait for them.
  */
 import { constants } from 'node:os';
 import { isatty } from 'node:tty';

@@ -17,10 +17,10 @@ static struct {
   uint32_t ifindex;
   bool full;
   bool more; /* was left than `left` has place for */
-  size_t live_count, wanted_count, left_count;
+  size_t live_count, left_count;
   struct helper_prefix live_prefixes[HELPER_MAX_PREFIXES]; /* of other tunnels that run */
-  struct closed_route wanted[2 * HELPER_MAX_PREFIXES]; /* to the wanted prefixes, of any metric */
-  struct closed_route left[HELPER_MAX_PREFIXES];       /* by tunnels that are gone */
+  bool is_closed[HELPER_MAX_PREFIXES]; /* of the wanted prefixes: there is the route of add() */
+  struct closed_route left[HELPER_MAX_PREFIXES]; /* by tunnels that are gone */
 } found;
 static struct route_set live;
 
@@ -44,15 +44,6 @@ static int change(struct netlink *netlink, uint16_t type, uint16_t flags, uint32
 static uint32_t metric_of(const struct netlink_prefix *prefix) {
   if (!prefix->preferred) return UNREACHABLE_METRIC;
   return prefix->family == 6 ? UNREACHABLE_METRIC_PREFERRED6 : 0;
-}
-
-/* Whether there is the route that add() makes. */
-static bool is_closed(const struct netlink_prefix *prefix) {
-  for (size_t i = 0; i < found.wanted_count; i++)
-    if (netlink_prefix_equal(&found.wanted[i].prefix, prefix) &&
-        found.wanted[i].metric == metric_of(prefix))
-      return true;
-  return false;
 }
 
 static int add(struct netlink *netlink, uint32_t ifindex, const struct netlink_prefix *prefix) {
@@ -90,12 +81,10 @@ static void closed_consider(void *context, const struct netlink_route *route) {
 
   if (route->protocol != NETLINK_ROUTE_PROTOCOL || route->table != RT_TABLE_MAIN) return;
   if (route->type != RTN_UNREACHABLE) return;
-  if (routes_find(wanted, &closed.prefix, &at)) {
-    if (found.wanted_count == sizeof found.wanted / sizeof *found.wanted)
-      found.full = true;
-    else
-      found.wanted[found.wanted_count++] = closed;
-    if (closed.metric == metric_of(&wanted->prefixes[at])) return;
+  if (routes_find(wanted, &closed.prefix, &at) &&
+      closed.metric == metric_of(&wanted->prefixes[at])) {
+    found.is_closed[at] = true;
+    return;
   }
   if (routes_cover(&live, &closed.prefix)) return;
   if (found.left_count == HELPER_MAX_PREFIXES)
@@ -127,8 +116,9 @@ static bool look_for_live(struct netlink *netlink, uint32_t ifindex, struct fail
 
 static bool look_for_closed(struct netlink *netlink, const struct route_set *wanted,
                             struct failure *failure) {
-  found.full = found.more = false;
-  found.wanted_count = found.left_count = 0;
+  found.more = false;
+  found.left_count = 0;
+  memset(found.is_closed, 0, sizeof found.is_closed);
   return each_route(netlink, closed_consider, wanted, failure);
 }
 
@@ -153,7 +143,7 @@ bool unreachable_apply(struct netlink *netlink, uint32_t ifindex, const struct r
     return false;
 
   for (size_t i = 0; i < wanted->count; i++) {
-    if (is_closed(&wanted->prefixes[i])) continue;
+    if (found.is_closed[i]) continue;
     int result = add(netlink, ifindex, &wanted->prefixes[i]);
     if (result < 0)
       return failure_set_prefix(failure, HELPER_STEP_ROUTE, result, &wanted->prefixes[i],

@@ -284,7 +284,8 @@ function key({ host, port }: Destination): string {
   return `${host} ${port}`;
 }
 
-function askKernel(socket: Destination, peer: Destination): Entry | undefined {
+/** Throws where the kernel or the native part can't tell. Inode 0: no process has it any more. */
+export function askKernel(socket: Destination, peer: Destination): Entry | undefined {
   const [one, other] = [socket, peer].map(({ host }) => addressBytes(host));
   if (one === undefined || other === undefined) return undefined;
   const found = addon().socketOwner(one, socket.port, other, peer.port);

@@ -150,8 +150,8 @@ export class Endpoint implements FlowHost<TcpFlow> {
     else this.#other(frame, kind === KIND.udp, kind === KIND.unanswerable);
   }
 
-  /** Ends a batch. `more`: the device has more frames than it has taken. */
-  end(more: boolean): void {
+  /** Ends a batch read from the device. `more`: that has more than the batch has taken. */
+  endBatch(more: boolean): void {
     this.#newcomers.batchEnded(more, this.now);
     this.flush();
   }

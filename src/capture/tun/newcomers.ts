@@ -14,7 +14,9 @@ import type { Tuple } from './tuple.ts';
 
 /** The most whose SYN-ACK has not been acknowledged yet. */
 export const MAX_HALF_OPEN = 1024;
+/** Connections that strangers may begin in one batch while frames wait. */
 export const MAX_STRANGERS = 8;
+/** Shorter waits are those of a burst, milliseconds. */
 export const BEHIND_MS = 200;
 /** Known sources. Beyond it, the one that has completed none for longest is a stranger again. */
 export const MAX_KNOWN = 1024;

@@ -142,7 +142,7 @@ export class PacketStack {
       this.#slab.release();
       this.#slab = this.#frames.take();
     }
-    endpoint.end(more);
+    endpoint.endBatch(more);
   }
 
   #flushSoon(): void {

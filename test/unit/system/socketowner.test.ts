@@ -47,6 +47,21 @@ describe('SocketOwners', () => {
       }
     });
 
+  it('asks the kernel for the one connection, and reads no table for it', async () => {
+    const server = await listen('127.0.0.1');
+    try {
+      const client = connect((server.address() as AddressInfo).port, '127.0.0.1');
+      const [accepted] = (await once(server, 'connection')) as [Socket];
+      const [own, remote] = endsOf(accepted, '127.0.0.1');
+      const owners = new SocketOwners((name) => Promise.reject(new Error(`${name} is read`)));
+      assert.equal(await owners.uidOf(own, remote), process.geteuid?.());
+      client.destroy();
+      accepted.destroy();
+    } finally {
+      server.close();
+    }
+  });
+
   it("finds another user's", { skip: process.geteuid?.() !== 0 && 'needs root' }, async () => {
     const server = await listen('127.0.0.1');
     const { port } = server.address() as AddressInfo;

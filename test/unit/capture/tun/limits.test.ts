@@ -119,11 +119,11 @@ describe('a source that has completed a handshake', () => {
       });
       return lab.counters.flowsHeldTotal - before;
     };
-    lab.endpoint.end(true);
+    lab.endpoint.endBatch(true);
     lab.wait(BEHIND_MS - 1);
     assert.equal(begun(forged), 3 * MAX_STRANGERS, 'not for long enough');
     lab.wait(1);
-    lab.endpoint.end(true);
+    lab.endpoint.endBatch(true);
     assert.equal(begun(forged), MAX_STRANGERS);
     assert.equal(
       begun(() => undefined),
@@ -131,9 +131,9 @@ describe('a source that has completed a handshake', () => {
       'of the known one',
     );
     assert.equal(lab.counters.droppedStrangers, 2 * MAX_STRANGERS);
-    lab.endpoint.end(true);
+    lab.endpoint.endBatch(true);
     assert.equal(begun(forged), MAX_STRANGERS, 'in the next batch');
-    lab.endpoint.end(false);
+    lab.endpoint.endBatch(false);
     assert.equal(begun(forged), 3 * MAX_STRANGERS, 'nothing waits');
   });
 });
