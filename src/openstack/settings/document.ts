@@ -63,7 +63,8 @@ const OTHER_BREAKS = /[\x85\u2028\u2029]/;
 
 /**
  * The values: mappings are objects without prototype's names, lists are arrays, leaves are
- * ScalarValues. Throws UnreadableYaml, EndlessYaml and OversizeYaml. The depth must have been checked before.
+ * ScalarValues. Throws UnreadableYaml, EndlessYaml and OversizeYaml. The depth must have been
+ * checked before.
  */
 export function readYaml(text: string): unknown {
   // Python reads text files so.
