@@ -55,6 +55,7 @@ export const COUNTERS = {
   tunnel_tcp_dropped_waiting_limit_total: 'segments dropped because MAX_WAITING_BYTES waited',
   tunnel_tcp_forgotten_time_waits_total: 'ended connections forgotten early, for MAX_TIME_WAIT',
   tunnel_tcp_forgotten_half_open_total: 'connections given up for MAX_HALF_OPEN',
+  tunnel_tcp_forgotten_sources_total: 'sources that are strangers again, for MAX_KNOWN',
   tunnel_tcp_too_big_total: 'notices that a packet was too large for its path',
 
   // what is captured (session/captureguard.ts)

@@ -32,11 +32,12 @@ export interface EndpointCounters {
   droppedLongSyns: number;
   /** For MAX_STRANGERS. */
   droppedStrangers: number;
-  /** These four: MAX_HELD, MAX_WAITING_BYTES, MAX_TIME_WAIT, MAX_HALF_OPEN. */
+  /** These five: MAX_HELD, MAX_WAITING_BYTES, MAX_TIME_WAIT, MAX_HALF_OPEN, MAX_KNOWN. */
   droppedHeldLimit: number;
   droppedWaitingLimit: number;
   forgottenTimeWaits: number;
   forgottenHalfOpen: number;
+  forgottenSources: number;
   /** ICMP errors about a packet that was too large. */
   tooBig: number;
 }
@@ -69,6 +70,7 @@ const NAMES: Readonly<Record<keyof EndpointCounters, CounterName>> = {
   droppedWaitingLimit: 'tunnel_tcp_dropped_waiting_limit_total',
   forgottenTimeWaits: 'tunnel_tcp_forgotten_time_waits_total',
   forgottenHalfOpen: 'tunnel_tcp_forgotten_half_open_total',
+  forgottenSources: 'tunnel_tcp_forgotten_sources_total',
   tooBig: 'tunnel_tcp_too_big_total',
 };
 
@@ -106,6 +108,7 @@ export function createCounters(): EndpointCounters {
     droppedWaitingLimit: 0,
     forgottenTimeWaits: 0,
     forgottenHalfOpen: 0,
+    forgottenSources: 0,
     tooBig: 0,
   };
 }

@@ -17,8 +17,8 @@
  * arrives while connect() still locks the socket (LockDroppedIcmps). The application would then
  * wait a second, until its SYN is sent again.
  *
- * Limits: MAX_HELD, MAX_HALF_OPEN, MAX_STRANGERS, MAX_WAITING_BYTES, MAX_TIME_WAIT, MAX_SYN_BYTES.
- * `counters` counts how often each is reached.
+ * Limits: MAX_HELD, MAX_HALF_OPEN, MAX_STRANGERS, MAX_KNOWN, MAX_WAITING_BYTES, MAX_TIME_WAIT,
+ * MAX_SYN_BYTES. `counters` counts how often each is reached.
  */
 import type { Slab } from '../../flow/memory.ts';
 import type { Refusal } from '../../net/refusal.ts';
@@ -110,7 +110,7 @@ export class Endpoint implements FlowHost<TcpFlow> {
   readonly #numbers: InitialNumberGenerator;
   /** Those that wait for the far side, oldest first. */
   readonly #held = new Set<TcpFlow>();
-  readonly #newcomers = new Newcomers<TcpFlow>();
+  readonly #newcomers = new Newcomers<TcpFlow>(() => this.counters.forgottenSources++);
   /** In the order in which they end. */
   readonly #timeWaits = new Set<TimeWait>();
   /** Refused flows whose ICMP answer has not been sent yet, in sending order. */

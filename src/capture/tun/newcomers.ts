@@ -25,11 +25,16 @@ export class Newcomers<Flow extends Tuple> {
   /** Oldest first. */
   readonly #halfOpen = new Set<Flow>();
   readonly #ofStrangers = new Set<Flow>();
-  readonly #known = new LruMap<string, true>({ limit: MAX_KNOWN });
+  readonly #known: LruMap<string, true>;
   /** Since when frames have waited after each batch, in ms. */
   #behindSince = Number.POSITIVE_INFINITY;
   /** Begun by strangers in this batch. */
   #strangers = 0;
+
+  /** `forgotten`: called for each source that is a stranger again, for MAX_KNOWN. */
+  constructor(forgotten: () => void) {
+    this.#known = new LruMap({ limit: MAX_KNOWN, evicted: forgotten });
+  }
 
   /** A batch has ended at `now`. `more`: the device has more frames than it has taken. */
   batchEnded(more: boolean, now: number): void {

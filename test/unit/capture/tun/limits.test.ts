@@ -2,7 +2,12 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { MAX_HELD, MAX_WAITING_BYTES } from '../../../../src/capture/tun/endpoint.ts';
-import { BEHIND_MS, MAX_HALF_OPEN, MAX_STRANGERS } from '../../../../src/capture/tun/newcomers.ts';
+import {
+  BEHIND_MS,
+  MAX_HALF_OPEN,
+  MAX_KNOWN,
+  MAX_STRANGERS,
+} from '../../../../src/capture/tun/newcomers.ts';
 import { FIRST_WINDOW, LEAST_WINDOW } from '../../../../src/capture/tun/receiveside.ts';
 import { TcpLab } from '../../../support/tcpscript.ts';
 import type { TestConduit } from '../../../support/testconduit.ts';
@@ -135,6 +140,27 @@ describe('a source that has completed a handshake', () => {
     assert.equal(begun(forged), MAX_STRANGERS, 'in the next batch');
     lab.endpoint.endBatch(false);
     assert.equal(begun(forged), 3 * MAX_STRANGERS, 'nothing waits');
+  });
+});
+
+describe('MAX_KNOWN', () => {
+  it('makes the source a stranger that has completed a handshake longest ago', () => {
+    const lab = new TcpLab();
+    const complete = (source: string): void => {
+      const app = lab.app({ source }).send('S', SYN);
+      app.open();
+      app.expect('S.', { ack: 1 });
+      app.send('.');
+    };
+    for (let n = 0; n < MAX_KNOWN; n++) complete(forged(n));
+    complete(forged(1));
+    assert.equal(lab.counters.forgottenSources, 0, 'all are known');
+    complete(forged(MAX_KNOWN));
+    assert.equal(lab.counters.forgottenSources, 1);
+    complete(forged(0));
+    assert.equal(lab.counters.forgottenSources, 2, 'the first one was a stranger again');
+    complete(forged(1));
+    assert.equal(lab.counters.forgottenSources, 2, 'the second one still known');
   });
 });
 
