@@ -259,6 +259,7 @@ function restore(entry: Entry, markInPlace: () => void): 'restored' | 'changed' 
   const { path, before } = entry;
   const now = stateOf(path);
   if (now === undefined) return 'removed';
+  if (isSame(now, before)) return 'restored'; // of several tunnels that were killed
   if (!('text' in now) || !isOurs(now.text, entry)) return 'changed';
   replace(path, before, markInPlace);
   return 'restored';
@@ -267,6 +268,11 @@ function restore(entry: Entry, markInPlace: () => void): 'restored' | 'changed' 
 function isOurs(text: string, { before, after, inPlace }: Entry): boolean {
   if (text === after) return true;
   return inPlace === true && 'text' in before && isCutShort(text, [before.text, after]);
+}
+
+function isSame(one: Before, other: Before): boolean {
+  if ('link' in one) return 'link' in other && one.link === other.link;
+  return 'text' in other && one.text === other.text;
 }
 
 /** Whether each octet is that of one of the texts at its place; also of a file that is empty. */

@@ -14,6 +14,7 @@
  *
  * A program is identified by its process id and its start time, since ids are reused. The directory
  * survives a reboot, as the changes do. Changes that go away with the TUN device need no entry.
+ * With its last entry the directory goes, and the one around it unless others have files there.
  */
 import {
   existsSync,
@@ -22,9 +23,10 @@ import {
   readdirSync,
   readFileSync,
   renameSync,
+  rmdirSync,
   rmSync,
 } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { TunnelError } from '../../errors/errors.ts';
 import { reasonOf } from '../../errors/reason.ts';
 import { homeDirectory } from '../home.ts';
@@ -65,6 +67,10 @@ const UNFINISHED_MS = 60_000;
 /** Of a symbolic link all bits are set. */
 const OTHERS_MAY_WRITE = 0o022;
 const UNFINISHED = '.new';
+/** How often an entry is tried to be written whose directory another program removes meanwhile. */
+const TRIES = 10;
+/** In the directory of all programs' state. */
+const OWN_DIRECTORY = 'tunnel';
 
 /**
  * root's directory is the same for the whole machine: sudo and a root shell may have different home
@@ -79,7 +85,8 @@ export function journalDirectory(
   // Relative paths are ignored (XDG Base Directory Specification).
   return join(
     state?.startsWith('/') ? state : join(homeDirectory(), '.local/state'),
-    'tunnel/journal',
+    OWN_DIRECTORY,
+    'journal',
   );
 }
 
@@ -95,17 +102,21 @@ export class Journal {
    * Writes an entry. Throws TunnelError `journal`: then the change must not be made.
    */
   record(kind: string, data: unknown): JournalEntry {
-    try {
-      this.#makeDirectory();
-      this.#requireOwnDirectory();
-      const owner = ownerOf(process.pid);
-      return entryAt(this.#write(JSON.stringify({ kind, owner, data })), kind, owner);
-    } catch (cause) {
-      if (cause instanceof TunnelError) throw cause;
-      throw new TunnelError('journal', `the journal can't be written: ${reasonOf(cause)}`, {
-        hint: `make ${this.#directory} a directory that can be written to, or use "tunnel exec", which needs no journal`,
-        cause,
-      });
+    for (let tries = 1; ; tries++) {
+      try {
+        this.#makeDirectory();
+        this.#requireOwnDirectory();
+        const owner = ownerOf(process.pid);
+        return entryAt(this.#write(JSON.stringify({ kind, owner, data })), kind, owner);
+      } catch (cause) {
+        if (cause instanceof TunnelError) throw cause;
+        // Another program has removed its last entry, and the directory.
+        if (isMissing(cause) && tries < TRIES) continue;
+        throw new TunnelError('journal', `the journal can't be written: ${reasonOf(cause)}`, {
+          hint: `make ${this.#directory} a directory that can be written to, or use "tunnel exec", which needs no journal`,
+          cause,
+        });
+      }
     }
   }
 
@@ -121,7 +132,9 @@ export class Journal {
    * TunnelError `journal`.
    */
   #requireOwnDirectory(): void {
-    const { uid, mode } = lstatSync(this.#directory);
+    const status = lstatSync(this.#directory, { throwIfNoEntry: false });
+    if (status === undefined) return; // another program has just removed it
+    const { uid, mode } = status;
     if (uid === process.geteuid?.() && (mode & OTHERS_MAY_WRITE) === 0) return;
     throw new TunnelError('journal', `others may write into the journal, ${this.#directory}`, {
       hint: 'look at what is in it, and remove it; the next start makes it again',
@@ -206,7 +219,27 @@ function write(file: string, text: string): void {
 
 function remove(file: string): void {
   rmSync(file, { force: true });
-  syncDirectory(dirname(file));
+  const directory = dirname(file);
+  try {
+    syncDirectory(directory);
+  } catch (error) {
+    if (!isMissing(error)) throw error; // else another program has removed its last entry, too
+  }
+  removeEmpty(directory);
+}
+
+function removeEmpty(directory: string): void {
+  try {
+    rmdirSync(directory);
+    const around = dirname(directory);
+    if (basename(around) === OWN_DIRECTORY) rmdirSync(around);
+  } catch {
+    // There are other files in it, or it may not be removed, which harms nobody.
+  }
+}
+
+function isMissing(error: unknown): boolean {
+  return error instanceof Error && 'code' in error && error.code === 'ENOENT';
 }
 
 /** Whether a program may still be writing it. */

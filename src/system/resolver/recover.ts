@@ -8,7 +8,7 @@ import { RESOLV_CONF, RESOLV_CONF_KIND, recoverResolvConf } from './file.ts';
 import { type AbandonedEntry, Journal } from './journal.ts';
 
 export interface RecoveryReport {
-  /** One sentence each. */
+  /** One sentence each. None is there twice, though several entries may be about one file. */
   readonly done: readonly string[];
   /** What could not be undone. The journal entries stay. */
   readonly failed: readonly string[];
@@ -44,5 +44,5 @@ export function recover(
       failed.push(reasonOf(error));
     }
   }
-  return { done, failed };
+  return { done: [...new Set(done)], failed: [...new Set(failed)] };
 }

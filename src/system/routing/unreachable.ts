@@ -25,9 +25,12 @@ export function isFailClosed({ protocol, type }: KernelRoute): boolean {
   return protocol === PROTOCOL.tunnel && type === ROUTE_TYPE.unreachable;
 }
 
-/** What tunnels that are gone have left unreachable. Throws what `routing` throws. */
+/**
+ * What tunnels that are gone have left unreachable, each prefix once: some have two such routes,
+ * with different metrics. Throws what `routing` throws.
+ */
 export function leftUnreachable(routing: Pick<KernelRouting, 'routes'>): Prefix[] {
-  return FAMILIES.flatMap((family) => {
+  const left = FAMILIES.flatMap((family) => {
     const made = routing
       .routes(family)
       .filter(({ protocol, table }) => protocol === PROTOCOL.tunnel && table === TABLE.main);
@@ -37,6 +40,7 @@ export function leftUnreachable(routing: Pick<KernelRouting, 'routes'>): Prefix[
       .map(({ destination }) => destination)
       .filter((prefix) => !live.some(({ destination }) => prefixContains(destination, prefix)));
   });
+  return [...new Map(left.map((prefix) => [formatPrefix(prefix), prefix])).values()];
 }
 
 /**

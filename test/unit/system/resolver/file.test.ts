@@ -47,7 +47,11 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(directory, { recursive: true }));
 
-const entries = () => readdirSync(join(directory, 'journal'));
+/** With the last one the directory goes. */
+const entries = () => {
+  const folder = join(directory, 'journal');
+  return existsSync(folder) ? readdirSync(folder) : [];
+};
 const change = () => new ResolvConfFile({ servers: ['198.18.0.53', '2001:2::35'], journal, path });
 
 /** Another process rewrites the file, and is killed. */
@@ -97,7 +101,7 @@ describe('resolv.conf as the last resort', { skip }, () => {
     assert.equal(readFileSync(path, 'utf8'), ORIGINAL);
     assert.equal(lstatSync(path).mode & 0o777, 0o640);
     assert.deepEqual(entries(), []);
-    assert.deepEqual(readdirSync(directory).sort(), ['journal', 'resolv.conf']);
+    assert.deepEqual(readdirSync(directory), ['resolv.conf']);
   });
 
   it('replaces a link, not what it leads to', async () => {
@@ -256,6 +260,22 @@ describe('resolv.conf as the last resort', { skip }, () => {
     assert.equal(output[1], 'nothing to repair\n');
   });
 
+  it('of several that were killed is brought back, and that is said once', () => {
+    crash();
+    const [name = ''] = entries();
+    const { data } = JSON.parse(readFileSync(join(directory, 'journal', name), 'utf8'));
+    for (const pid of [4194998, 4194999])
+      writeFileSync(
+        join(directory, 'journal', `${pid}-0.json`),
+        JSON.stringify({ kind: 'resolv.conf', owner: { pid, startTime: 'gone' }, data }),
+      );
+    assert.equal(entries().length, 3);
+    const { done, failed } = recover(silentObserver, journal, path);
+    assert.deepEqual({ done, failed }, { done: [`${path} is as before`], failed: [] });
+    assert.equal(readFileSync(path, 'utf8'), ORIGINAL);
+    assert.deepEqual(readdirSync(directory), ['resolv.conf']);
+  });
+
   it('of which the entry is as the version before has written it is brought back', () => {
     const after = 'nameserver 198.18.0.53\n';
     writeFileSync(path, after);
@@ -384,7 +404,7 @@ describe('the journal', () => {
   });
 
   it('forgets what a crash has cut off, and keeps what it does not know', () => {
-    journal.record('x', 1).remove();
+    mkdirSync(join(directory, 'journal'), { mode: 0o700 });
     writeFileSync(join(directory, 'journal', '999999999-0.json'), '{"kind": "resol');
     // Its owner runs: it may be in the middle of writing.
     writeFileSync(join(directory, 'journal', `${process.pid}-9.json`), '');
@@ -407,7 +427,9 @@ describe('the journal', () => {
     for (const file of files) writeFileSync(file, '{"kind": "resol');
     assert.deepEqual(recover(silentObserver, journal, path).done, [], 'they may be being written');
     for (const file of files) utimesSync(file, 1_000_000, 1_000_000);
-    assert.equal(recover(silentObserver, journal, path).done.length, 2);
+    assert.deepEqual(recover(silentObserver, journal, path).done, [
+      'an unfinished journal entry was removed',
+    ]);
     assert.deepEqual(entries(), []);
   });
 
@@ -445,6 +467,43 @@ describe('the journal', () => {
     );
     assert.equal(stdout, 'journal\n', stderr);
     assert.deepEqual(entries(), []);
+  });
+
+  it('goes with its last entry, and the directory around it unless others have files there', () => {
+    const around = join(directory, 'state/tunnel');
+    const own = new Journal(join(around, 'journal'));
+    const [first, second] = [own.record('x', 1), own.record('x', 2)];
+    first.remove();
+    assert.deepEqual(readdirSync(around), ['journal']);
+    second.remove();
+    second.remove();
+    assert.deepEqual(readdirSync(join(directory, 'state')), []);
+    const third = own.record('x', 3);
+    writeFileSync(join(around, 'of-others'), '');
+    third.remove();
+    assert.deepEqual(readdirSync(around), ['of-others']);
+  });
+
+  it('is written while others that end remove it', async () => {
+    const script = `const { Journal } = await import('${JOURNAL_MODULE}');
+      const journal = new Journal(${JSON.stringify(join(directory, 'tunnel/journal'))});
+      for (let n = 0; n < 300; n++) {
+        journal.abandoned();
+        journal.record('x', n).remove();
+      }`;
+    const ends = Array.from({ length: 3 }, async () => {
+      const child = spawn(process.execPath, ['--input-type=module', '-e', script], {
+        stdio: ['ignore', 'ignore', 'pipe'],
+      });
+      let said = '';
+      child.stderr.setEncoding('utf8').on('data', (text: string) => {
+        said += text;
+      });
+      const [status] = await once(child, 'close');
+      assert.equal(status, 0, said);
+    });
+    await Promise.all(ends);
+    assert.ok(!existsSync(join(directory, 'tunnel')));
   });
 
   it("is root's in /var/lib, a user's in the state directory", () => {

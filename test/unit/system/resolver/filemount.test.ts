@@ -4,7 +4,15 @@
  */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'node:test';
@@ -25,7 +33,11 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(directory, { recursive: true }));
 
-const entries = () => readdirSync(join(directory, 'journal'));
+/** With the last one the directory goes. */
+const entries = () => {
+  const folder = join(directory, 'journal');
+  return existsSync(folder) ? readdirSync(folder) : [];
+};
 
 /** Runs a shell script in the directory; $0 is Node, and `node NAME` one of the programs below. */
 function run(script: string): string {
@@ -141,12 +153,12 @@ describe('resolv.conf that is a mount', { skip }, () => {
       }
       fs.rmSync('small/fill');
       await file.undo();
-      console.log(fs.readdirSync('journal').length, fs.readFileSync(path, 'utf8').length);`,
+      console.log(fs.existsSync('journal'), fs.readFileSync(path, 'utf8').length);`,
     );
     const output = run(
       `mount -t tmpfs -o size=8k tmpfs small; cp real small/real;
       mount --bind small/real resolv.conf; node all`,
     );
-    assert.equal(output, `${'ENOSPC 1\n'.repeat(3)}0 ${LONG.length}\n`);
+    assert.equal(output, `${'ENOSPC 1\n'.repeat(3)}false ${LONG.length}\n`);
   });
 });

@@ -19,6 +19,16 @@ describe('leftUnreachable', () => {
     assert.deepEqual(left(routing), ['10.0.0.0/8', '2001:db8::/32']);
   });
 
+  it('finds a prefix once that has two routes, of different metrics', () => {
+    const routing = new FakeRouting();
+    for (const metric of [2, 5000])
+      routing.add('2001:db8::/32', { ...UNREACHABLE, metric }).add('10.0.0.0/8', {
+        ...UNREACHABLE,
+        metric,
+      });
+    assert.deepEqual(left(routing), ['10.0.0.0/8', '2001:db8::/32']);
+  });
+
   it('finds nothing of a tunnel that runs', () => {
     const routing = new FakeRouting()
       .add('10.0.0.0/8 dev tun0', TUNNEL)
