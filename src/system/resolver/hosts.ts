@@ -17,13 +17,17 @@ export interface HostsEntry {
   readonly address: string;
 }
 
-/** The names that the file gives addresses, in its order. What is malformed is left out. */
+/**
+ * The names that the file gives addresses, in its order. What is malformed is left out; so is a
+ * name with a dot at its end, which glibc finds only for programs that write that dot as well
+ * (nss_files compares the texts).
+ */
 export function parseHosts(text: string): HostsEntry[] {
   return text.split('\n').flatMap((line) => {
     const [address = '', ...names] = line.replace(/#.*/, '').trim().split(/\s+/);
     if (!isAddress(address)) return [];
     return names
-      .map((name) => name.toLowerCase().replace(/\.$/, ''))
+      .map((name) => name.toLowerCase())
       .filter(isCanonicalName)
       .map((name) => ({ name, address: canonicalAddress(address) }));
   });

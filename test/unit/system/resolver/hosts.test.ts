@@ -1,4 +1,8 @@
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { asksHostsFirst, parseHosts } from '../../../../src/system/resolver/hosts.ts';
 
@@ -7,7 +11,7 @@ describe('parseHosts', () => {
     const text = [
       '# a comment',
       '127.0.0.1 localhost',
-      '  10.0.0.1\tAPI.example.com. api # with an alias',
+      '  10.0.0.1\tAPI.example.com api www.example. # with an alias',
       '2001:DB8::1 v6.example',
       'fe80::1%eth0 zoned.example',
       'no.address name.example',
@@ -22,6 +26,29 @@ describe('parseHosts', () => {
       { name: 'v6.example', address: '2001:db8::1' },
       { name: 'bad_but_used.example', address: '10.0.0.3' },
     ]);
+  });
+});
+
+describe('glibc', () => {
+  it('finds a name of the file without the dot at its end only if it has none there', (t) => {
+    const found = (name: string): boolean => {
+      const script = 'mount --bind "$0" /etc/hosts && getent -s hosts:files hosts "$1"';
+      const { status, stderr } = spawnSync('unshare', ['-rm', 'sh', '-c', script, file, name]);
+      if (status !== 0 && status !== 2) t.skip(`there are no mount namespaces: ${stderr}`);
+      return status === 0;
+    };
+    const directory = mkdtempSync(join(tmpdir(), 'tunnel-hosts-'));
+    const file = join(directory, 'hosts');
+    try {
+      writeFileSync(file, '192.0.2.1 www.test.\n192.0.2.2 API.test\n');
+      const listed = parseHosts(readFileSync(file, 'utf8')).map(({ name }) => name);
+      for (const name of ['www.test', 'api.test'])
+        assert.equal(listed.includes(name), found(name), name);
+      assert.equal(found('www.test.'), true);
+      assert.equal(found('api.test.'), false);
+    } finally {
+      rmSync(directory, { recursive: true });
+    }
   });
 });
 
