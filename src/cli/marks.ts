@@ -12,8 +12,10 @@
  * don't become options.
  */
 import type { Entry } from '../config/argsfile.ts';
-import { isOption, type OptionShape, readOptionWord } from '../config/words.ts';
-import type { Place } from '../net/place.ts';
+import { isOption, isValue, type OptionShape, readOptionWord } from '../config/words.ts';
+import { UsageError } from '../errors/errors.ts';
+import { quoted } from '../net/notation.ts';
+import { filePrefix, type Place } from '../net/place.ts';
 
 const MARK = /^\0 ([0-9]+)$/;
 const MARKS = /\0 [0-9]+/g;
@@ -26,7 +28,7 @@ export class MarkedArguments {
   readonly #places = new Map<string, Place[]>();
 
   /**
-   * `literal`: how many entries at the beginning stay unchanged, because they name commands.
+   * Throws UsageError if an option lacks its value. `literal`: how many entries at the beginning stay unchanged, because they name commands.
    * `shapes`: the options of the command.
    */
   constructor(entries: readonly Entry[], literal: number, shapes: readonly OptionShape[]) {
@@ -51,7 +53,9 @@ export class MarkedArguments {
       words.push(entry.text);
       if (value === 'none') continue;
       const next = rest.next();
-      if (next.done !== true) words.push(this.#mark(next.value));
+      if (next.done === true || !isValue(next.value.text, shapes))
+        throw missingValue(entry, options.at(-1), next.value?.text);
+      words.push(this.#mark(next.value));
     }
     this.words = words;
   }
@@ -82,4 +86,21 @@ export class MarkedArguments {
     if (places === undefined) this.#places.set(name, [place]);
     else places.push(place);
   }
+}
+
+/** `next`: what is in the value's place. */
+function missingValue(
+  { text, place }: Entry,
+  option: OptionShape | undefined,
+  next: string | undefined,
+): UsageError {
+  const isLong = text.startsWith('--');
+  const name = (isLong ? option?.long : option?.short) ?? text;
+  const instead = next === undefined ? '' : `, but ${quoted(next)} after it`;
+  return new UsageError(`${filePrefix(place)}${name} has no value${instead}`, {
+    hint:
+      next === undefined || next === '--'
+        ? `write it after ${name}; --help says what it is`
+        : `write it after ${name}; if ${quoted(next)} is the value, write ${name}${isLong ? '=' : ''}${next}`,
+  });
 }

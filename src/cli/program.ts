@@ -223,11 +223,38 @@ function usageError(
   const command = named === undefined ? 'tunnel' : `tunnel ${named}`;
   const unknown =
     error.code === 'commander.unknownOption' ? /'(-[^'=]*)/.exec(message)?.[1] : undefined;
+  const used = named ?? 'connect';
   const hint =
-    (unknown === undefined ? undefined : optionElsewhere(unknown, named ?? 'connect')) ??
+    (unknown === undefined
+      ? undefined
+      : (optionElsewhere(unknown, used) ?? optionsBegunWith(unknown, used, 'own'))) ??
     suggestion?.replace(/^\((.*)\)$/, '$1') ??
+    (unknown === undefined ? undefined : optionsBegunWith(unknown, used, "sshuttle's")) ??
     `run "${command} --help" for the options`;
   return new UsageError(message, { hint, cause: error });
+}
+
+/** If there are more, the help shows them better. */
+const MAX_MEANT = 4;
+
+/**
+ * A hint for a long option that isn't written to its end, as argparse and getopt_long take it. Here
+ * it isn't taken: what it means would change with each new option.
+ */
+function optionsBegunWith(
+  begin: string,
+  used: CommandName,
+  whose: 'own' | "sshuttle's",
+): string | undefined {
+  if (!/^--./.test(begin)) return undefined;
+  const declaration = COMMANDS[used];
+  const shapes = optionShapes({ ...declaration, answersSshuttle: whose !== 'own' });
+  const common = used === 'connect' ? ['--help', '--version'] : ['--help'];
+  const meant = [...shapes.flatMap(({ long = '' }) => long), ...common].filter((long) =>
+    long.startsWith(begin),
+  );
+  if (meant.length === 0 || meant.length > MAX_MEANT) return undefined;
+  return `Did you mean ${meant.join(' or ')}?`;
 }
 
 /**

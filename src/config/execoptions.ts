@@ -17,7 +17,7 @@ import { quoted } from '../net/notation.ts';
 import type { Configuration } from './configuration.ts';
 import { type GivenArguments, readOptions, toggle } from './option.ts';
 import { buildConfiguration, TUNNEL_GROUPS } from './options.ts';
-import { isOption, type OptionShape, readOptionWord } from './words.ts';
+import { isOption, isValue, type OptionShape, readOptionWord } from './words.ts';
 
 const COMMAND_OPTIONS = {
   heading: 'Command:',
@@ -69,7 +69,7 @@ export function splitCommand(
 ): SplitArguments {
   let first: number | undefined;
   let index = 0;
-  for (; index < args.length; index += 1 + valuesOf(args[index] ?? '', options)) {
+  for (; index < args.length; index += 1 + valuesAt(args, index, options)) {
     const word = args[index] ?? '';
     if (word === '--') break;
     if (!isOption(word) && !word.startsWith('@')) first ??= index;
@@ -90,9 +90,11 @@ function ambiguous(word: string): UsageError {
   });
 }
 
-/** How many of the following words are this option's value: 0 or 1. */
-function valuesOf(word: string, options: readonly OptionShape[]): number {
-  return isOption(word) && readOptionWord(word, options).value === 'next' ? 1 : 0;
+/** How many of the words after this one are its value: 0 or 1. */
+function valuesAt(args: readonly string[], index: number, options: readonly OptionShape[]): number {
+  const word = args[index] ?? '';
+  if (!isOption(word) || readOptionWord(word, options).value !== 'next') return 0;
+  return isValue(args[index + 1], options) ? 1 : 0;
 }
 
 /** `command`: its words. Throws UsageError. */

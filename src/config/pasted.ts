@@ -13,7 +13,7 @@
  */
 import { UsageError } from '../errors/errors.ts';
 import { quoted, shellWord } from '../net/notation.ts';
-import { isOption, type OptionShape, readOptionWord } from './words.ts';
+import { isOption, isValue, type OptionShape, readOptionWord } from './words.ts';
 
 /** A line of tunnel, and what it doesn't say. */
 interface Translation {
@@ -100,7 +100,10 @@ export function refuseRemoteWithoutOption({ named, words, options, command }: Ow
       if (read.some(({ long }) => long === '--remote')) return;
       foreign ||= readOptionWord(word, SSH_OPTIONS).options.some(({ short }) => isSshOnly(short));
       elsewhere ||= read.some(({ long }) => /^--(targets-from|os-cloud)$/.test(long ?? ''));
-      if (value === 'next') index += 1;
+      if (value === 'next') {
+        if (!isValue(words[index + 1], options)) return; // that is said when they are read
+        index += 1;
+      }
     } else if (word.startsWith('@')) return;
     else if (at === undefined && /^([^@/[\]]+@[^@/]|ssh:\/\/)/i.test(word)) at = index;
     else operands += 1;

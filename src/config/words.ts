@@ -26,6 +26,22 @@ export function isOption(word: string): boolean {
   return word.length > 1 && word.startsWith('-');
 }
 
+/** Options of every command, which commander adds itself. */
+const COMMON = ['-h', '--help', '-V', '--version'];
+
+/**
+ * Whether the word after an option that wants a value is its value. A known option isn't one, nor
+ * is `--`: the value was forgotten, as for sshuttle. Such a value can be written as part of the
+ * option's own word.
+ */
+export function isValue(word: string | undefined, shapes: readonly OptionShape[]): boolean {
+  if (word === undefined || word === '--') return false;
+  return !(
+    isOption(word) &&
+    (COMMON.includes(word) || readOptionWord(word, shapes).options.length > 0)
+  );
+}
+
 /** Reads `-r`, `-rVALUE`, `-vr`, `--remote` and `--remote=VALUE`. */
 export function readOptionWord<Shape extends OptionShape>(
   word: string,

@@ -6,6 +6,7 @@ import fc from 'fast-check';
 import { MarkedArguments } from '../../../src/cli/marks.ts';
 import type { Entry } from '../../../src/config/argsfile.ts';
 import type { OptionShape } from '../../../src/config/words.ts';
+import { UsageError } from '../../../src/errors/errors.ts';
 
 const SHAPES: readonly OptionShape[] = [
   { short: '-r', long: '--remote', takesValue: true },
@@ -47,8 +48,8 @@ describe('MarkedArguments', () => {
     ['-r h x x', ['h@2'], ['x@3', 'x@4']],
     ['x -rh x --remote=h --remote h', ['h@2', 'h@4', 'h@6'], ['x@1', 'x@3']],
     ['-vr h -vrh', ['h@2', 'h@3'], []],
-    ['-r -v -v', ['-v@2'], []],
-    ['-r -- x', ['--@2'], ['x@3']],
+    ['-r-v -v', ['-v@1'], []],
+    ['--remote=-- -r - -r -x', ['--@1', '-@3', '-x@5'], []],
     ['x -- -r x', [], ['x@1', '-r@3', 'x@4']],
     ['--remote= x', ['@1'], ['x@2']],
     ['--remote=a=b -', ['a=b@1'], ['-@2']],
@@ -62,8 +63,25 @@ describe('MarkedArguments', () => {
     });
   }
 
+  for (const [line, message] of [
+    ['-r', 'args:1: -r has no value'],
+    ['x -vr', 'args:2: -r has no value'],
+    ['-r -v', 'args:1: -r has no value, but "-v" after it'],
+    ['-v -vr -vrx', 'args:2: -r has no value, but "-vrx" after it'],
+    ['--remote --dns=x --remote --remote=h', 'args:3: --remote has no value, but "--remote=h"'],
+    ['-r -- x', 'args:1: -r has no value, but "--" after it'],
+    ['--remote -h', 'args:1: --remote has no value, but "-h" after it'],
+  ] as const) {
+    it(`${line}: no value`, () => {
+      assert.throws(
+        () => read(line.split(' ')),
+        (error: Error) => error instanceof UsageError && error.message.startsWith(message),
+      );
+    });
+  }
+
   it('knows where options without values stand', () => {
-    const { verbose, count } = read(['-v', 'x', '-vv', '-r', '-v', '--verbose', '--', '-v']);
+    const { verbose, count } = read(['-v', 'x', '-vv', '-r', 'v', '--verbose', '--', '-v']);
     assert.equal(count, 4);
     assert.deepEqual(
       verbose.map((place) => lineOf({ text: '', place })),
@@ -95,7 +113,7 @@ describe('MarkedArguments', () => {
         try {
           found = read(words);
         } catch {
-          return; // an option at the end lacks its value
+          return; // an option lacks its value
         }
         parsed += 1;
         for (const entry of [...found.remotes, ...found.operands]) {

@@ -31,7 +31,9 @@ describe('splitCommand', () => {
     ['10/8 -r h 11/8 -- curl', '10/8 -r h 11/8', 'curl'],
     ['@args -- curl @body', '@args', 'curl @body'],
     ['@args curl @body', '@args', 'curl @body'],
-    ['-r -- curl', '-r --', 'curl'],
+    ['-r -- curl', '-r', 'curl'],
+    ['-r -r h -- curl', '-r -r h', 'curl'],
+    ['--remote -v 10/8 -- curl', '--remote -v 10/8', 'curl'],
     ['-r h -- ', '-r h', ''],
   ] as const) {
     it(line, () => {
