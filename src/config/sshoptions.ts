@@ -8,7 +8,7 @@ import { UsageError } from '../errors/errors.ts';
 import { quoted } from '../net/notation.ts';
 import { filePrefix, formatPlace, oneOf, type Place, readAt } from '../net/place.ts';
 import { parsePort } from '../net/ports.ts';
-import { parseSshOption } from '../ssh/config/keywords.ts';
+import { SshOptionReader } from '../ssh/config/keywords.ts';
 import { parseHostKeyPin } from '../ssh/keys/pin.ts';
 import { DEFAULT_MAX_WINDOW, DEFAULT_WINDOW_BUDGET } from '../ssh/limits.ts';
 import {
@@ -27,6 +27,7 @@ import { parseJump, parseRemote } from '../ssh/remote.ts';
 import { homeDirectory } from '../system/home.ts';
 import { splitWords } from './argsfile.ts';
 import {
+  asText,
   type Given,
   type GivenOptions,
   once,
@@ -71,7 +72,7 @@ export const JUMP_HOST_OPTIONS = {
     sshOption: repeated(
       '-o, --ssh-option <option>',
       'Keyword=value as in ssh_config (repeatable)',
-      (text, place) => readAt(place, text, 'write it as ssh does: -o Key=Value', parseSshOption),
+      asText,
     ),
   },
 } as const;
@@ -176,7 +177,7 @@ export function readSshOptions(given: GivenOptions): SshOptions {
     port: port?.value,
     jump: jump?.value,
     configFile: sshConfig?.value,
-    sshOptions: sshOption.map(theValue),
+    sshOptions: readSshConfigOptions(sshOption),
     ...client,
     identityFiles: identity.map(theValue),
     oneKey: oneKey !== undefined,
@@ -190,6 +191,15 @@ export function readSshOptions(given: GivenOptions): SshOptions {
     waitAuth: link.waitAuth?.value ?? 0,
     onDemand: readOnDemand(link),
   };
+}
+
+/** -o, in order. Throws UsageError. */
+function readSshConfigOptions(given: readonly Given<string>[]): string[] {
+  const reader = new SshOptionReader();
+  return given.flatMap(
+    ({ value, place }) =>
+      readAt(place, value, 'write it as ssh does: -o Key=Value', (text) => reader.read(text)) ?? [],
+  );
 }
 
 function theValue<T>({ value }: Given<T>): T {

@@ -24,7 +24,14 @@ import { matchPatterns } from '../patterns.ts';
 import { assembleAlgorithms } from './algorithms.ts';
 import type { ConfigFile, ConfigLine, ConfigPart } from './files.ts';
 import { INERT_KEYWORDS, isFileKeyword, isRetired, presentName } from './keywords.ts';
-import { checkValue, isNoValue, isPathList, isWholeLine, jumpText } from './keywordvalues.ts';
+import {
+  checkValue,
+  isNoValue,
+  isPathList,
+  isWholeLine,
+  jumpText,
+  portOf,
+} from './keywordvalues.ts';
 import { type Directive, delimitedWords, type KeywordValues, parseDirective } from './syntax.ts';
 import { expandHostName } from './tokens.ts';
 
@@ -83,6 +90,7 @@ type Applies = 'yes' | 'no' | { readonly decidedBy: string; readonly place: stri
 function valuesOf(keyword: string, directive: Directive): readonly string[] {
   if (keyword === 'proxyjump') return [jumpText(directive)];
   if (isWholeLine(keyword)) return [directive.rest];
+  if (keyword === 'port') return [String(portOf(directive.args[0] ?? '') ?? directive.args[0])];
   return isPathList(keyword) ? directive.args : [directive.args.join(' ')];
 }
 
@@ -192,7 +200,10 @@ class ConfigPass {
   #set(directive: Directive, place: string | undefined, section: Applies): void {
     const keyword = presentName(directive.keyword);
     const { args, rest } = directive;
-    if (this.#evaluation.lenient !== true) this.#check(directive, keyword, place ?? 'default');
+    if (this.#evaluation.lenient !== true) {
+      this.#check(directive, keyword, place ?? 'default');
+      if (!isFileKeyword(directive.keyword)) return; // of IgnoreUnknown
+    }
     if (section === 'no' || isRetired(keyword) || isNoValue(keyword, args[0] ?? '')) return;
     const values = valuesOf(keyword, directive);
     const known = this.#values.get(keyword) ?? [];

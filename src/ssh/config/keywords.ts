@@ -4,6 +4,7 @@
  * accepts them only in files.
  */
 import { NotationError, quoted } from '../../net/notation.ts';
+import { matchPatterns } from '../patterns.ts';
 
 export const KEYWORDS: readonly string[] = `
   AddKeysToAgent AddressFamily BatchMode BindAddress BindInterface CanonicalDomains CanonicalizeFallbackLocal
@@ -97,37 +98,60 @@ export function isFileKeyword(keyword: string): boolean {
 }
 
 /**
- * Reads `Keyword=value`, or `Keyword value`, which ssh accepts too. The result is `Keyword=value`
- * with the keyword spelt as in the manual. It is valid as a line of ssh_config and as an -o option
- * of ssh. Throws NotationError.
+ * Reads the -o options of one command line, in order: like lines of ssh_config, an IgnoreUnknown is
+ * for those after it, and only the first one counts.
  */
-export function parseSshOption(text: string): string {
-  if (/[\u0000-\u0008\u000a-\u001f\u007f]/.test(text))
-    throw new NotationError(`${quoted(text)} has control characters`);
-  const [, keyword = '', value = ''] =
-    /^[ \t]*([^\s="]+)(?:[ \t]*=[ \t]*|[ \t]+)(.*?)[ \t]*$/.exec(text) ?? [];
-  if (keyword === '' || value === '') {
-    throw new NotationError(
-      `${quoted(text)} is not of the form Keyword=value`,
-      'write it as in ssh_config, with "=" in between: -o ServerAliveInterval=30',
-    );
+export class SshOptionReader {
+  #ignored: readonly string[] | undefined;
+
+  /**
+   * Reads `Keyword=value`, or `Keyword value`, which ssh accepts too. The result is `Keyword=value`
+   * with the keyword spelt as in the manual. It is valid as a line of ssh_config and as an -o
+   * option of ssh. undefined: it is blank or a comment, which ssh passes over. Throws
+   * NotationError.
+   */
+  read(text: string): string | undefined {
+    if (/^[ \t\r\n]*("?#|$)/.test(text)) return undefined;
+    if (/[\u0000-\u0008\u000a-\u001f\u007f]/.test(text))
+      throw new NotationError(`${quoted(text)} has control characters`);
+    const [, quotedKeyword, plainKeyword, value = ''] =
+      /^[ \t]*(?:"([^\s="]+)"(?!=)|([^\s="]+))(?:[ \t]*=[ \t]*|[ \t]+)(.*?)[ \t]*$/.exec(text) ??
+      [];
+    const keyword = quotedKeyword ?? plainKeyword ?? '';
+    if (keyword === '' || value === '') {
+      throw new NotationError(
+        `${quoted(text)} is not of the form Keyword=value`,
+        'write it as in ssh_config, with "=" in between: -o ServerAliveInterval=30',
+      );
+    }
+    const known = this.#spelt(keyword);
+    if (known === 'IgnoreUnknown') {
+      // Without its quotes; a value that is malformed is refused where it is evaluated.
+      this.#ignored ??= value.replaceAll('"', '').toLowerCase().split(',');
+    }
+    return `${known}=${value}`;
   }
-  if (IN_FILES_ONLY.has(keyword.toLowerCase())) {
-    throw new NotationError(
-      `${keyword} can't be given as an option, only in a file`,
-      'put it into a file, and give that file with -F',
-    );
-  }
-  const lower = keyword.toLowerCase();
-  const known = RETIRED.has(lower) ? keyword : BY_LOWER_CASE.get(lower);
-  if (known === undefined) {
+
+  #spelt(keyword: string): string {
+    const lower = keyword.toLowerCase();
+    if (IN_FILES_ONLY.has(lower)) {
+      throw new NotationError(
+        `${keyword} can't be given as an option, only in a file`,
+        'put it into a file, and give that file with -F',
+      );
+    }
+    const known = RETIRED.has(lower) ? keyword : BY_LOWER_CASE.get(lower);
+    if (known !== undefined) return known;
+    // ssh is told of it as well: a newer one may know it.
+    if (matchPatterns(this.#ignored ?? [], lower)) return keyword;
     const nearest = nearestKeyword(keyword);
     throw new NotationError(
       `${quoted(keyword)} is not a keyword of ssh_config`,
-      nearest === undefined ? '"man ssh_config" lists them' : `did you mean ${nearest}?`,
+      nearest === undefined
+        ? `"man ssh_config" lists them; to have it passed over, write before it: -o IgnoreUnknown=${keyword}`
+        : `did you mean ${nearest}?`,
     );
   }
-  return `${known}=${value}`;
 }
 
 function nearestKeyword(text: string): string | undefined {

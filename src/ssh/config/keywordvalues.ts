@@ -4,6 +4,9 @@
  */
 import { UsageError } from '../../errors/errors.ts';
 import { quoted } from '../../net/notation.ts';
+import { MAX_PORT } from '../../net/ports.ts';
+import { tcpServicePort } from '../../system/services.ts';
+import type { Remote } from '../options.ts';
 import { parseJump } from '../remote.ts';
 import type { Directive } from './syntax.ts';
 
@@ -53,8 +56,11 @@ function words(text: string): ReadonlySet<string> {
   return new Set(text.trim().split(/\s+/));
 }
 
-function isPort(number: number): boolean {
-  return number > 0 && number <= 65_535;
+/** A number, or the name of a TCP service (misc.c, a2port). undefined: neither. */
+export function portOf(text: string): number | undefined {
+  if (!/^\+?[0-9]+$/.test(text)) return tcpServicePort(text);
+  const port = Number(text);
+  return port > 0 && port <= MAX_PORT ? port : undefined;
 }
 
 export function isPathList(keyword: string): boolean {
@@ -64,6 +70,20 @@ export function isPathList(keyword: string): boolean {
 /** The value of ProxyJump: the rest of the line up to a comment. */
 export function jumpText({ rest }: Directive): string {
   return rest.replace(/#.*$/s, '').trimEnd();
+}
+
+/** Parses it. Unlike -J it may have services as ports. Throws UsageError. */
+export function parseConfiguredJump(text: string, keyword: string): Remote[] {
+  const hops = text.split(',').map(withNumberedPort);
+  return parseJump(hops.join(), { kind: 'ssh-config', keyword });
+}
+
+/** `ssh -G` prints numbers only for the last hop. */
+function withNumberedPort(hop: string): string {
+  return hop.replace(/:([^:@/\]\s]+)(?=\/?\s*$)/, (written, port) => {
+    const number = portOf(port);
+    return number === undefined ? written : `:${number}`;
+  });
 }
 
 /** Whether the value is the rest of the line, as it is written. */
@@ -79,7 +99,7 @@ export function isNoValue(keyword: string, value: string): boolean {
 /** `keyword`: its present name. Throws UsageError. */
 export function checkValue(keyword: string, directive: Directive, place: string): void {
   if (keyword === 'proxyjump') {
-    parseJump(jumpText(directive), { kind: 'ssh-config', keyword: `${place}: ProxyJump` });
+    parseConfiguredJump(jumpText(directive), `${place}: ProxyJump`);
     return;
   }
   if (isWholeLine(keyword)) return;
@@ -97,7 +117,7 @@ export function checkValue(keyword: string, directive: Directive, place: string)
     });
   if (!known.takes(value, args))
     throw new UsageError(`${place}: ${written} has no value ${quoted(args.join(' '))}`, {
-      hint: '"man ssh_config" lists its values',
+      hint: known.form ?? '"man ssh_config" lists its values',
     });
 }
 
@@ -105,6 +125,8 @@ interface Expected {
   /** Values on the line. */
   readonly most: number;
   readonly takes: (value: string, values: readonly string[]) => boolean;
+  /** The hint for another value. */
+  readonly form?: string;
 }
 
 function expected(keyword: string): Expected | undefined {
@@ -116,7 +138,11 @@ function expected(keyword: string): Expected | undefined {
   if (TIMES.has(keyword))
     return { most: 1, takes: (value) => value === 'none' || TIME.test(value) };
   if (keyword === 'port')
-    return { most: 1, takes: (value) => /^[0-9]+$/.test(value) && isPort(Number(value)) };
+    return {
+      most: 1,
+      takes: (value) => portOf(value) !== undefined,
+      form: `write a number from 1 to ${MAX_PORT}, or a TCP service that /etc/services has`,
+    };
   if (keyword === 'rekeylimit')
     return {
       most: 2,

@@ -14,7 +14,6 @@ import { parsePort } from '../../net/ports.ts';
 import { LONGEST_SECONDS } from '../limits.ts';
 import type { Remote } from '../options.ts';
 import { DEFAULT_PORT } from '../options.ts';
-import { parseJump } from '../remote.ts';
 import {
   type AuthenticationSettings,
   type HostKeySettings,
@@ -23,6 +22,7 @@ import {
 } from '../settings.ts';
 import { assembleAlgorithms, limitsAlgorithms } from './algorithms.ts';
 import type { Written } from './evaluate.ts';
+import { parseConfiguredJump } from './keywordvalues.ts';
 import { type KeywordValues, splitCommand } from './syntax.ts';
 import {
   expandCheckCommand,
@@ -213,9 +213,7 @@ export function readTokens(
 /** ProxyJump: the hosts in the order in which the connection passes through them. */
 export function readJumps(keywords: Keywords, tokens: TokenValues): Remote[] {
   const text = keywords.text('proxyjump');
-  return text === undefined
-    ? []
-    : parseJump(expandJump(text, tokens), { kind: 'ssh-config', keyword: 'ProxyJump' });
+  return text === undefined ? [] : parseConfiguredJump(expandJump(text, tokens), 'ProxyJump');
 }
 
 /** The name of the current user. Throws UsageError. */

@@ -420,7 +420,7 @@ function checkJump(jump: string): string {
 }
 
 function checkOption(option: string): string {
-  if (!/^[A-Za-z][A-Za-z0-9]*[ \t]*[= \t]/.test(option) || /[\r\n\0]/.test(option))
+  if (!/^[^\s="]+[ \t]*[= \t]/.test(option) || /[\r\n\0]/.test(option))
     throw new UsageError(`-o: "${printable(option)}" is not an option of ssh`, {
       hint: 'write it as ssh does: -o Key=Value',
     });
