@@ -28,8 +28,8 @@ export class MarkedArguments {
   readonly #places = new Map<string, Place[]>();
 
   /**
-   * Throws UsageError if an option lacks its value. `literal`: how many entries at the beginning stay unchanged, because they name commands.
-   * `shapes`: the options of the command.
+   * `literal`: how many entries at the beginning stay unchanged, because they name commands.
+   * `shapes`: the options of the command. Throws UsageError if one of them lacks its value.
    */
   constructor(entries: readonly Entry[], literal: number, shapes: readonly OptionShape[]) {
     const words = entries.slice(0, literal).map(({ text }) => text);

@@ -57,6 +57,8 @@ export interface ResolveOptions {
   readonly timeout?: number;
   /** Default: any. */
   readonly addressFamily?: AddressFamily;
+  /** The host is on the way to this jump host, which is named in errors. */
+  readonly onTheWayTo?: string | undefined;
   /** BindAddress: only addresses of its family can be dialled. A name or an address. */
   readonly bindAddress?: string | undefined;
   /** Default: the system's resolver (getaddrinfo). */
@@ -172,6 +174,7 @@ async function resolveJumpHost(
     ...options,
     addressFamily,
     bindAddress,
+    onTheWayTo: outermost === settings ? undefined : settings.name,
     timeout: patience(connectTimeout),
   });
   return { settings, addresses };
@@ -188,40 +191,49 @@ export async function resolveRemote(
   port: number,
   options: ResolveOptions = {},
 ): Promise<RemoteAddress[]> {
-  const { addressFamily = 'any', bindAddress } = options;
+  const { addressFamily = 'any', bindAddress, onTheWayTo } = options;
+  const whose =
+    onTheWayTo === undefined
+      ? `the jump host ${host}`
+      : `${host}, a host on the way to ${onTheWayTo},`;
+  const named =
+    onTheWayTo === undefined
+      ? `the jump host's name ${host}`
+      : `the name ${host} of a host on the way to ${onTheWayTo}`;
   const { number, name } = FAMILIES[addressFamily];
   const inFamily = (address: string): boolean => number === 0 || isIP(address) === number;
-  const found = (await lookUp(host, number, options)).filter(inFamily);
-  if (found.length === 0) throw familyError(host, `has no ${name} address`, 'AddressFamily');
+  const found = (await lookUp(host, number, named, options)).filter(inFamily);
+  if (found.length === 0) throw familyError(whose, `has no ${name} address`, 'AddressFamily');
   if (bindAddress === undefined) return found.map((address) => ({ host: address, port }));
 
-  const local = await lookUp(bindAddress, number, options);
+  const local = await lookUp(bindAddress, number, `the BindAddress ${bindAddress}`, options);
   const bound = found.flatMap((address) => {
     const localAddress = local.find((candidate) => isIP(candidate) === isIP(address));
     return localAddress === undefined ? [] : [{ host: address, port, localAddress }];
   });
   if (bound.length === 0)
-    throw familyError(host, `has no address of the family of ${bindAddress}`, 'BindAddress');
+    throw familyError(whose, `has no address of the family of ${bindAddress}`, 'BindAddress');
   return bound;
 }
 
-function familyError(host: string, lacks: string, setting: string): TunnelError {
-  return new TunnelError(
-    'jumphost-dns',
-    `the jump host ${host} ${lacks}, but ${setting} needs one`,
-    {
-      hint: `check ${setting}, or give an address of the right family`,
-    },
-  );
+function familyError(whose: string, lacks: string, setting: string): TunnelError {
+  return new TunnelError('jumphost-dns', `${whose} ${lacks}, but ${setting} needs one`, {
+    hint: `check ${setting}, or give an address of the right family`,
+  });
 }
 
-/** The addresses of a name, without duplicates. */
-async function lookUp(host: string, family: 0 | 4 | 6, options: ResolveOptions): Promise<string[]> {
+/** The addresses of a name, without duplicates. `named`: what it is called in errors. */
+async function lookUp(
+  host: string,
+  family: 0 | 4 | 6,
+  named: string,
+  options: ResolveOptions,
+): Promise<string[]> {
   const { signal, timeout = RESOLVE_TIMEOUT, lookup: resolver = systemLookup } = options;
-  const late = (): TunnelError => silentError(host, timeout);
+  const late = (): TunnelError => silentError(named, timeout);
   const found = await within({ signal, time: { milliseconds: timeout * 1000, late } }, () =>
     resolver(host, family).catch((cause: NodeJS.ErrnoException) => {
-      throw lookupError(host, family, cause);
+      throw lookupError(named, family, cause);
     }),
   );
   return [...new Set(found.map(({ address }) => address))];
@@ -241,29 +253,25 @@ export function addressToExclude(host: string): string | undefined {
 const systemLookup: Lookup = (host, family) =>
   lookup(host, { all: true, order: 'verbatim', family });
 
-function lookupError(host: string, family: 0 | 4 | 6, cause: NodeJS.ErrnoException): TunnelError {
+function lookupError(named: string, family: 0 | 4 | 6, cause: NodeJS.ErrnoException): TunnelError {
   const { code = 'unknown' } = cause;
   const wanted = family === 0 ? '' : ` to an IPv${family} address`;
   const check =
     family === 0
       ? 'check the spelling of the name'
       : 'check the spelling of the name, and AddressFamily';
-  return new TunnelError(
-    'jumphost-dns',
-    `the jump host's name ${host} can't be resolved${wanted} (${code})`,
-    {
-      hint: code === 'EAI_AGAIN' ? 'check the network and the resolver' : check,
-      cause,
-    },
-  );
+  return new TunnelError('jumphost-dns', `${named} can't be resolved${wanted} (${code})`, {
+    hint: code === 'EAI_AGAIN' ? 'check the network and the resolver' : check,
+    cause,
+  });
 }
 
-function silentError(host: string, seconds: number): TunnelError {
+function silentError(named: string, seconds: number): TunnelError {
   return new TunnelError(
     'jumphost-dns',
-    `the jump host's name ${host} can't be resolved: the resolver did not answer within ${seconds} s`,
+    `${named} can't be resolved: the resolver did not answer within ${seconds} s`,
     {
-      hint: "check the network and the resolver, or give the jump host's address instead of its name",
+      hint: 'check the network and the resolver, or give the address instead of the name',
     },
   );
 }

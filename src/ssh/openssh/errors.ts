@@ -75,6 +75,14 @@ const LIST_KEYWORDS: Readonly<Record<string, string>> = {
   'compression method': 'Compression',
 };
 
+/** What a name is called that ssh, one for a host on the way, or a ProxyCommand can't resolve. */
+function unresolved(name: string, { at, byCommand, throughHops }: StartFailure): string {
+  if (throughHops) return `the name ${name} of a host on the way to ${at}`;
+  return byCommand
+    ? `the name ${name} in the ProxyCommand of ${at}`
+    : `the jump host's name ${name}`;
+}
+
 /** The first rule that matches one of the lines gives the cause. */
 const RULES: readonly Rule[] = [
   [
@@ -107,9 +115,9 @@ const RULES: readonly Rule[] = [
   ],
   [
     /Could not resolve hostname ([^:]+): (.*)/,
-    ([, host = '', why = '']) => ({
+    ([, host = '', why = ''], failure) => ({
       code: 'jumphost-dns',
-      message: `the jump host's name ${serverText(host)} can't be resolved: ${serverText(why)}`,
+      message: `${unresolved(serverText(host), failure)} can't be resolved: ${serverText(why)}`,
       hint: 'check the spelling and the resolver of this machine',
     }),
   ],

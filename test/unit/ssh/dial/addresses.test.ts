@@ -8,6 +8,7 @@ import {
   resolveJumpHosts,
   resolveRemote,
 } from '../../../../src/ssh/dial/addresses.ts';
+import type { SshSettings } from '../../../../src/ssh/settings.ts';
 import { LogLines } from '../../../support/embedded.ts';
 import { testSettings } from '../../../support/settings.ts';
 
@@ -148,6 +149,47 @@ describe('resolveJumpHosts', () => {
     const [found] = await resolveJumpHosts([inner], { lookup });
     assert.deepEqual(asked, ['a.test']);
     assert.deepEqual(found?.addresses, [{ host: '192.0.2.7', port: 2222 }]);
+  });
+
+  it('calls a host on the way what it is, and not the jump host', async () => {
+    const chain = (more: Partial<SshSettings> = {}) =>
+      ({
+        ...settings('jump.test'),
+        proxy: { kind: 'jump', hops: [{ ...settings('hop.test'), ...more }] },
+      }) as const;
+    const message = async (
+      one: SshSettings,
+      lookup: (host: string) => Promise<{ address: string }[]>,
+      patience = (limit: number) => limit,
+    ): Promise<string> => {
+      const error = await resolveJumpHosts([one], { lookup, patience }).catch((cause) => cause);
+      assert.ok(error instanceof TunnelError);
+      assert.equal(error.code, 'jumphost-dns');
+      assert.doesNotMatch(error.hint ?? '', /jump host/);
+      return error.message;
+    };
+    const hop = 'the name hop.test of a host on the way to jump.test';
+    assert.equal(await message(chain(), unknown), `${hop} can't be resolved (ENOTFOUND)`);
+    const silent = await message(
+      chain(),
+      () => new Promise(() => {}),
+      () => 0.05,
+    );
+    assert.equal(silent, `${hop} can't be resolved: the resolver did not answer within 0.05 s`);
+    assert.equal(
+      await message(chain({ addressFamily: 'inet6' }), known),
+      'hop.test, a host on the way to jump.test, has no IPv6 address, but AddressFamily needs one',
+    );
+    assert.equal(
+      await message(chain({ bindAddress: 'here.test' }), (host) =>
+        host === 'here.test' ? unknown() : known(),
+      ),
+      "the BindAddress here.test can't be resolved (ENOTFOUND)",
+    );
+    assert.equal(
+      await message(settings('jump.test'), unknown),
+      "the jump host's name jump.test can't be resolved (ENOTFOUND)",
+    );
   });
 
   it('a resolver that is silent about one name does not hold up the other for long', {

@@ -179,6 +179,17 @@ describe("a start of the system's ssh that fails", { skip: sshdMissing }, () => 
     assert.doesNotMatch(told.hint ?? '', /-p/);
     assert.match(startError({ ...failure, stderr }).hint ?? '', /\(-p\)/);
   });
+  it('jumphost-dns, of whose name', () => {
+    const stderr = ['ssh: Could not resolve hostname outer: Name or service not known'];
+    const told = (changes: Partial<StartFailure>) => {
+      const { code, message } = startError({ ...failure, stderr, ...changes });
+      assert.equal(code, 'jumphost-dns');
+      return message.replace(/ can't be resolved: .*/, '');
+    };
+    assert.equal(told({}), "the jump host's name outer");
+    assert.equal(told({ throughHops: true }), 'the name outer of a host on the way to jumphost:22');
+    assert.equal(told({ byCommand: true }), 'the name outer in the ProxyCommand of jumphost:22');
+  });
   it('openssh-not-found, with a hint for whoever gave the command', () => {
     const exit = { status: 127, signal: null };
     assert.match(startError({ ...failure, exit }).hint ?? '', /install OpenSSH/);
