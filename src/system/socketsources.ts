@@ -7,26 +7,23 @@
  *
  * The kernel writes the whole table for each look, and processes have many descriptors. So a look
  * serves all who ask until it begins, each is answered as soon as it is found, and there are only
- * so many looks that they take a fifth of a processor at the most.
+ * so many looks that they take a fifth of a processor at the most (sockettables.ts).
  *
  * Limits: MAX_ASKED questions wait for a look; any more are answered "unknown" at once.
  * MAX_DESCRIPTORS are read in one look; who isn't found then has no known process.
  */
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
-import { readFile } from 'node:fs/promises';
 import { isIP } from 'node:net';
-import { endianness, networkInterfaces } from 'node:os';
-import { setTimeout as delay, setImmediate as turn } from 'node:timers/promises';
+import { setImmediate as turn } from 'node:timers/promises';
 import { addon } from '../native/addon.ts';
-import { addressBytes, addressFromBytes } from '../net/address.ts';
+import { addressBytes } from '../net/address.ts';
 import type { Destination } from '../net/destination.ts';
+import { Looks, listedSockets, machineAddresses, readSocketTable } from './sockettables.ts';
 
 export const MAX_ASKED = 8192;
 export const MAX_DESCRIPTORS = 16_384;
-/** Between two looks, and as a multiple of the time that the last one took. */
-const PAUSE_MS = 10;
-const PAUSE_FACTOR = 4;
-const MAX_PAUSE_MS = 200;
+/** A fifth of a processor at the most. */
+const PAUSES = { limit: MAX_ASKED, pauseFactor: 4, maxPauseMs: 200 };
 /** For how long the addresses of this machine are believed. */
 const ADDRESSES_MS = 5_000;
 /** States of a socket that may ask for a connection: established, and SYN sent. */
@@ -80,11 +77,17 @@ export class SocketSources {
   readonly #user: number | undefined;
   #addresses: ReadonlySet<string> = new Set();
   #addressesUntil = Number.NEGATIVE_INFINITY;
-  readonly #users = new Looks<Question>((asked) => this.#lookAtTables(asked));
-  readonly #processes = new Looks<ProcessQuestion>((asked) => this.#lookAtProcesses(asked));
+  readonly #users = new Looks<Question>({
+    ...PAUSES,
+    look: (asked) => this.#lookAtTables(asked),
+  });
+  readonly #processes = new Looks<ProcessQuestion>({
+    ...PAUSES,
+    look: (asked) => this.#lookAtProcesses(asked),
+  });
 
   constructor(options: SocketSourcesOptions = {}) {
-    const { ask = askKernel, table = readTable, addresses = ownAddresses } = options;
+    const { ask = askKernel, table = readSocketTable, addresses = machineAddresses } = options;
     const { proc = '/proc' } = options;
     this.#ask = ask;
     this.#table = table;
@@ -134,7 +137,8 @@ export class SocketSources {
       if (open.size === 0) return;
       const entries = new Map<string, Entry>();
       try {
-        readEntries(await this.#table(name), ports, entries);
+        for (const { local, state, user, inode } of listedSockets(await this.#table(name), ports))
+          if (inode !== '0' && CONNECTING.has(state)) entries.set(key(local), { user, inode });
       } catch {
         // There is no such table without IPv6, or where /proc is hidden: then nobody is found.
       }
@@ -220,66 +224,6 @@ function grouped<T>(all: readonly T[], keyOf: (one: T) => string): Map<string, T
   return groups;
 }
 
-/** Answers questions, many in one look, and pauses between two looks. */
-class Looks<Question> {
-  readonly #answer: (questions: readonly Question[]) => Promise<void>;
-  #waiting: Question[] = [];
-  #looking = false;
-
-  /** `answer`: answers all of them. Never rejects. */
-  constructor(answer: (questions: readonly Question[]) => Promise<void>) {
-    this.#answer = answer;
-  }
-
-  /** Returns false if too many wait. */
-  ask(question: Question): boolean {
-    if (this.#waiting.length >= MAX_ASKED) return false;
-    this.#waiting.push(question);
-    if (!this.#looking) void this.#look();
-    return true;
-  }
-
-  /** Until nobody waits. */
-  async #look(): Promise<void> {
-    this.#looking = true;
-    // All that are asked in this turn come with the first one.
-    await turn();
-    while (this.#waiting.length > 0) {
-      const questions = this.#waiting;
-      this.#waiting = [];
-      const began = performance.now();
-      await this.#answer(questions);
-      const pause = PAUSE_MS + PAUSE_FACTOR * (performance.now() - began);
-      await delay(Math.min(pause, MAX_PAUSE_MS));
-    }
-    this.#looking = false;
-  }
-}
-
-/**
- * Adds the sockets with these ports: `sl local_address rem_address st queues timer retrnsmt uid
- * timeout inode ...`, addresses in hexadecimal.
- */
-function readEntries(table: string, ports: ReadonlySet<number>, entries: Map<string, Entry>): void {
-  const line =
-    /^\s*\d+: ([0-9A-F]+):([0-9A-F]{4}) \S+ ([0-9A-F]{2}) \S+ \S+ \S+ +(\d+) +\d+ (\d+)/gm;
-  for (const [, address = '', hex = '', state = '', user = '', inode = '0'] of table.matchAll(
-    line,
-  )) {
-    const port = Number.parseInt(hex, 16);
-    if (inode === '0' || !CONNECTING.has(state) || !ports.has(port)) continue;
-    entries.set(key({ host: hostOf(address), port }), { user: Number(user), inode });
-  }
-}
-
-/** The kernel writes each four octets as one number of the machine. */
-function hostOf(hex: string): string {
-  const octets = Buffer.from(hex, 'hex');
-  if (endianness() === 'LE') octets.swap32();
-  const mapped = octets.length === 16 && octets.toString('hex', 0, 12) === `${'00'.repeat(10)}ffff`;
-  return addressFromBytes(mapped ? octets.subarray(12) : octets);
-}
-
 function key({ host, port }: Destination): string {
   return `${host} ${port}`;
 }
@@ -290,13 +234,4 @@ export function askKernel(socket: Destination, peer: Destination): Entry | undef
   if (one === undefined || other === undefined) return undefined;
   const found = addon().socketOwner(one, socket.port, other, peer.port);
   return found && { user: found[0], inode: String(found[1]) };
-}
-
-function readTable(name: string): Promise<string> {
-  return readFile(`/proc/net/${name}`, 'latin1');
-}
-
-function ownAddresses(): ReadonlySet<string> {
-  const devices = Object.values(networkInterfaces());
-  return new Set(devices.flatMap((addresses = []) => addresses.map(({ address }) => address)));
 }

@@ -86,12 +86,12 @@ describe('the user of a socket', () => {
     );
     const ask = () => users.userOf({ host: '198.18.0.1', port: 40_000 }, 'udp');
     const first = ask();
-    const waiting = Array.from({ length: MAX_WAITING }, ask);
+    const waiting = Array.from({ length: MAX_WAITING - 1 }, ask);
     assert.equal(await ask(), undefined);
     open();
     const found = await Promise.all([first, ...waiting]);
     assert.ok(found.every((user) => user === 1000));
-    assert.deepEqual(looks, ['udp', 'udp6', 'udp', 'udp6']);
+    assert.deepEqual(looks, ['udp', 'udp6']);
   });
 
   it('is this one on this machine', async () => {
