@@ -223,6 +223,24 @@ static bool shares(const struct conflict *conflict, const struct netlink_route *
 }
 
 /*
+ * Whether a prefix to be added is `prefix` or within it: that one is in conflict. Shared addresses
+ * are not, where another tunnel shares them.
+ */
+static bool within_find(struct conflict *conflict, const struct netlink_prefix *prefix) {
+  const struct route_set *wanted = conflict->wanted;
+  size_t at;
+
+  /* Prefixes within it come after it in the set's order. */
+  (void)routes_find(wanted, prefix, &at);
+  for (; at < wanted->count && netlink_prefix_overlap(&wanted->prefixes[at], prefix); at++) {
+    if (!is_added(conflict, at) || shared_with_others[at]) continue;
+    conflict->shared = wanted->prefixes[at];
+    return true;
+  }
+  return false;
+}
+
+/*
  * Whether a prefix to be added contains `prefix` or is within it. The narrower of the two is
  * in conflict.
  */
@@ -236,14 +254,7 @@ static bool overlap_find(struct conflict *conflict, const struct netlink_prefix 
     conflict->shared = *prefix;
     return true;
   }
-  /* Prefixes within it come after it in the set's order. */
-  (void)routes_find(wanted, prefix, &at);
-  for (; at < wanted->count && netlink_prefix_overlap(&wanted->prefixes[at], prefix); at++) {
-    if (!is_added(conflict, at) || shared_with_others[at]) continue;
-    conflict->shared = wanted->prefixes[at];
-    return true;
-  }
-  return false;
+  return within_find(conflict, prefix);
 }
 
 /* Whether a prefix to be added is the same, and isn't preferred to it. */
@@ -264,8 +275,10 @@ static void conflict_consider(void *context, const struct netlink_route *route) 
   if (route->protocol == NETLINK_ROUTE_PROTOCOL && route->type == RTN_UNREACHABLE) return;
   if (route->protocol == NETLINK_ROUTE_PROTOCOL && shares(conflict, route)) return;
   conflict->shared = *destination;
-  if (route->protocol == NETLINK_ROUTE_PROTOCOL && !block_is(destination))
-    conflict->found = overlap_find(conflict, destination);
+  /* What contains another tunnel's block leaves it alone. Its servers' addresses are inside. */
+  if (route->protocol == NETLINK_ROUTE_PROTOCOL)
+    conflict->found = block_is(destination) ? within_find(conflict, destination)
+                                            : overlap_find(conflict, destination);
   else
     conflict->found = adds_beside(conflict, destination);
   conflict->route = *route;

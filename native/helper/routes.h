@@ -6,7 +6,8 @@
  * one if something failed.
  *
  * Other programs may have a more specific route, which wins. But two tunnels must not share a
- * range, because the one with the narrower prefix would silently take it from the other.
+ * range, because the one with the narrower prefix would silently take it from the other. The block
+ * of another tunnel may be captured around, but nothing in it: there it answers for its names.
  *
  * An exception are single addresses that both want to share: those at which programs ask for names.
  * The kernel takes the route with the best metric, and when its device goes, the next one. Each

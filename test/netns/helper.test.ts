@@ -300,8 +300,17 @@ describe('helper: beside others', { skip }, () => {
       assert.match(await namespace.ip('route get 10.1.2.3'), /dev tun1/);
       assert.match(await namespace.ip('route get 10.2.2.3'), /dev tun0/);
       await two.client.must('routes', '10.1.0.0/16', '198.0.0.0/8', '2001::/16');
-      const error = await one.client.fails('routes', '198.18.1.0/24');
-      assert.equal(error.code, 'already-running');
+      // But nothing in a block: there its tunnel answers for its names.
+      for (const inside of [
+        '198.18.1.0/24',
+        '198.18.1.0/24=preferred',
+        '198.18.1.54/32',
+        '198.18.1.54/32=shared',
+        '2001:2:0:1::36/128',
+      ]) {
+        const error = await one.client.fails('routes', inside);
+        assert.equal(error.code, 'already-running', inside);
+      }
     }));
 
   it('never lets two tunnels that start at once share a range', () =>
