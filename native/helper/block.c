@@ -100,7 +100,6 @@ bool block_claim(struct netlink *netlink, uint32_t ifindex, uint32_t families, s
     size_t at;
 
     if (blocks.used[number]) continue;
-    block->number = number;
     block->count = 0;
     if ((families & HELPER_IPV4) != 0) block->prefixes[block->count++] = block_prefix(number, 4);
     if ((families & HELPER_IPV6) != 0) block->prefixes[block->count++] = block_prefix(number, 6);

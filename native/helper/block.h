@@ -14,7 +14,6 @@
 
 /* A device's block: one address and one prefix for each requested family. */
 struct block {
-  unsigned number;
   size_t count;
   struct netlink_prefix prefixes[2];
   struct netlink_prefix addresses[2]; /* with the prefix's length */

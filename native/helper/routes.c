@@ -36,8 +36,7 @@ static void prefixes_sort(struct netlink_prefix *prefixes, size_t count) {
   }
 }
 
-static bool prefix_parse(struct netlink_prefix *prefix, const struct helper_prefix *from,
-                         unsigned block) {
+static bool prefix_parse(struct netlink_prefix *prefix, const struct helper_prefix *from) {
   const unsigned bits = from->family == 4 ? 32 : 128;
 
   if ((from->family != 4 && from->family != 6) || from->length > bits) return false;
@@ -49,7 +48,8 @@ static bool prefix_parse(struct netlink_prefix *prefix, const struct helper_pref
   prefix->family = from->family;
   prefix->length = from->length;
   prefix->preferred = (from->flags & HELPER_PREFERRED) != 0;
-  prefix->metric = (from->flags & HELPER_SHARED) != 0 ? ROUTES_SHARED_METRIC + block : 0;
+  /* shared_choose() gives it the metric that it is added with. */
+  prefix->metric = (from->flags & HELPER_SHARED) != 0 ? ROUTES_SHARED_METRIC : 0;
   memcpy(prefix->address, from->address, sizeof prefix->address);
   return true;
 }
@@ -60,13 +60,12 @@ static void prefix_unite(struct netlink_prefix *prefix, const struct netlink_pre
   if (again->metric == 0) prefix->metric = 0;
 }
 
-bool routes_parse(struct route_set *set, const struct helper_prefix *prefixes, size_t count,
-                  unsigned block) {
+bool routes_parse(struct route_set *set, const struct helper_prefix *prefixes, size_t count) {
   size_t kept = 0;
 
   if (count > HELPER_MAX_PREFIXES) return false;
   for (size_t i = 0; i < count; i++)
-    if (!prefix_parse(&set->prefixes[i], &prefixes[i], block)) return false;
+    if (!prefix_parse(&set->prefixes[i], &prefixes[i])) return false;
   prefixes_sort(set->prefixes, count);
   for (size_t i = 0; i < count; i++) {
     const struct netlink_prefix *prefix = &set->prefixes[i];
@@ -137,7 +136,67 @@ static bool shared_with_others[HELPER_MAX_PREFIXES], routed_by_others[HELPER_MAX
 
 static bool is_shared(const struct netlink_route *route) {
   const uint32_t first = ROUTES_SHARED_METRIC;
-  return route->metric >= first && route->metric < first + BLOCK_COUNT;
+  return route->metric >= first && route->metric < first + ROUTES_SHARED_COUNT;
+}
+
+/* What a tunnel that shares addresses finds there. */
+struct shared {
+  struct route_set *wanted;
+  uint32_t ifindex;
+};
+
+static void shared_consider(void *context, const struct netlink_route *route) {
+  const struct shared *shared = context;
+  size_t at;
+
+  if (route->table != RT_TABLE_MAIN || route->tos != 0 || !is_shared(route)) return;
+  if (route->protocol != NETLINK_ROUTE_PROTOCOL || route->ifindex == shared->ifindex) return;
+  if (!routes_find(shared->wanted, &route->destination, &at)) return;
+  struct netlink_prefix *prefix = &shared->wanted->prefixes[at];
+  if (prefix->metric != 0 && prefix->metric <= route->metric) prefix->metric = route->metric + 1;
+}
+
+/*
+ * Gives each shared prefix of `wanted` the metric of its route: the one that it has in `current`,
+ * or one behind those of the tunnels that are there.
+ */
+static int shared_choose(struct netlink *netlink, uint32_t ifindex, const struct route_set *current,
+                         struct route_set *wanted) {
+  struct shared shared = {.wanted = wanted, .ifindex = ifindex};
+  bool any = false;
+
+  for (size_t i = 0; i < wanted->count; i++) {
+    if (wanted->prefixes[i].metric != 0) wanted->prefixes[i].metric = ROUTES_SHARED_METRIC;
+    any = any || wanted->prefixes[i].metric != 0;
+  }
+  for (int family = 4; any && family <= 6; family += 2) {
+    int result =
+        netlink_each_route(netlink, family, NETLINK_ROUTE_PROTOCOL, shared_consider, &shared);
+    if (result < 0) return result;
+  }
+  for (size_t i = 0; any && i < wanted->count; i++) {
+    struct netlink_prefix *prefix = &wanted->prefixes[i];
+    size_t at;
+    if (prefix->metric == 0) continue;
+    if (prefix->metric == ROUTES_SHARED_METRIC + ROUTES_SHARED_COUNT)
+      prefix->metric = ROUTES_SHARED_METRIC;
+    if (!routes_find(current, prefix, &at)) continue;
+    const struct netlink_prefix *before = &current->prefixes[at];
+    /* The metric of a route that is preferred was another one. */
+    if (before->metric != 0 && !before->preferred) prefix->metric = before->metric;
+  }
+  return 0;
+}
+
+int routes_add(struct netlink *netlink, uint32_t ifindex, struct netlink_prefix *prefix) {
+  const uint32_t last = ROUTES_SHARED_METRIC + ROUTES_SHARED_COUNT - 1;
+
+  for (;;) {
+    int result = netlink_route_add(netlink, ifindex, prefix);
+    if (result != -EEXIST || prefix->metric == 0 || prefix->preferred || prefix->metric == last)
+      return result;
+    prefix->metric++;
+  }
 }
 
 static void others_consider(void *context, const struct netlink_route *route) {
@@ -164,6 +223,24 @@ static bool shares(const struct conflict *conflict, const struct netlink_route *
 }
 
 /*
+ * Whether a prefix to be added is `prefix` or within it: that one is in conflict. Shared addresses
+ * are not, where another tunnel shares them.
+ */
+static bool within_find(struct conflict *conflict, const struct netlink_prefix *prefix) {
+  const struct route_set *wanted = conflict->wanted;
+  size_t at;
+
+  /* Prefixes within it come after it in the set's order. */
+  (void)routes_find(wanted, prefix, &at);
+  for (; at < wanted->count && netlink_prefix_overlap(&wanted->prefixes[at], prefix); at++) {
+    if (!is_added(conflict, at) || shared_with_others[at]) continue;
+    conflict->shared = wanted->prefixes[at];
+    return true;
+  }
+  return false;
+}
+
+/*
  * Whether a prefix to be added contains `prefix` or is within it. The narrower of the two is
  * in conflict.
  */
@@ -177,14 +254,7 @@ static bool overlap_find(struct conflict *conflict, const struct netlink_prefix 
     conflict->shared = *prefix;
     return true;
   }
-  /* Prefixes within it come after it in the set's order. */
-  (void)routes_find(wanted, prefix, &at);
-  for (; at < wanted->count && netlink_prefix_overlap(&wanted->prefixes[at], prefix); at++) {
-    if (!is_added(conflict, at) || shared_with_others[at]) continue;
-    conflict->shared = wanted->prefixes[at];
-    return true;
-  }
-  return false;
+  return within_find(conflict, prefix);
 }
 
 /* Whether a prefix to be added is the same, and isn't preferred to it. */
@@ -205,8 +275,10 @@ static void conflict_consider(void *context, const struct netlink_route *route) 
   if (route->protocol == NETLINK_ROUTE_PROTOCOL && route->type == RTN_UNREACHABLE) return;
   if (route->protocol == NETLINK_ROUTE_PROTOCOL && shares(conflict, route)) return;
   conflict->shared = *destination;
-  if (route->protocol == NETLINK_ROUTE_PROTOCOL && !block_is(destination))
-    conflict->found = overlap_find(conflict, destination);
+  /* What contains another tunnel's block leaves it alone. Its servers' addresses are inside. */
+  if (route->protocol == NETLINK_ROUTE_PROTOCOL)
+    conflict->found = block_is(destination) ? within_find(conflict, destination)
+                                            : overlap_find(conflict, destination);
   else
     conflict->found = adds_beside(conflict, destination);
   conflict->route = *route;
@@ -288,11 +360,11 @@ static bool bring_forward(struct netlink *netlink, uint32_t ifindex,
  * Adds the routes in `wanted` but not in `than`, up to index `limit` of `wanted`. Returns the
  * index at which it failed.
  */
-static size_t add_missing(struct netlink *netlink, uint32_t ifindex, const struct route_set *wanted,
+static size_t add_missing(struct netlink *netlink, uint32_t ifindex, struct route_set *wanted,
                           const struct route_set *than, size_t limit, int *result) {
   for (size_t i = 0; i < limit; i++) {
     if (has_route(than, &wanted->prefixes[i])) continue;
-    *result = netlink_route_add(netlink, ifindex, &wanted->prefixes[i]);
+    *result = routes_add(netlink, ifindex, &wanted->prefixes[i]);
     if (*result < 0) return i;
   }
   return limit;
@@ -316,9 +388,10 @@ static size_t remove_surplus(struct netlink *netlink, uint32_t ifindex, const st
 }
 
 bool routes_apply(struct netlink *netlink, uint32_t ifindex, struct route_set *current,
-                  const struct route_set *wanted, struct failure *failure) {
-  int result = 0, undone = 0;
+                  struct route_set *wanted, struct failure *failure) {
+  int result = shared_choose(netlink, ifindex, current, wanted), undone = 0;
 
+  if (result < 0) return failure_set(failure, HELPER_STEP_ROUTE, result, "%s", netlink->reason);
   if (!conflict_free(netlink, ifindex, RTPROT_UNSPEC, current, wanted, failure)) return false;
 
   size_t added = add_missing(netlink, ifindex, wanted, current, wanted->count, &result);

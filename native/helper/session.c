@@ -150,13 +150,12 @@ static bool handle_unreachable(struct session *session, const struct device *dev
 }
 
 /* Checks the prefixes of a request of `length` bytes, and reads them. */
-static const char *prefixes_check(size_t length, const struct device *device) {
+static const char *prefixes_check(size_t length) {
   if (length < sizeof request.routes.routes) return "wrong length of prefixes";
   if (request.routes.routes.count > HELPER_MAX_PREFIXES) return "too many prefixes";
   const size_t prefixes = request.routes.routes.count * sizeof request.routes.prefixes[0];
   if (length != sizeof request.routes.routes + prefixes) return "wrong length of prefixes";
-  if (!routes_parse(&routes_wanted, request.routes.prefixes, request.routes.routes.count,
-                    device->block.number))
+  if (!routes_parse(&routes_wanted, request.routes.prefixes, request.routes.routes.count))
     return "malformed prefix";
   return NULL;
 }
@@ -181,9 +180,9 @@ static const char *request_check(size_t length, const struct device *device) {
       return NULL;
     case HELPER_ROUTES:
       if (device->ifindex == 0) return "ROUTES before CREATE";
-      return prefixes_check(length, device);
+      return prefixes_check(length);
     case HELPER_UNREACHABLE:
-      objection = prefixes_check(length, device);
+      objection = prefixes_check(length);
       if (objection != NULL) return objection;
       return device->ifindex == 0 && routes_wanted.count > 0 ? "UNREACHABLE before CREATE" : NULL;
     default:

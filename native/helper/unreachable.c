@@ -111,7 +111,7 @@ static bool look_for_live(struct netlink *netlink, uint32_t ifindex, struct fail
   found.full = false;
   found.live_count = 0;
   if (!each_route(netlink, live_consider, NULL, failure)) return false;
-  return routes_parse(&live, found.live_prefixes, found.live_count, 0) || too_many(failure);
+  return routes_parse(&live, found.live_prefixes, found.live_count) || too_many(failure);
 }
 
 static bool look_for_closed(struct netlink *netlink, const struct route_set *wanted,

@@ -148,8 +148,8 @@ static bool may_restore(struct watch *watch) {
 
 /* Puts back one route, if that is allowed. */
 static bool restore(struct watch *watch, struct netlink *netlink, const struct watched *watched,
-                    const struct netlink_prefix *prefix, struct failure *failure) {
-  if (!may_restore(watch) || netlink_route_add(netlink, watched->ifindex, prefix) < 0)
+                    struct netlink_prefix *prefix, struct failure *failure) {
+  if (!may_restore(watch) || routes_add(netlink, watched->ifindex, prefix) < 0)
     return lost_prefix(failure, ESRCH, "route", prefix);
   return true;
 }
@@ -157,10 +157,11 @@ static bool restore(struct watch *watch, struct netlink *netlink, const struct w
 static bool verify(struct watch *watch, struct netlink *netlink, const struct watched *watched,
                    struct failure *failure) {
   if (!take_inventory(netlink, watched, failure)) return false;
-  for (size_t i = 0; i < watched->block->count; i++)
-    if (!inventory.block_routes[i] &&
-        !restore(watch, netlink, watched, &watched->block->prefixes[i], failure))
+  for (size_t i = 0; i < watched->block->count; i++) {
+    struct netlink_prefix own = watched->block->prefixes[i];
+    if (!inventory.block_routes[i] && !restore(watch, netlink, watched, &own, failure))
       return false;
+  }
   for (size_t i = 0; i < watched->routes->count; i++)
     if (!inventory.routes[i] &&
         !restore(watch, netlink, watched, &watched->routes->prefixes[i], failure))

@@ -29,7 +29,7 @@ struct watched {
   uint32_t ifindex; /* 0: nothing yet */
   const char *name;
   const struct block *block;
-  const struct route_set *routes;
+  struct route_set *routes; /* a shared one that is put back may get another metric */
 };
 
 struct watch {

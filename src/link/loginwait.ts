@@ -18,6 +18,10 @@
  *
  * A jump host that can't be reached after a refusal (it may have shut us out, or restarted) is
  * waited for at the same pace. At the end, the refusal is the error.
+ *
+ * An attempt may be left out because nobody needs the link (--on-demand). The next one then comes
+ * when somebody does: later than this pace, and the time goes on meanwhile. If it is over by then,
+ * a new one begins with the next refusal.
  */
 import type { Clock, ClockTimer } from '../base/clock.ts';
 import { TunnelError } from '../errors/errors.ts';
@@ -44,8 +48,12 @@ export interface LoginWaitOptions {
 
 export class LoginWait {
   readonly #options: LoginWaitOptions;
-  /** When the logins were refused, since the last one that was accepted. */
-  readonly #refusals: number[] = [];
+  /** When the logins were refused, since the last one that was accepted; those that count. */
+  #refusals: number[] = [];
+  /** The first refusal, from which the time counts. */
+  #since: number | undefined;
+  /** The attempt that was due has been left out. */
+  #leftOut = false;
   #attempts = 0;
   #refusal: TunnelError | undefined;
   #last: TunnelError | undefined;
@@ -60,13 +68,15 @@ export class LoginWait {
    */
   failed(error: unknown): number | undefined {
     if (this.#options.seconds === 0 || !(error instanceof TunnelError)) return undefined;
+    // Whole numbers, so that no rounding makes a wait look too short.
+    const now = Math.round(this.#options.clock.now());
+    if (this.#leftOut) this.#endUnnoticed(now);
     const refused = error.code === 'auth-failed';
     const outage = this.#refusal !== undefined && error.code.startsWith('jumphost-');
     if (!refused && !outage) return undefined;
-    // Whole numbers, so that no rounding makes a wait look too short.
-    const now = Math.round(this.#options.clock.now());
     if (refused) {
       this.#refusal = error;
+      this.#since ??= now;
       this.#refusals.push(now);
     }
     const wait = this.#wait(now);
@@ -91,12 +101,31 @@ export class LoginWait {
   }
 
   succeeded(): void {
-    const [first] = this.#refusals;
-    if (first !== undefined && this.#attempts > 0) {
+    const since = this.#since;
+    if (since !== undefined && this.#attempts > 0) {
       const { observer, clock } = this.#options;
-      observer.log('notice', `the login is accepted, after ${whole(clock.now() - first)} s`);
+      observer.log('notice', `the login is accepted, after ${whole(clock.now() - since)} s`);
     }
-    this.#refusals.length = 0;
+    this.#refusals = [];
+    this.#forget();
+  }
+
+  /** The attempt that is due is left out: the next one comes when the link is needed. */
+  leaveOut(): void {
+    this.#leftOut = true;
+  }
+
+  /** Of a time that has run out while nobody needed the link, only the pace is left. */
+  #endUnnoticed(now: number): void {
+    this.#leftOut = false;
+    if (now < (this.#since ?? now) + this.#options.seconds * SECOND) return;
+    this.#refusals = this.#refusals.filter((at) => at > now - WINDOW_MS);
+    this.#forget();
+  }
+
+  #forget(): void {
+    this.#since = undefined;
+    this.#leftOut = false;
     this.#attempts = 0;
     this.#refusal = undefined;
     this.#last = undefined;
@@ -122,8 +151,8 @@ export class LoginWait {
   }
 
   #wait(now: number): number | undefined {
-    const [first = now] = this.#refusals;
-    const left = first + this.#options.seconds * SECOND - now;
+    const since = this.#since ?? now;
+    const left = since + this.#options.seconds * SECOND - now;
     const usual = paceAfter(this.#attempts);
     const isLast = usual + paceAfter(this.#attempts + 1) >= left;
     const next = now + usual;
@@ -133,7 +162,7 @@ export class LoginWait {
 
   #tell(error: TunnelError, now: number, wait: number): void {
     const { observer, seconds } = this.#options;
-    const [first = now] = this.#refusals;
+    const since = this.#since ?? now;
     const again = `trying again in ${whole(wait)} s`;
     if (this.#last === undefined) {
       const what = `waiting up to ${seconds} s for the login to be accepted (--wait-auth)`;
@@ -143,7 +172,7 @@ export class LoginWait {
     // A refusal names all keys each time: once is enough.
     const same = error.code === 'auth-failed' && this.#last.code === error.code;
     const what = same ? 'the login is still refused' : error.message;
-    observer.log('notice', `${what}, after ${whole(now - first)} of ${seconds} s; ${again}`);
+    observer.log('notice', `${what}, after ${whole(now - since)} of ${seconds} s; ${again}`);
   }
 }
 

@@ -24,7 +24,7 @@
  *   for --idle-disconnect seconds is closed. What comes while it closes waits for the next one.
  * - While a refused login can't be tried again in time, no connect waits for it.
  * - With --wait-auth, a refused login is tried again within the same dial (loginwait.ts). The state
- *   is `connecting` meanwhile.
+ *   is `connecting` meanwhile. On demand that ends when an attempt is due and no connect waits.
  * - A lost link is dialled again at once if it had lasted for a while, and otherwise after a wait.
  *   A link that the server closed while nobody used it (UnusedConnectionTimeout) is dialled again
  *   when it is needed.
@@ -276,7 +276,10 @@ export class Supervisor implements Transport {
     this.#state = { name: 'idle' };
   }
 
-  /** As #dial; with --wait-auth, a refused login is not the end of it. */
+  /**
+   * As #dial; with --wait-auth, a refused login is not the end of it. On demand it may resolve
+   * without a link, in the state `idle`, when nobody waits for one.
+   */
   async #dialUntilAccepted(): Promise<void> {
     const { signal } = this.#closing;
     for (;;) {
@@ -289,6 +292,11 @@ export class Supervisor implements Transport {
         if (wait === undefined) throw this.#logins.outcome(error);
         if (error instanceof TunnelError) this.#notAccepted(error);
         await this.#logins.pause(wait, signal);
+        if (this.#isWanted) continue;
+        this.#logins.leaveOut();
+        this.#rest();
+        this.#observer.log('info', 'nobody waits for the link: it is dialled again when needed');
+        return;
       }
     }
   }
@@ -385,12 +393,18 @@ export class Supervisor implements Transport {
     else this.#state = { name: 'waiting' };
   }
 
-  /** On demand nobody is dialled for whom no connect waits: the next one begins afresh. */
   #dialIfWanted(): void {
-    if (this.#options.demand === undefined || this.#waiting.size > 0) {
-      this.#dialAgain();
-      return;
-    }
+    if (this.#isWanted) this.#dialAgain();
+    else this.#rest();
+  }
+
+  /** On demand nobody is dialled for whom no connect waits. */
+  get #isWanted(): boolean {
+    return this.#options.demand === undefined || this.#waiting.size > 0;
+  }
+
+  /** Until the next connect, which begins afresh. */
+  #rest(): void {
     this.#state = { name: 'idle' };
     this.#inOutage = false;
   }

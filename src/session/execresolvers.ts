@@ -11,13 +11,15 @@
  * With names of the tunnel its own server stands in the file inside, and asks these resolvers for
  * the other names.
  */
-import { readFileSync, readlinkSync } from 'node:fs';
+import { closeSync, constants, fstatSync, openSync, readlinkSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
+import { readAtMost } from '../base/boundedread.ts';
 import type { NameService } from '../dns/server/nameservice.ts';
 import { isAddress } from '../net/address.ts';
 import { hostPrefix } from '../net/prefix.ts';
 import { specialRangeOf } from '../net/special.ts';
 import type { Observer } from '../observe/observer.ts';
+import { LAUNCHER_MAX_RESOLV_CONF } from '../system/launcher/protocol.ts';
 import type { ExecPlan } from './execplan.ts';
 import type { Machine } from './machine.ts';
 import { destinations } from './names.ts';
@@ -93,16 +95,31 @@ function isReachableInside(address: string): boolean {
   return special === undefined || special.onRequest;
 }
 
-/** The text of resolv.conf in the mounts of a process; undefined: it can't be read. */
+/**
+ * The text of resolv.conf in the mounts of a process. undefined: it can't be read, or it is not
+ * what the launcher has written: larger, or no regular file. The command may put anything there, so
+ * opening it doesn't wait (FIFO), and reading it ends (/dev/zero).
+ */
 export function resolvConfOf(pid: number): string | undefined {
   const root = `/proc/${pid}/root`;
   try {
     // A link's absolute path would be looked up in this process's own mounts.
     const link = linkAt(`${root}${RESOLV_CONF}`);
     const path = link === undefined ? RESOLV_CONF : resolve(dirname(RESOLV_CONF), link);
-    return readFileSync(`${root}${path}`, 'latin1');
+    return smallText(`${root}${path}`);
   } catch {
     return undefined; // it is gone, as it may be inside as well
+  }
+}
+
+/** Throws the file system's error. */
+function smallText(path: string): string | undefined {
+  const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY);
+  try {
+    if (!fstatSync(fd).isFile()) return undefined;
+    return readAtMost(fd, LAUNCHER_MAX_RESOLV_CONF)?.toString('latin1');
+  } finally {
+    closeSync(fd);
   }
 }
 

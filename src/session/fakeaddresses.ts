@@ -16,6 +16,7 @@ import { parsePrefix } from '../net/prefix.ts';
 import { PrefixSet } from '../net/prefixset.ts';
 import { OWN_RANGES } from '../net/special.ts';
 import type { Observer } from '../observe/observer.ts';
+import type { KernelDevice } from '../system/routing/rtnetlink.ts';
 
 export interface Neighbourhood {
   /** As `os.networkInterfaces` gives them. */
@@ -43,16 +44,22 @@ export function othersInRanges({ interfaces, resolvers, moved }: Neighbourhood):
   return [...devices, ...foreign.map((it) => `${it} is a resolver`)];
 }
 
-/** The devices of tunnels, except `own`. `interfaces`: as `os.networkInterfaces` gives them. */
+/**
+ * The devices of tunnels, except `own`. `interfaces`: as `os.networkInterfaces` gives them;
+ * `devices`: with the kernel's numbers.
+ */
 export function tunnelsAmong(
   interfaces: NodeJS.Dict<readonly NetworkInterfaceInfo[]>,
+  devices: readonly KernelDevice[],
   own: string,
 ): OtherTunnel[] {
   return Object.entries(interfaces).flatMap(([device, addresses = []]) => {
     if (device === own) return [];
     const ours = addresses.filter(({ cidr }) => isDeviceAddress(cidr));
     const address = (ours.find((it) => it.family === 'IPv4') ?? ours[0])?.address;
-    return address === undefined ? [] : [{ device, address }];
+    const index = devices.find(({ name }) => name === device)?.index;
+    // Without a number it has just gone.
+    return address === undefined || index === undefined ? [] : [{ device, index, address }];
   });
 }
 

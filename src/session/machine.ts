@@ -195,7 +195,7 @@ export const linux: Machine = {
   resolverConfiguration: () => resolverConfiguration(),
   resolvConf: (servers) =>
     new ResolvConfFile({ servers: sharedDnsAddresses(servers), journal: new Journal() }),
-  otherTunnels: (own) => tunnelsAmong(networkInterfaces(), own),
+  otherTunnels: (own) => tunnelsAmong(networkInterfaces(), linuxRouting.devices(), own),
   resolved: watchedLink,
   watchResolvers: (changed, observer, asksResolved) =>
     watchResolvers(

@@ -151,9 +151,17 @@ for (const [how, resolvConf] of [
     it('a third takes the place of the first', async () => {
       const [first] = await startBoth();
       await first?.stop('SIGKILL');
-      running.push(await beside.start(ONE));
+      const third = await beside.start(ONE);
+      running.push(third);
       await beside.reaches(ONE);
       await beside.reaches(TWO);
+      // It has the device and the block of the first, but the second one is asked, which still runs.
+      const asked = isLocal ? '198.18.63.53' : UPLINK4;
+      assert.match(await beside.run('ip -br address show tun0'), / 198\.18\.0\.1\//);
+      assert.match(await beside.run(`ip route get ${asked}`), /dev tun1 /);
+      third.kill('SIGSTOP');
+      await beside.reaches(TWO);
+      third.kill('SIGCONT');
     });
 
     it('the closer suffix wins, whichever started first', async () => {

@@ -10,6 +10,20 @@
  * The kernel's list of devices says who is there. What each claims it says itself, in a TXT record
  * of class CHAOS, as servers tell about themselves. There is no file and no lock.
  *
+ * A claim belongs to a device, by the kernel's number of it, which no later device gets. It is
+ * asked for on a socket that is bound to that device, and no other tunnel may capture anything in
+ * the device's block (native/helper/routes.h). So only who holds its descriptor can make it:
+ *
+ *   to make one      the holder of the device, once: the first answer counts for as long as the
+ *                    device is there
+ *   to withdraw it   the kernel, when the device goes. No message does, nor a refusal or failure:
+ *                    who overloads a tunnel doesn't get at its names
+ *   to replace it    nobody. What is closer comes before it, and of the same claim twice that of the
+ *                    older device counts, though the later tunnel should have ended
+ *
+ * A message from anybody else, as a greeting may be, only makes a tunnel look at devices that it
+ * hasn't heard yet.
+ *
  *   a tunnel starts   look()     before it has routes: it knows who has which names, and ends if
  *                                somebody has the same
  *                     greet()    once it answers: the others look at it before they reply, so all
@@ -19,15 +33,17 @@
  * Of two that start at once with the same names at least one ends.
  */
 import type { Socket } from 'node:dgram';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { within } from '../../base/within.ts';
 import { TunnelError } from '../../errors/errors.ts';
+import { reasonOf } from '../../errors/reason.ts';
 import type { Destination } from '../../net/destination.ts';
 import type { Observer } from '../../observe/observer.ts';
 import { Claims, UNCLAIMED } from '../claims.ts';
 import { DatagramUpstream } from '../upstream/datagram.ts';
-import type { Resolver } from '../upstream/resolver.ts';
+import { type Resolver, upstreamError } from '../upstream/resolver.ts';
 import { StreamUpstream, type StreamUpstreamOptions } from '../upstream/stream.ts';
-import { CLASS_CHAOS, readMessage, Section, Type } from '../wire/message.ts';
+import { CLASS_CHAOS, Rcode, readMessage, Section, Type } from '../wire/message.ts';
 import { makeQuestion } from '../wire/query.ts';
 import { peerAddress } from './sharedaddresses.ts';
 
@@ -44,12 +60,16 @@ const DNS_PORT = 53;
 const LOOK_MS = 1000;
 /** The one that is greeted looks first. */
 const GREET_MS = 4000;
+/** Before one is greeted again that has failed: it is overloaded, or ends. */
+const GREET_AGAIN_MS = 200;
 /** Claims named in one message. */
 const MAX_NAMED = 8;
 
 /** The device of another tunnel, and its own address there. */
 export interface OtherTunnel {
   readonly device: string;
+  /** The kernel's number of the device: the later it was made, the higher. */
+  readonly index: number;
   readonly address: string;
 }
 
@@ -70,6 +90,7 @@ interface Neighbour {
 
 export class Neighbours {
   readonly #options: NeighboursOptions;
+  /** The oldest device first. */
   #known: readonly Neighbour[] = [];
   #last: Promise<void> = Promise.resolve();
   /** Waits for its turn. */
@@ -99,20 +120,17 @@ export class Neighbours {
     this.#requireApart(own);
   }
 
-  /** Forgets those that have gone. `again`: asks all that are there. Never rejects. */
+  /** Forgets those that have gone. `again`: asks those that aren't known yet. Never rejects. */
   async refresh(again = false): Promise<void> {
     if (again) {
       // However many ask for it meanwhile, as any program can by greetings.
       this.#nextLook ??= this.#inTurn(async () => {
         this.#nextLook = undefined;
-        await this.#lookAtAll();
+        await this.#lookAtNew();
       });
       return this.#nextLook;
     }
-    await this.#inTurn(async () => {
-      const there = this.#options.find();
-      this.#keep(this.#known.filter(({ tunnel }) => there.some((it) => isSame(it, tunnel))));
-    });
+    await this.#inTurn(async () => this.#keep(this.#stillThere(this.#there())));
   }
 
   /** Who answers for a name that is claimed here with this rank. Undefined: nobody is closer. */
@@ -148,31 +166,57 @@ export class Neighbours {
    * greet each other, and each looks at the other one before it answers.
    */
   async #greetAll(tunnels: readonly OtherTunnel[]): Promise<OtherTunnel[]> {
-    const silent = tunnels.map(async (tunnel) => {
-      try {
-        await this.#claims(tunnel, GREETING_NAME, GREET_MS);
-      } catch (error) {
-        if (isSilence(error)) return tunnel;
-      }
-      return undefined;
-    });
+    const silent = tunnels.map(async (tunnel) =>
+      (await this.#isSilent(tunnel)) ? tunnel : undefined,
+    );
     return (await Promise.all(silent)).filter((it) => it !== undefined);
   }
 
-  /**
-   * What those have said before that give no answer in time still counts: they may only be busy.
-   * Those that refuse have no names.
-   */
-  async #lookAtAll(): Promise<void> {
-    const asked = this.#options.find().map(async (tunnel) => {
+  /** Whether one gives no answer to a greeting. Those that refuse have no names, or have gone. */
+  async #isSilent(tunnel: OtherTunnel): Promise<boolean> {
+    const deadline = performance.now() + GREET_MS;
+    for (;;) {
       try {
-        return this.#neighbour(tunnel, await this.#claims(tunnel, CLAIMS_NAME, LOOK_MS));
+        await this.#claims(tunnel, GREETING_NAME, deadline - performance.now());
+        return false;
       } catch (error) {
-        if (!isSilence(error)) return undefined;
-        return this.#known.find((known) => isSame(known.tunnel, tunnel));
+        const busy = error instanceof TunnelError && error.code === 'dns-busy';
+        if (!busy) return isSilence(error);
+        if (performance.now() + GREET_AGAIN_MS >= deadline) return true;
+        await sleep(GREET_AGAIN_MS);
       }
-    });
-    this.#keep((await Promise.all(asked)).filter((it) => it !== undefined));
+    }
+  }
+
+  /** Those that give no answer are asked again the next time. */
+  async #lookAtNew(): Promise<void> {
+    const there = this.#there();
+    const known = this.#stillThere(there);
+    const asked = there
+      .filter((tunnel) => !known.some((it) => isSame(it.tunnel, tunnel)))
+      .map(async (tunnel) => {
+        try {
+          return this.#neighbour(tunnel, await this.#claims(tunnel, CLAIMS_NAME, LOOK_MS));
+        } catch {
+          return undefined; // it has no names, or greets this one later
+        }
+      });
+    const heard = (await Promise.all(asked)).filter((it) => it !== undefined);
+    this.#keep([...known, ...heard].sort((a, b) => a.tunnel.index - b.tunnel.index));
+  }
+
+  /** Those that are known if the kernel can't be asked: no descriptor may be left for that. */
+  #there(): readonly OtherTunnel[] {
+    try {
+      return this.#options.find();
+    } catch (error) {
+      this.#options.observer.log('debug', `other tunnels can't be looked for: ${reasonOf(error)}`);
+      return this.#known.map(({ tunnel }) => tunnel);
+    }
+  }
+
+  #stillThere(there: readonly OtherTunnel[]): Neighbour[] {
+    return this.#known.filter(({ tunnel }) => there.some((it) => isSame(it, tunnel)));
   }
 
   #keep(neighbours: readonly Neighbour[]): void {
@@ -181,12 +225,7 @@ export class Neighbours {
     this.#known = this.#closed ? [] : neighbours;
   }
 
-  /** The same as before if it has the same claims: queries on their way go on. */
   #neighbour(tunnel: OtherTunnel, texts: readonly string[]): Neighbour {
-    const known = this.#known.find(
-      (it) => isSame(it.tunnel, tunnel) && it.claims.texts.join() === texts.join(),
-    );
-    if (known !== undefined) return known;
     const { socketFor, connect, observer } = this.#options;
     const server = serverOf(tunnel);
     const resolver = new DatagramUpstream({
@@ -213,6 +252,8 @@ export class Neighbours {
       const answer = await within({ time: { milliseconds, late } }, () =>
         upstream.resolve(chaosQuestion(name)),
       );
+      if (answer.rcode !== Rcode.NOERROR)
+        throw upstreamError('busy', `${tunnel.device} can't say which names are its own`);
       return textsIn(answer.message);
     } finally {
       upstream.close();
@@ -251,7 +292,7 @@ function isSilence(error: unknown): boolean {
 }
 
 function isSame(a: OtherTunnel, b: OtherTunnel): boolean {
-  return a.device === b.device && a.address === b.address;
+  return a.index === b.index && a.device === b.device && a.address === b.address;
 }
 
 function serverOf({ address }: OtherTunnel): Destination {

@@ -5,8 +5,8 @@
  *
  *   apply()              writes the old state to the journal, then moves a new file into place
  *   undo()               moves the old link or file back, but only if the file is still ours
- *   recoverResolvConf()  the same for the entry of a program that died, by `tunnel clean` and at
- *                        the next start
+ *   recoverResolvConf()  the same for the entries of programs that died, by `tunnel clean` and at
+ *                        the next start: the one first whose text the file has, until it has none's
  *
  * Several tunnels may want the file rewritten. It has the same text for all of them, and each has
  * its entry with what was there before the first one. The last one to end restores that:
@@ -157,6 +157,43 @@ export class ResolvConfFile implements HostChange {
     this.#undo?.();
     this.#undo = undefined;
   }
+}
+
+/**
+ * Of entries, the newest first, the one to undo next: that whose text the file has. The newest one
+ * if that is none's, or can't be read. undefined: there are no entries.
+ */
+export function nextResolvConf(
+  entries: readonly AbandonedEntry[],
+  path: string,
+): AbandonedEntry | undefined {
+  const now = textNow(path);
+  const about = (isIts: (text: string, entry: Entry) => boolean) =>
+    entries.find(
+      ({ data }) => now !== undefined && isEntry(data) && data.path === path && isIts(now, data),
+    );
+  // Of a file that was cut short several may be the origin.
+  return about((text, { after }) => text === after) ?? about(isOurs) ?? entries[0];
+}
+
+/** undefined: it is no file, or can't be read. */
+function textNow(path: string): string | undefined {
+  try {
+    const now = stateOf(path);
+    return now !== undefined && 'text' in now ? now.text : undefined;
+  } catch {
+    return undefined; // whoever restores it gets the error
+  }
+}
+
+/** Whether both entries are of tunnels that ran beside each other, with one change of the file. */
+export function isSameResolvConf(a: AbandonedEntry, b: AbandonedEntry): boolean {
+  return (
+    isEntry(a.data) &&
+    isEntry(b.data) &&
+    a.data.path === b.data.path &&
+    a.data.after === b.data.after
+  );
 }
 
 /**

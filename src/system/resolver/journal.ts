@@ -153,11 +153,15 @@ export class Journal {
   }
 
   /**
-   * Entries of programs that no longer run. One that can't be read has the kind `unreadable`.
-   * Throws TunnelError `journal` if the directory isn't the program's own.
+   * Entries of programs that no longer run, the newest first: what was changed last is undone first.
+   * One that can't be read has the kind `unreadable`. Throws TunnelError `journal` if the directory isn't the program's own.
    */
   abandoned(): AbandonedEntry[] {
-    return this.#entries().filter(({ running }) => !running);
+    return this.#entries()
+      .filter(({ running }) => !running)
+      .map((entry) => ({ entry, written: writtenAt(entry.file) }))
+      .sort((a, b) => b.written - a.written)
+      .map(({ entry }) => entry);
   }
 
   /** Entries of this program and of others that run. Throws as `abandoned` does. */
@@ -193,6 +197,11 @@ export class Journal {
       return [{ kind, data, running, ...entryAt(file, kind, owner) }];
     });
   }
+}
+
+/** In milliseconds of the clock; 0 if somebody else has just removed it. */
+function writtenAt(file: string): number {
+  return lstatSync(file, { throwIfNoEntry: false })?.mtimeMs ?? 0;
 }
 
 function entryAt(file: string, kind: string, owner: Owner | undefined): JournalEntry {

@@ -1,10 +1,21 @@
 /**
  * Undoes what programs that died have left behind. Run by `tunnel clean`, and at each start before
  * anything is changed.
+ *
+ * Several tunnels may have died, and each has its entry about resolv.conf:
+ *
+ *   with the same text   they ran beside each other: undone, and told, once
+ *   with other texts     one has rewritten what another one had written: the last one first
  */
 import { reasonOf } from '../../errors/reason.ts';
 import type { Observer } from '../../observe/observer.ts';
-import { RESOLV_CONF, RESOLV_CONF_KIND, recoverResolvConf } from './file.ts';
+import {
+  isSameResolvConf,
+  nextResolvConf,
+  RESOLV_CONF,
+  RESOLV_CONF_KIND,
+  recoverResolvConf,
+} from './file.ts';
 import { type AbandonedEntry, Journal } from './journal.ts';
 
 export interface RecoveryReport {
@@ -30,11 +41,19 @@ export function recover(
   } catch (error) {
     failed.push(reasonOf(error));
   }
-  for (const entry of abandoned) {
+  const files = abandoned.filter(({ kind }) => kind === RESOLV_CONF_KIND);
+  const undone: AbandonedEntry[] = [];
+  for (const entry of [...inOrder(files, path), ...abandoned.filter((it) => !files.includes(it))]) {
     try {
-      if (entry.kind === RESOLV_CONF_KIND) done.push(recoverResolvConf(entry, path, running));
-      else if (entry.kind === 'unreadable') done.push('an unfinished journal entry was removed');
-      else {
+      if (entry.kind === RESOLV_CONF_KIND) {
+        if (!undone.some((other) => isSameResolvConf(entry, other))) {
+          const what = recoverResolvConf(entry, path, running);
+          if (!done.includes(what)) done.push(what);
+        }
+        undone.push(entry);
+      } else if (entry.kind === 'unreadable') {
+        done.push('an unfinished journal entry was removed');
+      } else {
         failed.push(`a journal entry of the kind "${entry.kind}" is not known to this version`);
         continue;
       }
@@ -45,4 +64,15 @@ export function recover(
     }
   }
   return { done: [...new Set(done)], failed: [...new Set(failed)] };
+}
+
+/** Entries about resolv.conf. Each look is at the file as the entry before has left it. */
+function* inOrder(files: readonly AbandonedEntry[], path: string): Generator<AbandonedEntry> {
+  const left = [...files];
+  for (;;) {
+    const entry = nextResolvConf(left, path);
+    if (entry === undefined) return;
+    left.splice(left.indexOf(entry), 1);
+    yield entry;
+  }
 }

@@ -132,6 +132,37 @@ describe('LoginWait', () => {
     assert.equal(observer.lines.length, 3);
   });
 
+  describe('when attempts are left out because nobody needs the link', () => {
+    it('keeps its pace and its time, and forgets the refusal when that is over', async () => {
+      const clock = new ManualClock();
+      const observer = new Recorder();
+      const wait = new LoginWait({ seconds: 300, observer, clock });
+      assert.equal(wait.failed(denied()), 75_000);
+      await clock.advance(100_000);
+      wait.leaveOut();
+      // As if the second attempt had come at 75 s.
+      assert.equal(wait.failed(denied()), 75_000);
+      assert.match(observer.notices().at(-1) ?? '', /still refused, after 100 of 300 s/);
+      await clock.advance(250_000);
+      wait.leaveOut();
+      const unreachable = silent();
+      assert.equal(wait.failed(unreachable), undefined);
+      assert.equal(wait.outcome(unreachable), unreachable, 'no refusal is waited for any longer');
+      assert.equal(wait.failed(denied()), 75_000);
+      assert.match(observer.notices().at(-1) ?? '', /waiting up to 300 s/);
+    });
+
+    it('still refuses no more than four logins in ten minutes', async () => {
+      const clock = new ManualClock();
+      const wait = new LoginWait({ seconds: 15, observer: new Recorder(), clock });
+      for (const next of [15_000, 15_000, 15_000, undefined]) {
+        assert.equal(wait.failed(denied()), next);
+        await clock.advance(20_000);
+        wait.leaveOut();
+      }
+    });
+  });
+
   it('a pause ends at once when it is aborted', async () => {
     const clock = new ManualClock();
     const wait = new LoginWait({ seconds: 900, observer: new Recorder(), clock });

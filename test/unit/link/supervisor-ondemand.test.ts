@@ -41,6 +41,13 @@ async function waiting(
   return all;
 }
 
+/** What has become of it after some milliseconds. */
+async function given<T>(promise: Promise<T>, milliseconds: number) {
+  const watched = watch(promise);
+  await pass(milliseconds);
+  return watched;
+}
+
 const unresolved = () => new TunnelError('jumphost-dns', 'the name jump.example does not resolve');
 const untrusted = () => new TunnelError('host-key-changed', 'the host key has changed');
 
@@ -186,6 +193,31 @@ describe('supervisor on demand', () => {
     await pass(5_000);
     assertRefused(held.error);
     assert.equal(held.at - begin, 2_000);
+    await supervisor.close();
+  });
+
+  it('tries a refused login again only while a connect waits, with --wait-auth', async () => {
+    const { supervisor, dials, observer } = await waiting([denied(), denied(), serving()], {
+      waitAuth: 900,
+      hold: 2,
+    });
+    const begin = Date.now();
+    assertRefused((await given(supervisor.connect(API), 5_000)).error);
+    await pass(20 * MINUTE);
+    assert.equal(dials.length, 1, 'nobody waits for it');
+    assert.match(observer.lines.at(-1)?.message ?? '', /nobody waits for the link/);
+    // Long after: the first one is tried at once, and the time begins with it.
+    const again = Date.now();
+    assertRefused((await given(supervisor.connect(API), 10_000)).error);
+    assert.match(observer.notices().at(-1) ?? '', /up to 900 s .*trying again in 75 s$/);
+    // One that comes before the next attempt is due waits for that.
+    await pass(64_000);
+    const last = await given(supervisor.connect(API), 2_000);
+    assert.ok(last.value !== undefined, String(last.error));
+    assert.deepEqual(
+      dials.map(({ at }) => at - begin),
+      [0, again - begin, again - begin + 75_000],
+    );
     await supervisor.close();
   });
 

@@ -1,8 +1,11 @@
 import assert from 'node:assert/strict';
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
 import { describe, it } from 'node:test';
 import { formatDestination } from '../../../src/net/destination.ts';
 import { ExecResolvers, resolvConfOf } from '../../../src/session/execresolvers.ts';
 
+const MODULE = new URL('../../../src/session/execresolvers.js', import.meta.url).href;
 const INSIDE = 'nameserver 198.18.0.53\nnameserver 198.18.0.54\n';
 
 function setUp({ named = false, isolated = false, inside = INSIDE } = {}) {
@@ -117,5 +120,44 @@ describe('resolvConfOf', () => {
   it('is the text that a process sees; undefined if there is no such process', () => {
     assert.equal(resolvConfOf(process.pid)?.includes('\0'), false);
     assert.equal(resolvConfOf(2 ** 30), undefined);
+  });
+
+  it('neither waits for what the command has put there, nor reads it without end', {
+    skip: process.getuid?.() !== 0 && 'mounts over /etc, which needs root',
+  }, async () => {
+    const RESOLV_CONF = '/etc/resolv.conf';
+    for (const [make, read] of [
+      [`printf 'nameserver 192.0.2.1' > ${RESOLV_CONF}`, '"nameserver 192.0.2.1"'],
+      [`mkfifo ${RESOLV_CONF}`, undefined],
+      [`ln -s /dev/zero ${RESOLV_CONF}`, undefined],
+      [`mkdir ${RESOLV_CONF}`, undefined],
+      [`head -c 8193 /dev/zero > ${RESOLV_CONF}`, undefined],
+    ] as const) {
+      const command = spawn(
+        'unshare',
+        [
+          '--mount',
+          'sh',
+          '-c',
+          `mount -t tmpfs none /etc && ${make} && echo made && exec sleep 60`,
+        ],
+        { stdio: ['ignore', 'pipe', 'inherit'] },
+      );
+      try {
+        await once(command.stdout, 'data');
+        // In a child, which can be ended if it hangs.
+        const script = `const { resolvConfOf } = await import('${MODULE}');
+          console.log(JSON.stringify(resolvConfOf(${command.pid})));`;
+        const { stdout, signal } = spawnSync(
+          process.execPath,
+          ['--max-old-space-size=64', '--input-type=module', '-e', script],
+          { encoding: 'utf8', timeout: 10_000, killSignal: 'SIGKILL' },
+        );
+        assert.equal(signal, null, make);
+        assert.equal(stdout, `${read}\n`, make);
+      } finally {
+        command.kill('SIGKILL');
+      }
+    }
   });
 });

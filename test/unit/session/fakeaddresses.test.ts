@@ -73,9 +73,10 @@ describe('tunnelsAmong', () => {
       Meta: [of('198.18.0.1', '198.18.0.1/30')],
       eth0: [of('192.0.2.1', '192.0.2.1/24'), of('fe80::1', 'fe80::1/64')],
     } as Parameters<typeof tunnelsAmong>[0];
-    assert.deepEqual(tunnelsAmong(interfaces, 'tun0'), [
-      { device: 'tun1', address: '198.18.1.1' },
-      { device: 'tun2', address: '2001:2:0:2::1' },
+    const devices = ['eth0', 'tun2', 'tun0', 'tun1'].map((name, index) => ({ name, index }));
+    assert.deepEqual(tunnelsAmong(interfaces, devices, 'tun0'), [
+      { device: 'tun1', index: 3, address: '198.18.1.1' },
+      { device: 'tun2', index: 1, address: '2001:2:0:2::1' },
     ]);
   });
 });

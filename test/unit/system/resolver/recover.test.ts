@@ -1,0 +1,125 @@
+/** What several tunnels that were killed have left in one resolv.conf. */
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import {
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, it } from 'node:test';
+import { silentObserver } from '../../../../src/observe/observer.ts';
+import { Journal } from '../../../../src/system/resolver/journal.ts';
+import { recover } from '../../../../src/system/resolver/recover.ts';
+
+const ORIGINAL = '# mine\nsearch corp.example\nnameserver 127.0.0.1\noptions edns0\n';
+const FILE_MODULE = new URL('../../../../src/system/resolver/file.js', import.meta.url).href;
+const JOURNAL_MODULE = new URL('../../../../src/system/resolver/journal.js', import.meta.url).href;
+const skip = process.getuid?.() !== 0 && 'resolv.conf is given to root, which needs root';
+
+let directory: string;
+let path: string;
+let journal: Journal;
+
+beforeEach(() => {
+  directory = mkdtempSync(join(tmpdir(), 'tunnel-resolv-'));
+  path = join(directory, 'resolv.conf');
+  journal = new Journal(join(directory, 'journal'));
+  writeFileSync(path, ORIGINAL, { mode: 0o640 });
+});
+afterEach(() => rmSync(directory, { recursive: true }));
+
+const entries = () => readdirSync(join(directory, 'journal'));
+
+/** Another process rewrites the file, and is killed. */
+function crash(): void {
+  const script = `const { ResolvConfFile } = await import('${FILE_MODULE}');
+    const { Journal } = await import('${JOURNAL_MODULE}');
+    const journal = new Journal(${JSON.stringify(join(directory, 'journal'))});
+    await new ResolvConfFile({ servers: ['198.18.0.53'], journal, path: ${JSON.stringify(path)} }).apply();
+    process.kill(process.pid, 'SIGKILL');`;
+  const { signal, stderr } = spawnSync(process.execPath, ['--input-type=module', '-e', script], {
+    encoding: 'utf8',
+  });
+  assert.equal(signal, 'SIGKILL', stderr);
+}
+
+describe('resolv.conf after several tunnels were killed', { skip }, () => {
+  it('is brought back once after two tunnels were killed beside each other', () => {
+    crash();
+    const [name = ''] = entries();
+    const entry = readFileSync(join(directory, 'journal', name), 'utf8');
+    // The second one has copied the entry of the first.
+    writeFileSync(join(directory, 'journal', '4194999-0.json'), entry);
+    assert.deepEqual(recover(silentObserver, journal, path), {
+      done: [`${path} is as before`],
+      failed: [],
+    });
+    assert.equal(readFileSync(path, 'utf8'), ORIGINAL);
+    assert.deepEqual(entries(), []);
+  });
+
+  for (const [order, names] of [
+    ['in the order of their names', ['4194998-0.json', '4194999-0.json']],
+    ['against it', ['4194999-0.json', '4194998-0.json']],
+  ] as const)
+    it(`is brought back through the texts of killed tunnels, the newest first, ${order}`, () => {
+      mkdirSync(join(directory, 'journal'), { mode: 0o700 });
+      const texts = [ORIGINAL, 'nameserver 198.18.0.53\n', 'nameserver 198.18.1.53\n'];
+      for (const [i, entry] of names.entries()) {
+        const [before, after] = texts.slice(i);
+        const data = { path, before: { text: before, mode: 0o640, uid: 0, gid: 0 }, after };
+        const owner = { pid: 4194999, startTime: 'x' };
+        writeFileSync(
+          join(directory, 'journal', entry),
+          JSON.stringify({ kind: 'resolv.conf', owner, data }),
+        );
+      }
+      writeFileSync(path, texts[2] ?? '');
+      assert.deepEqual(recover(silentObserver, journal, path), {
+        done: [`${path} is as before`],
+        failed: [],
+      });
+      assert.equal(readFileSync(path, 'utf8'), ORIGINAL);
+      assert.deepEqual(entries(), []);
+    });
+
+  it('that somebody else has written between two killed tunnels becomes theirs again', () => {
+    crash();
+    const managed = 'nameserver 10.0.0.1\n';
+    writeFileSync(path, managed);
+    crash();
+    const { done, failed } = recover(silentObserver, journal, path);
+    assert.deepEqual(failed, []);
+    assert.deepEqual(done, [
+      `${path} is as before`,
+      `${path} was changed by somebody else in the meantime`,
+    ]);
+    assert.equal(readFileSync(path, 'utf8'), managed);
+    assert.deepEqual(entries(), []);
+  });
+
+  it('is what it was before the newest of those that wrote the same', () => {
+    crash();
+    const commented = `# somebody's remark\n${ORIGINAL}`;
+    writeFileSync(path, commented);
+    crash();
+    const [first = '', second = ''] = entries();
+    // Names say nothing about the order.
+    const dated = (name: string) => {
+      const file = join(directory, 'journal', name);
+      const isFirst = !readFileSync(file, 'utf8').includes('remark');
+      utimesSync(file, isFirst ? 1_000_000 : 2_000_000, isFirst ? 1_000_000 : 2_000_000);
+    };
+    dated(first);
+    dated(second);
+    assert.deepEqual(recover(silentObserver, journal, path).done, [`${path} is as before`]);
+    assert.equal(readFileSync(path, 'utf8'), commented);
+    assert.deepEqual(entries(), []);
+  });
+});
