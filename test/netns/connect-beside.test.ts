@@ -155,7 +155,7 @@ for (const [how, resolvConf] of [
       running.push(third);
       await beside.reaches(ONE);
       await beside.reaches(TWO);
-      // It has the device and the block of the first, but the second one is asked, which still runs.
+      // It has the device and the block of the first, but the second one, which runs, is asked.
       const asked = isLocal ? '198.18.63.53' : UPLINK4;
       assert.match(await beside.run('ip -br address show tun0'), / 198\.18\.0\.1\//);
       assert.match(await beside.run(`ip route get ${asked}`), /dev tun1 /);

@@ -18,8 +18,8 @@
  *                    device is there
  *   to withdraw it   the kernel, when the device goes. No message does, nor a refusal or failure:
  *                    who overloads a tunnel doesn't get at its names
- *   to replace it    nobody. What is closer comes before it, and of the same claim twice that of the
- *                    older device counts, though the later tunnel should have ended
+ *   to replace it    nobody. What is closer comes before it, and of the same claim twice that of
+ *                    the older device counts, though the later tunnel should have ended
  *
  * A message from anybody else, as a greeting may be, only makes a tunnel look at devices that it
  * hasn't heard yet.

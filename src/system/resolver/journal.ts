@@ -153,8 +153,9 @@ export class Journal {
   }
 
   /**
-   * Entries of programs that no longer run, the newest first: what was changed last is undone first.
-   * One that can't be read has the kind `unreadable`. Throws TunnelError `journal` if the directory isn't the program's own.
+   * Entries of programs that no longer run, the newest first: the last change is undone first.
+   * One that can't be read has the kind `unreadable`. Throws TunnelError `journal` if the directory
+   * isn't the program's own.
    */
   abandoned(): AbandonedEntry[] {
     return this.#entries()

@@ -46,10 +46,8 @@ export function recover(
   for (const entry of [...inOrder(files, path), ...abandoned.filter((it) => !files.includes(it))]) {
     try {
       if (entry.kind === RESOLV_CONF_KIND) {
-        if (!undone.some((other) => isSameResolvConf(entry, other))) {
-          const what = recoverResolvConf(entry, path, running);
-          if (!done.includes(what)) done.push(what);
-        }
+        if (!undone.some((other) => isSameResolvConf(entry, other)))
+          done.push(recoverResolvConf(entry, path, running));
         undone.push(entry);
       } else if (entry.kind === 'unreadable') {
         done.push('an unfinished journal entry was removed');

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import {
+  existsSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
@@ -34,7 +35,11 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(directory, { recursive: true }));
 
-const entries = () => readdirSync(join(directory, 'journal'));
+/** The journal goes with its last entry. */
+function entries(): readonly string[] {
+  const there = join(directory, 'journal');
+  return existsSync(there) ? readdirSync(there) : [];
+}
 
 /** Another process rewrites the file, and is killed. */
 function crash(): void {
