@@ -67,6 +67,7 @@ static void read_prefix(struct helper_prefix *prefix) {
   *prefix = (struct helper_prefix){.family = (kind & 1) != 0 ? 6 : 4,
                                    .length = input_u8(&input),
                                    .flags = (kind & 2) != 0 ? HELPER_PREFERRED : 0};
+  if ((kind & 8) != 0) prefix->flags |= HELPER_SHARED;
   const unsigned bits = prefix->family == 4 ? 32 : 128;
   input_take(&input, prefix->address, bits / 8);
   if ((kind & 4) != 0) return; /* as it is */
@@ -126,7 +127,7 @@ static bool is_same(const struct netlink_route *a, const struct netlink_route *b
 
 /* Whether the device has a route to the prefix, with the metric that is meant. */
 static bool has_route(const struct netlink_prefix *prefix) {
-  const uint32_t metric = prefix->family == 4 ? 0 : prefix->preferred ? 1 : 1024;
+  const uint32_t metric = netlink_route_metric(prefix);
   for (size_t i = 0; i < machine.route_count; i++) {
     const struct netlink_route *route = &machine.routes[i];
     if (route->table != RT_TABLE_MAIN || route->metric != metric) continue;

@@ -188,6 +188,20 @@ static int shared_choose(struct netlink *netlink, uint32_t ifindex, const struct
   return 0;
 }
 
+/* Whether another program has the route in whose place that of a prefix would be. */
+struct place {
+  const struct netlink_prefix *prefix;
+  bool taken;
+};
+
+static void place_consider(void *context, const struct netlink_route *route) {
+  struct place *place = context;
+
+  if (route->table != RT_TABLE_MAIN || route->tos != 0) return;
+  if (route->protocol == NETLINK_ROUTE_PROTOCOL || route->metric != place->prefix->metric) return;
+  if (netlink_prefix_equal(&route->destination, place->prefix)) place->taken = true;
+}
+
 int routes_add(struct netlink *netlink, uint32_t ifindex, struct netlink_prefix *prefix) {
   const uint32_t last = ROUTES_SHARED_METRIC + ROUTES_SHARED_COUNT - 1;
 
@@ -195,6 +209,10 @@ int routes_add(struct netlink *netlink, uint32_t ifindex, struct netlink_prefix 
     int result = netlink_route_add(netlink, ifindex, prefix);
     if (result != -EEXIST || prefix->metric == 0 || prefix->preferred || prefix->metric == last)
       return result;
+    struct place place = {.prefix = prefix};
+    int looked =
+        netlink_each_route(netlink, prefix->family, RTPROT_UNSPEC, place_consider, &place);
+    if (looked < 0 || place.taken) return result;
     prefix->metric++;
   }
 }

@@ -6,8 +6,8 @@
  * one if something failed.
  *
  * Other programs may have a more specific route, which wins. But two tunnels must not share a
- * range, because the one with the narrower prefix would silently take it from the other. The block
- * of another tunnel may be captured around, but nothing in it: there it answers for its names.
+ * range, because the one with the narrower prefix would silently take it from the other. A target
+ * may contain another tunnel's block, but must not be in it: there that tunnel answers for names.
  *
  * An exception are single addresses that both want to share: those at which programs ask for names.
  * The kernel takes the route with the best metric, and when its device goes, the next one. Each
@@ -19,7 +19,8 @@
  *
  * Two that come at the same time look at the same metrics. The kernel adds a route only if there is
  * none with its metric (-EEXIST), so the second one takes the next. A route that stays keeps its
- * metric, also when somebody has removed it and it is put back.
+ * metric. One that somebody has removed gets it back, unless another tunnel has taken it meanwhile.
+ * Another program's route with that metric is a conflict.
  *
  * A wider prefix of one of the tunnels may contain such an address if this tunnel shares it as
  * well. A route that is preferred comes before all of these. So it is refused beside them, unless
@@ -31,7 +32,7 @@
 #include "failure.h"
 
 /*
- * Metrics of shared addresses. IPv6's usual one, 1024, is none of them. When the last one is in
+ * Metrics of shared addresses. IPv6's usual one, 1024, isn't among them. When the last one is in
  * use, the search for a free one starts again at the first: the route then comes before others.
  */
 #define ROUTES_SHARED_METRIC 16u
@@ -63,7 +64,8 @@ bool routes_apply(struct netlink *netlink, uint32_t ifindex, struct route_set *c
 
 /*
  * Adds the route of a prefix. If it is shared, and another tunnel has got its metric meanwhile, the
- * next free one is taken and noted in the prefix. Returns 0 or a negative errno.
+ * next free one is taken and noted in the prefix. Returns 0 or a negative errno; -EEXIST if another
+ * program has such a route.
  */
 int routes_add(struct netlink *netlink, uint32_t ifindex, struct netlink_prefix *prefix);
 

@@ -94,6 +94,11 @@ describe('helper: removed devices and routes', { skip }, () => {
       /route 10\.0\.0\.0\/8 was removed/,
     ],
     [
+      'a shared route is replaced',
+      ['route replace 192.0.2.53/32 dev dm0 metric 16'],
+      /route 192\.0\.2\.53\/32 was removed/,
+    ],
+    [
       'the block’s route is replaced',
       ['route replace 198.18.0.0/24 dev dm0'],
       /route 198\.18\.0\.0\/24 was/,
@@ -103,7 +108,7 @@ describe('helper: removed devices and routes', { skip }, () => {
       inNamespace(LINK, async (namespace) => {
         const before = await namespace.state();
         const { client, helper } = await namespace.tunnel();
-        await client.must('routes', ...CAPTURED);
+        await client.must('routes', ...CAPTURED, '192.0.2.53/32=shared');
         await namespace.batch(lines);
         await client.child.waitForLine(/^! \{"ended":"capture-device-lost"\}/m, NOTICE_LIMIT_MS);
         if (what.includes('replaced')) await namespace.batch([lines[0].replace('replace', 'del')]);
