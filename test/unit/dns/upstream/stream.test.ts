@@ -75,8 +75,9 @@ function upstream(
   const observer = new CountingObserver();
   const resolver = new StreamUpstream({
     servers,
-    connect: async ({ host, port }) => {
+    connect: async ({ host, port }, { signal }) => {
       const socket = connect({ host, port, noDelay: true });
+      signal.addEventListener('abort', () => socket.destroy(new Error('given up')), { once: true });
       await once(socket, 'connect');
       return socket;
     },
