@@ -81,12 +81,13 @@ async function jumpHost(
   const choice = new ResolverChoice({
     candidates: () => candidates,
     domains: [],
-    connect: async (destination) => {
+    connect: async (destination, { signal }) => {
       await whenLinked;
       const port = reach.get(destination.host);
       if (port === undefined)
         throw new Error(`${formatDestination(destination)}: Connection refused`);
       const socket = connect(port, '127.0.0.1');
+      signal.addEventListener('abort', () => socket.destroy(new Error('given up')), { once: true });
       await once(socket, 'connect');
       return socket;
     },

@@ -144,12 +144,14 @@ describe('messages', () => {
     const using = Array(4000)
       .fill([0xc0 | (last >> 8), last & 0xff, 0, 99, 0, 1, 0, 0, 0, 60, 0, 0])
       .flat();
-    const before = performance.now();
-    assert.throws(
-      () => readMessage(Uint8Array.from([...head, ...chain, ...using])),
-      /too many pointers/,
-    );
-    assert.ok(performance.now() - before < 50);
+    const message = Uint8Array.from([...head, ...chain, ...using]);
+    const times = Array.from({ length: 5 }, () => {
+      const before = process.cpuUsage();
+      assert.throws(() => readMessage(message), /too many pointers/);
+      const { user, system } = process.cpuUsage(before);
+      return (user + system) / 1000;
+    });
+    assert.ok(Math.min(...times) < 50, `${Math.min(...times)} ms`);
   });
 
   it('that are almost right are refused, or their records stand one behind the other', () => {
