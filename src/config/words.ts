@@ -26,7 +26,7 @@ export function isOption(word: string): boolean {
   return word.length > 1 && word.startsWith('-');
 }
 
-/** Options of every command, which commander adds itself. */
+/** Commander's own options: help is every command's, the version only that of `connect`. */
 const COMMON = ['-h', '--help', '-V', '--version'];
 
 /**

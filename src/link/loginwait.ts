@@ -115,7 +115,7 @@ export class LoginWait {
     this.#leftOut = true;
   }
 
-  /** Of a time that has run out while nobody needed the link, only the pace is left. */
+  /** Once the time has run out unnoticed, only the pace still counts. */
   #endUnnoticed(now: number): void {
     this.#leftOut = false;
     if (now < (this.#since ?? now) + this.#options.seconds * SECOND) return;

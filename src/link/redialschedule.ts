@@ -73,7 +73,9 @@ export class RedialSchedule {
   afterFailure(code: ErrorCode, downFor: number): number | undefined {
     const kind = failureKind(code);
     if (kind === 'login') this.#loginsRefused++;
-    if (kind === undefined || this.#loginsRefused >= LOGIN_TRIES) return undefined;
+    if (kind === undefined) return undefined;
+    // No other failure says that the login is of no use.
+    if (kind === 'login' && this.#loginsRefused >= LOGIN_TRIES) return undefined;
     const { patient, eager } = this.#backoff.failed(kind, downFor);
     return this.#start(kind, { patient: this.#hurried ? WAITS[kind].floor : patient, eager });
   }

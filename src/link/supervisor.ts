@@ -292,6 +292,7 @@ export class Supervisor implements Transport {
         if (wait === undefined) throw this.#logins.outcome(error);
         if (error instanceof TunnelError) this.#notAccepted(error);
         await this.#logins.pause(wait, signal);
+        signal.throwIfAborted(); // after the timer, but before this continues
         if (this.#isWanted) continue;
         this.#logins.leaveOut();
         this.#rest();

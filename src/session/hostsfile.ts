@@ -82,9 +82,11 @@ export class HostsFileWatch {
   }
 
   async #look(): Promise<void> {
-    const { hosts, nsswitch } = await this.#machine.hostsFile();
-    if (this.#isClosed || hosts === undefined || !asksHostsFirst(nsswitch)) return;
-    const found = pastTunnel(parseHosts(hosts), this.#rules, hostname().toLowerCase());
+    const { hosts, nsswitch, asksResolved } = await this.#machine.hostsFile();
+    if (this.#isClosed || hosts === undefined) return;
+    if (!asksResolved && !asksHostsFirst(nsswitch)) return;
+    const entries = parseHosts(hosts, asksResolved);
+    const found = pastTunnel(entries, this.#rules, hostname().toLowerCase());
     const fresh = found
       .map(({ name, address }) => `${name} (${address})`)
       .filter((text) => this.#isNew(text));

@@ -30,7 +30,7 @@ import {
   startLauncher,
 } from '../system/launcher/launcher.ts';
 import type { CommandSetup, CommandUser, Variables } from '../system/launcher/protocol.ts';
-import { planResolver, type ResolverPlan } from '../system/resolver/detect.ts';
+import { asksResolved, planResolver, type ResolverPlan } from '../system/resolver/detect.ts';
 import { RESOLVED_UPLINKS, readResolverFacts } from '../system/resolver/facts.ts';
 import { RESOLV_CONF, ResolvConfFile } from '../system/resolver/file.ts';
 import type { HostChange } from '../system/resolver/hostchange.ts';
@@ -121,6 +121,8 @@ export interface HostsFile {
   /** The text of /etc/hosts and of /etc/nsswitch.conf. */
   readonly hosts: string | undefined;
   readonly nsswitch: string | undefined;
+  /** Programs ask systemd-resolved, which looks into /etc/hosts itself. */
+  readonly asksResolved: boolean;
 }
 
 export interface DeviceAddresses {
@@ -210,7 +212,12 @@ export const linux: Machine = {
         readSmallFile(path, MAX_HOSTS_FILE_BYTES).catch(() => undefined),
       ),
     );
-    return { hosts: hosts?.text, nsswitch: nsswitch?.text };
+    return {
+      hosts: hosts?.text,
+      nsswitch: nsswitch?.text,
+      asksResolved: asksResolved(readResolverFacts()),
+    };
   },
-  watchHostsFile: (changed, observer) => watchResolvers(changed, observer, [HOSTS_FILE, NSSWITCH]),
+  watchHostsFile: (changed, observer) =>
+    watchResolvers(changed, observer, [HOSTS_FILE, NSSWITCH, RESOLV_CONF]),
 };

@@ -80,10 +80,12 @@ export class SocketSources {
   readonly #users = new Looks<Question>({
     ...PAUSES,
     look: (asked) => this.#lookAtTables(asked),
+    giveUp: ({ answer }) => answer(undefined),
   });
   readonly #processes = new Looks<ProcessQuestion>({
     ...PAUSES,
     look: (asked) => this.#lookAtProcesses(asked),
+    giveUp: ({ answer }) => answer(undefined),
   });
 
   constructor(options: SocketSourcesOptions = {}) {
@@ -96,13 +98,17 @@ export class SocketSources {
     this.#user = options.user ?? process.getuid?.();
   }
 
-  /** Whether the canonical address is this machine's own. */
+  /** Whether the canonical address is this machine's own. Never throws. */
   isHere(address: string): boolean {
     if (address.startsWith('127.') || address === '::1') return true;
     const now = performance.now();
     if (now >= this.#addressesUntil) {
-      this.#addresses = this.#ownAddresses();
       this.#addressesUntil = now + ADDRESSES_MS;
+      try {
+        this.#addresses = this.#ownAddresses();
+      } catch {
+        // No descriptor is left to list them with: those that were known are believed.
+      }
     }
     return this.#addresses.has(address);
   }
@@ -159,6 +165,7 @@ export class SocketSources {
     return { user, process };
   }
 
+  /** Rejects if processes can't be listed, as without descriptors. */
   async #lookAtProcesses(questions: readonly ProcessQuestion[]): Promise<void> {
     const wanted = grouped(questions, ({ inode }) => inode);
     let descriptors = 0;

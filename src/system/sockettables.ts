@@ -69,8 +69,10 @@ export interface LooksOptions<Question> {
   /** The pause after a look, as a multiple of its time, and the longest one in ms. */
   readonly pauseFactor: number;
   readonly maxPauseMs: number;
-  /** Takes one look, and answers all of them. Never rejects. */
+  /** Takes one look, and answers all of them. It may reject, as without descriptors. */
   readonly look: (questions: readonly Question[]) => Promise<void>;
+  /** Answers a question whose look has rejected, if it isn't answered. Never throws. */
+  readonly giveUp: (question: Question) => void;
 }
 
 /** Collects questions, answers many in one look, and pauses between two looks. */
@@ -93,7 +95,7 @@ export class Looks<Question> {
 
   /** Until nobody waits. Never rejects. */
   async #look(): Promise<void> {
-    const { look, pauseFactor, maxPauseMs } = this.#options;
+    const { look, giveUp, pauseFactor, maxPauseMs } = this.#options;
     this.#looking = true;
     // All that are asked in this turn come with the first one.
     await turn();
@@ -101,7 +103,11 @@ export class Looks<Question> {
       const questions = this.#waiting;
       this.#waiting = [];
       const began = performance.now();
-      await look(questions);
+      try {
+        await look(questions);
+      } catch {
+        for (const question of questions) giveUp(question); // the next look may succeed
+      }
       const pause = PAUSE_MS + pauseFactor * (performance.now() - began);
       await delay(Math.min(pause, maxPauseMs));
     }

@@ -32,7 +32,11 @@ interface Question {
 export class SocketUsers {
   readonly #table: (name: string) => Promise<string>;
   readonly #addresses: () => ReadonlySet<string>;
-  readonly #looks = new Looks<Question>({ ...PAUSES, look: (asked) => this.#answer(asked) });
+  readonly #looks = new Looks<Question>({
+    ...PAUSES,
+    look: (asked) => this.#answer(asked),
+    giveUp: ({ answer }) => answer(undefined),
+  });
 
   constructor({ table = readSocketTable, addresses = machineAddresses }: SocketUsersOptions = {}) {
     this.#table = table;
@@ -49,6 +53,7 @@ export class SocketUsers {
     });
   }
 
+  /** Rejects if this machine's addresses can't be listed, as without descriptors. */
   async #answer(questions: readonly Question[]): Promise<void> {
     const own = this.#addresses();
     for (const protocol of ['udp', 'tcp'] as const) {

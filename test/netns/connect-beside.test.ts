@@ -160,8 +160,11 @@ for (const [how, resolvConf] of [
       assert.match(await beside.run('ip -br address show tun0'), / 198\.18\.0\.1\//);
       assert.match(await beside.run(`ip route get ${asked}`), /dev tun1 /);
       third.kill('SIGSTOP');
-      await beside.reaches(TWO);
-      third.kill('SIGCONT');
+      try {
+        await beside.reaches(TWO);
+      } finally {
+        third.kill('SIGCONT');
+      }
     });
 
     it('the closer suffix wins, whichever started first', async () => {
@@ -207,11 +210,14 @@ for (const [how, resolvConf] of [
       await beside.reaches(API2);
       await beside.reaches(ONE);
       first?.kill('SIGSTOP');
-      assert.match(
-        await beside.run(`${process.execPath} ${MAIN} -r ${REMOTE} ${TWO} 2>&1; echo $?`),
-        /\[already-running\]: the tunnel of tun0 doesn't say which names are its own\n.*\n7\n$/s,
-      );
-      first?.kill('SIGCONT');
+      try {
+        assert.match(
+          await beside.run(`${process.execPath} ${MAIN} -r ${REMOTE} ${TWO} 2>&1; echo $?`),
+          /\[already-running\]: the tunnel of tun0 doesn't say which names are its own\n.*\n7\n$/s,
+        );
+      } finally {
+        first?.kill('SIGCONT');
+      }
       await beside.reaches(ONE);
     });
 

@@ -23,6 +23,7 @@ import {
 import type { LoadResult } from '../support/dnsload.ts';
 import { labUnavailable } from '../support/lab.ts';
 import { BY_ADDRESS, createNamesLab, type NamesLab, TLS_NAMES, WWW } from '../support/nameslab.ts';
+import type { PacketCapture } from '../support/packets.ts';
 import type { Child } from '../support/process.ts';
 import { MAIN, REMOTE } from '../support/tunnel.ts';
 
@@ -197,7 +198,7 @@ describe('connect by name', {
     await names.exec.lab.sshd.kill();
     const device = await client.capture('tun0', 'port 53');
     const pending = run('dig +tries=1 +time=15 pending.corp.example');
-    while (!device.packets().some(({ summary }) => summary.includes('pending'))) await sleep(20);
+    await seen(device, /pending/);
     const stoppedAt = Date.now() / 1000;
     await tunnel.stop('SIGTERM');
     await device.stop();
@@ -223,7 +224,7 @@ describe('connect by name', {
     const { client } = names.exec.lab;
     const uplink = await client.capture('uplink', 'port 53');
     const asking = await client.spawn(argv('sh', '-c', ASK_ALL_THE_TIME));
-    while (!uplink.packets().some(({ summary }) => OURS.test(summary))) await sleep(20);
+    await seen(uplink, OURS);
     tunnel = await start();
     const ready = Date.now() / 1000;
     await sleep(500);
@@ -234,6 +235,15 @@ describe('connect by name', {
     );
   });
 });
+
+/** A packet like that has been captured. Rejects if none is within 10 s. */
+async function seen(capture: PacketCapture, what: RegExp): Promise<void> {
+  const deadline = performance.now() + 10_000;
+  while (!capture.packets().some(({ summary }) => what.test(summary))) {
+    assert.ok(performance.now() < deadline, `no packet like ${what}`);
+    await sleep(20);
+  }
+}
 
 /** Queries and connects from this machine, with a pause in milliseconds, or none. */
 const FLOOD = `

@@ -386,9 +386,13 @@ export class MemoryMachine implements Machine {
   hostsText = '127.0.0.1 localhost\n';
   hostsChanged: () => void = () => {};
 
-  async hostsFile(): Promise<{ hosts: string; nsswitch: string }> {
+  nsswitchText = 'hosts: files dns\n';
+  asksResolved = false;
+
+  async hostsFile(): Promise<{ hosts: string; nsswitch: string; asksResolved: boolean }> {
     await Promise.resolve();
-    return { hosts: this.hostsText, nsswitch: 'hosts: files dns\n' };
+    const { hostsText, nsswitchText, asksResolved } = this;
+    return { hosts: hostsText, nsswitch: nsswitchText, asksResolved };
   }
 
   watchHostsFile(changed: () => void): () => void {

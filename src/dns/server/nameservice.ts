@@ -214,7 +214,7 @@ function othersOf(neighbours: Neighbours, own: Claims): OtherTunnels {
     },
     refresh: () => neighbours.refresh(),
     async claims(greeted) {
-      if (greeted) await neighbours.refresh(true);
+      if (greeted) await neighbours.hearAll();
       return claimStrings(own);
     },
   };

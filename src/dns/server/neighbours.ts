@@ -11,14 +11,15 @@
  * of class CHAOS, as servers tell about themselves. There is no file and no lock.
  *
  * A claim belongs to a device, by the kernel's number of it, which no later device gets. It is
- * asked for on a socket that is bound to that device, and no other tunnel may capture anything in
- * the device's block (native/helper/routes.h). So only who holds its descriptor can make it:
+ * asked for on a socket that is bound to that device where the kernel permits that (Linux 5.7), and
+ * no other tunnel may capture anything in the device's block (native/helper/routes.h). Only the
+ * holder of its descriptor can make it:
  *
  *   to make one      the holder of the device, once: the first answer counts for as long as the
  *                    device is there
  *   to withdraw it   the kernel, when the device goes. No message does, nor a refusal or failure:
- *                    who overloads a tunnel doesn't get at its names
- *   to replace it    nobody. What is closer comes before it, and of the same claim twice that of
+ *                    whoever overloads a tunnel doesn't get its names
+ *   to replace it    nobody. What is closer comes before it. If two have the same claim, that of
  *                    the older device counts, though the later tunnel should have ended
  *
  * A message from anybody else, as a greeting may be, only makes a tunnel look at devices that it
@@ -28,9 +29,14 @@
  *                                somebody has the same
  *                     greet()    once it answers: the others look at it before they reply, so all
  *                                know it before it is ready; again it ends if there is a conflict
- *   while it runs     refresh()  a device has gone: its names are this machine's again
+ *   while it runs     hearAll()  it is greeted: it fails until it has heard all that are there
+ *                     refresh()  a device has gone: its names are this machine's again
  *
- * Of two that start at once with the same names at least one ends.
+ * Of two that start at once with the same names at least one ends. Neither waits for the other:
+ * what a look asks for is answered without looking.
+ *
+ * One that refuses a connection has no names. One that is silent or busy may have some: it counts
+ * as unheard, and is asked again at each of these occasions.
  */
 import type { Socket } from 'node:dgram';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -62,6 +68,8 @@ const LOOK_MS = 1000;
 const GREET_MS = 4000;
 /** Before one is greeted again that has failed: it is overloaded, or ends. */
 const GREET_AGAIN_MS = 200;
+/** errno(3) where no socket can be had now. */
+const SHORTAGES: ReadonlySet<unknown> = new Set(['EMFILE', 'ENFILE', 'ENOBUFS', 'ENOMEM']);
 /** Claims named in one message. */
 const MAX_NAMED = 8;
 
@@ -82,6 +90,9 @@ export interface NeighboursOptions {
   readonly observer: Observer;
 }
 
+/** What a tunnel has answered. `refused`: it has no names, or has gone. */
+type Reply = readonly string[] | 'refused' | 'unheard';
+
 interface Neighbour {
   readonly tunnel: OtherTunnel;
   readonly claims: Claims;
@@ -92,6 +103,8 @@ export class Neighbours {
   readonly #options: NeighboursOptions;
   /** The oldest device first. */
   #known: readonly Neighbour[] = [];
+  /** What the last look may have missed completes "... can't be heard". */
+  #unheard: string | undefined;
   #last: Promise<void> = Promise.resolve();
   /** Waits for its turn. */
   #nextLook: Promise<void> | undefined;
@@ -113,16 +126,36 @@ export class Neighbours {
     if (others.length === 0) return;
     if (claimStrings(own).includes(TOO_MANY_CLAIMS))
       throw conflict(others[0], `this tunnel has more names than it can tell ${others[0]?.device}`);
-    const [silent] = await this.#greetAll(others);
-    if (silent !== undefined)
-      throw conflict(silent, `the tunnel of ${silent.device} doesn't say which names are its own`);
+    // Out of turn: two tunnels may greet each other, and each looks at the other one in its turn.
+    const replies = await Promise.all(
+      others.map(async (tunnel) => ({ tunnel, reply: await this.#greeted(tunnel) })),
+    );
+    for (const { tunnel, reply } of replies)
+      if (reply === 'unheard')
+        throw conflict(
+          tunnel,
+          `the tunnel of ${tunnel.device} doesn't say which names are its own`,
+        );
+    await this.#inTurn(async () => this.#add(replies));
     await this.refresh(true);
     this.#requireApart(own);
   }
 
-  /** Forgets those that have gone. `again`: asks those that aren't known yet. Never rejects. */
+  /**
+   * Asks those that aren't known yet. Rejects with TunnelError `dns-busy` if one is there that was
+   * silent or busy, as the one that greets may be, or if it can't be known who is there.
+   */
+  async hearAll(): Promise<void> {
+    await this.refresh(true);
+    if (this.#unheard !== undefined) throw upstreamError('busy', `${this.#unheard} can't be heard`);
+  }
+
+  /**
+   * Forgets those that have gone, and asks again those that were not heard. `again`: asks all that
+   * aren't known yet. Never rejects.
+   */
   async refresh(again = false): Promise<void> {
-    if (again) {
+    if (again || this.#unheard !== undefined) {
       // However many ask for it meanwhile, as any program can by greetings.
       this.#nextLook ??= this.#inTurn(async () => {
         this.#nextLook = undefined;
@@ -130,7 +163,10 @@ export class Neighbours {
       });
       return this.#nextLook;
     }
-    await this.#inTurn(async () => this.#keep(this.#stillThere(this.#there())));
+    await this.#inTurn(async () => {
+      const there = this.#there();
+      if (there !== undefined) this.#keep(this.#stillThere(there));
+    });
   }
 
   /** Who answers for a name that is claimed here with this rank. Undefined: nobody is closer. */
@@ -161,57 +197,62 @@ export class Neighbours {
     return done;
   }
 
-  /**
-   * Returns those that gave no answer in time. Out of turn, and nothing is kept: two tunnels may
-   * greet each other, and each looks at the other one before it answers.
-   */
-  async #greetAll(tunnels: readonly OtherTunnel[]): Promise<OtherTunnel[]> {
-    const silent = tunnels.map(async (tunnel) =>
-      (await this.#isSilent(tunnel)) ? tunnel : undefined,
-    );
-    return (await Promise.all(silent)).filter((it) => it !== undefined);
-  }
-
-  /** Whether one gives no answer to a greeting. Those that refuse have no names, or have gone. */
-  async #isSilent(tunnel: OtherTunnel): Promise<boolean> {
+  /** What one answers to a greeting. One that is busy is greeted again for as long as GREET_MS. */
+  async #greeted(tunnel: OtherTunnel): Promise<Reply> {
     const deadline = performance.now() + GREET_MS;
     for (;;) {
       try {
-        await this.#claims(tunnel, GREETING_NAME, deadline - performance.now());
-        return false;
+        return await this.#claims(tunnel, GREETING_NAME, deadline - performance.now());
       } catch (error) {
-        const busy = error instanceof TunnelError && error.code === 'dns-busy';
-        if (!busy) return isSilence(error);
-        if (performance.now() + GREET_AGAIN_MS >= deadline) return true;
+        if (!mayHaveNames(error)) return 'refused';
+        if (performance.now() + GREET_AGAIN_MS >= deadline) return 'unheard';
         await sleep(GREET_AGAIN_MS);
       }
     }
   }
 
-  /** Those that give no answer are asked again the next time. */
   async #lookAtNew(): Promise<void> {
     const there = this.#there();
-    const known = this.#stillThere(there);
+    if (there === undefined) {
+      this.#unheard = 'a tunnel that may be there';
+      return;
+    }
+    this.#keep(this.#stillThere(there));
     const asked = there
-      .filter((tunnel) => !known.some((it) => isSame(it.tunnel, tunnel)))
-      .map(async (tunnel) => {
-        try {
-          return this.#neighbour(tunnel, await this.#claims(tunnel, CLAIMS_NAME, LOOK_MS));
-        } catch {
-          return undefined; // it has no names, or greets this one later
-        }
-      });
-    const heard = (await Promise.all(asked)).filter((it) => it !== undefined);
-    this.#keep([...known, ...heard].sort((a, b) => a.tunnel.index - b.tunnel.index));
+      .filter((tunnel) => !this.#isKnown(tunnel))
+      .map(async (tunnel) => ({ tunnel, reply: await this.#lookedAt(tunnel) }));
+    const replies = await Promise.all(asked);
+    this.#add(replies);
+    this.#unheard = replies.find(({ reply }) => reply === 'unheard')?.tunnel.device;
   }
 
-  /** Those that are known if the kernel can't be asked: no descriptor may be left for that. */
-  #there(): readonly OtherTunnel[] {
+  async #lookedAt(tunnel: OtherTunnel): Promise<Reply> {
+    try {
+      return await this.#claims(tunnel, CLAIMS_NAME, LOOK_MS);
+    } catch (error) {
+      return mayHaveNames(error) ? 'unheard' : 'refused';
+    }
+  }
+
+  /** The first answer of each counts. */
+  #add(replies: readonly { readonly tunnel: OtherTunnel; readonly reply: Reply }[]): void {
+    const heard = replies.flatMap(({ tunnel, reply }) =>
+      typeof reply === 'string' || this.#isKnown(tunnel) ? [] : [this.#neighbour(tunnel, reply)],
+    );
+    this.#keep([...this.#known, ...heard].sort((a, b) => a.tunnel.index - b.tunnel.index));
+  }
+
+  #isKnown(tunnel: OtherTunnel): boolean {
+    return this.#known.some((it) => isSame(it.tunnel, tunnel));
+  }
+
+  /** Undefined if the kernel can't be asked: no descriptor may be left for that. */
+  #there(): readonly OtherTunnel[] | undefined {
     try {
       return this.#options.find();
     } catch (error) {
       this.#options.observer.log('debug', `other tunnels can't be looked for: ${reasonOf(error)}`);
-      return this.#known.map(({ tunnel }) => tunnel);
+      return undefined;
     }
   }
 
@@ -286,9 +327,16 @@ function conflict(tunnel: OtherTunnel | undefined, message: string): TunnelError
   });
 }
 
-/** In time; others may have refused, or gone. */
-function isSilence(error: unknown): boolean {
-  return error instanceof TunnelError && error.code === 'dns-timeout';
+/** Of one that gave no claims: it was silent or busy, or this program could not ask it. */
+function mayHaveNames(error: unknown): boolean {
+  if (!(error instanceof TunnelError)) return false;
+  return error.code === 'dns-timeout' || error.code === 'dns-busy' || isShortage(error);
+}
+
+function isShortage(error: unknown): boolean {
+  if (!(error instanceof Error)) return false;
+  const code = 'code' in error ? error.code : undefined;
+  return SHORTAGES.has(code) || isShortage(error.cause);
 }
 
 function isSame(a: OtherTunnel, b: OtherTunnel): boolean {

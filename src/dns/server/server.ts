@@ -72,7 +72,10 @@ export interface OtherTunnels {
   ownerOf(name: string, route: NameRoute): Resolver | undefined;
   /** Forgets those that have gone. Never rejects. */
   refresh(): Promise<void>;
-  /** What this one answers for. `greeted`: once it has looked at the others. */
+  /**
+   * What this one answers for. `greeted`: once it has heard the others. Rejects with TunnelError
+   * `dns-busy` while it can't hear one of them.
+   */
   claims(greeted: boolean): Promise<readonly string[]>;
 }
 

@@ -202,7 +202,7 @@ class ConfigPass {
     const { args, rest } = directive;
     if (this.#evaluation.lenient !== true) {
       this.#check(directive, keyword, place ?? 'default');
-      if (!isFileKeyword(directive.keyword)) return; // of IgnoreUnknown
+      if (!isFileKeyword(directive.keyword)) return; // ignored, because of IgnoreUnknown
     }
     if (section === 'no' || isRetired(keyword) || isNoValue(keyword, args[0] ?? '')) return;
     const values = valuesOf(keyword, directive);

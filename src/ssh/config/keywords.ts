@@ -5,6 +5,7 @@
  */
 import { NotationError, quoted } from '../../net/notation.ts';
 import { matchPatterns } from '../patterns.ts';
+import { parseDirective } from './syntax.ts';
 
 export const KEYWORDS: readonly string[] = `
   AddKeysToAgent AddressFamily BatchMode BindAddress BindInterface CanonicalDomains CanonicalizeFallbackLocal
@@ -125,10 +126,7 @@ export class SshOptionReader {
       );
     }
     const known = this.#spelt(keyword);
-    if (known === 'IgnoreUnknown') {
-      // Without its quotes; a value that is malformed is refused where it is evaluated.
-      this.#ignored ??= value.replaceAll('"', '').toLowerCase().split(',');
-    }
+    if (known === 'IgnoreUnknown') this.#ignored ??= ignoredBy(`${known}=${value}`);
     return `${known}=${value}`;
   }
 
@@ -151,6 +149,16 @@ export class SshOptionReader {
         ? `"man ssh_config" lists them; to have it passed over, write before it: -o IgnoreUnknown=${keyword}`
         : `did you mean ${nearest}?`,
     );
+  }
+}
+
+/** The patterns of an IgnoreUnknown. None if it is malformed: it is refused when it is evaluated. */
+function ignoredBy(line: string): readonly string[] {
+  try {
+    const [patterns = ''] = parseDirective(line, 'IgnoreUnknown')?.args ?? [];
+    return patterns.toLowerCase().split(',');
+  } catch {
+    return [];
   }
 }
 

@@ -72,8 +72,7 @@ export function planResolver(facts: ResolverFacts): ResolverPlan {
   const resolvers = named.length === 0 ? [DEFAULT_RESOLVER] : [...new Set(named)];
   const asksStub = facts.resolved && resolvers.some((address) => STUBS.has(address));
   const steps: ResolverStep[] = [];
-  if (asksStub || (facts.resolved && usesNssResolve(facts.nsswitch ?? '')))
-    steps.push({ kind: 'resolved' });
+  if (asksResolved(facts)) steps.push({ kind: 'resolved' });
   const isFiltered = (address: string): boolean =>
     facts.filtersReversePath && family(address) === 4 && canBeRouted(address);
   const addresses = resolvers.filter((address) => canBeRouted(address) && !isFiltered(address));
@@ -99,6 +98,17 @@ export function planResolver(facts: ResolverFacts): ResolverPlan {
     });
   const uplinks = asksStub ? uplinksOf(facts.resolvedUplinks ?? '') : resolvers;
   return { resolvers, uplinks, steps };
+}
+
+/** Whether programs ask systemd-resolved, by its stub or by its own interface. */
+export function asksResolved({
+  resolved,
+  resolvConf,
+  nsswitch,
+}: Pick<ResolverFacts, 'resolved' | 'resolvConf' | 'nsswitch'>): boolean {
+  if (!resolved) return false;
+  const { resolvers } = parseResolvConf(resolvConf ?? '');
+  return resolvers.some((address) => STUBS.has(address)) || usesNssResolve(nsswitch ?? '');
 }
 
 /** Another tunnel has rewritten resolv.conf, so this one has to keep it so (file.ts). */

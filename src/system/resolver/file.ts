@@ -6,7 +6,7 @@
  *   apply()              writes the old state to the journal, then moves a new file into place
  *   undo()               moves the old link or file back, but only if the file is still ours
  *   recoverResolvConf()  the same for the entries of programs that died, by `tunnel clean` and at
- *                        the next start: the one first whose text the file has, until it has none's
+ *                        the next start: first the one whose text the file has, until it has none's
  *
  * Several tunnels may want the file rewritten. It has the same text for all of them, and each has
  * its entry with what was there before the first one. The last one to end restores that:

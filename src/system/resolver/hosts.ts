@@ -18,16 +18,19 @@ export interface HostsEntry {
 }
 
 /**
- * The names that the file gives addresses, in its order. What is malformed is left out; so is a
- * name with a dot at its end, which glibc finds only for programs that write that dot as well
- * (nss_files compares the texts).
+ * The names that the file gives addresses, in its order. What is malformed is left out.
+ *
+ * A name with a dot at its end is found by systemd-resolved without that dot. glibc compares the
+ * texts (nss_files), so it finds it only for programs that write the dot as well. `asksResolved`:
+ * whether programs ask systemd-resolved (detect.ts); else such names are left out.
  */
-export function parseHosts(text: string): HostsEntry[] {
+export function parseHosts(text: string, asksResolved = false): HostsEntry[] {
   return text.split('\n').flatMap((line) => {
     const [address = '', ...names] = line.replace(/#.*/, '').trim().split(/\s+/);
     if (!isAddress(address)) return [];
     return names
       .map((name) => name.toLowerCase())
+      .map((name) => (asksResolved ? name.replace(/\.$/, '') : name))
       .filter(isCanonicalName)
       .map((name) => ({ name, address: canonicalAddress(address) }));
   });
@@ -35,8 +38,9 @@ export function parseHosts(text: string): HostsEntry[] {
 
 /**
  * Whether programs look into /etc/hosts before they ask a resolver, by nsswitch.conf(5). Also
- * systemd-resolved does (ReadEtcHosts), so `resolve` counts. Without the file, or the line, the C
- * library looks there first. Programs with a resolver of their own mostly do so in any case.
+ * systemd-resolved does (ReadEtcHosts), so `resolve` counts. That resolv.conf may name
+ * systemd-resolved is not seen here. Without the file, or the line, the C library looks there
+ * first. Programs with a resolver of their own mostly do so in any case.
  */
 export function asksHostsFirst(nsswitch: string | undefined): boolean {
   const [, line] = /^[ \t]*hosts:([^#\n]*)/m.exec(nsswitch ?? '') ?? [];

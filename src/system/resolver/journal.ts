@@ -67,7 +67,7 @@ const UNFINISHED_MS = 60_000;
 /** Of a symbolic link all bits are set. */
 const OTHERS_MAY_WRITE = 0o022;
 const UNFINISHED = '.new';
-/** How often an entry is tried to be written whose directory another program removes meanwhile. */
+/** Attempts to write an entry while other programs remove the directory. */
 const TRIES = 10;
 /** In the directory of all programs' state. */
 const OWN_DIRECTORY = 'tunnel';

@@ -42,8 +42,9 @@ export function recover(
     failed.push(reasonOf(error));
   }
   const files = abandoned.filter(({ kind }) => kind === RESOLV_CONF_KIND);
+  const others = abandoned.filter((it) => !files.includes(it));
   const undone: AbandonedEntry[] = [];
-  for (const entry of [...inOrder(files, path), ...abandoned.filter((it) => !files.includes(it))]) {
+  for (const entry of inOrder(files, path, others)) {
     try {
       if (entry.kind === RESOLV_CONF_KIND) {
         if (!undone.some((other) => isSameResolvConf(entry, other)))
@@ -64,13 +65,21 @@ export function recover(
   return { done: [...new Set(done)], failed: [...new Set(failed)] };
 }
 
-/** Entries about resolv.conf. Each look is at the file as the entry before has left it. */
-function* inOrder(files: readonly AbandonedEntry[], path: string): Generator<AbandonedEntry> {
+/**
+ * Entries about resolv.conf, then the others. Undo each one before you take the next: which that
+ * is depends on the text that the file then has.
+ */
+function* inOrder(
+  files: readonly AbandonedEntry[],
+  path: string,
+  others: readonly AbandonedEntry[],
+): Generator<AbandonedEntry> {
   const left = [...files];
   for (;;) {
     const entry = nextResolvConf(left, path);
-    if (entry === undefined) return;
+    if (entry === undefined) break;
     left.splice(left.indexOf(entry), 1);
     yield entry;
   }
+  yield* others;
 }

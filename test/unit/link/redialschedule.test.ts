@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import type { ErrorCode } from '../../../src/errors/codes.ts';
 import { LASTING_MS, SETTLED_MS } from '../../../src/link/backoff.ts';
-import { RedialSchedule } from '../../../src/link/redialschedule.ts';
+import { LOGIN_TRIES, RedialSchedule } from '../../../src/link/redialschedule.ts';
 import { ManualClock } from '../../support/manualclock.ts';
 
 const MINUTE = 60_000;
@@ -42,6 +42,13 @@ describe('RedialSchedule', () => {
     schedule.demanded();
     assert.equal(await dialsAfter(0), 1);
     assert.equal(await dialsAfter(MINUTE), 1);
+  });
+
+  it('gives up because of refused logins when a login is refused, not when nobody is there', () => {
+    const { schedule } = setUp({ wanted: true });
+    for (let n = 0; n < LOGIN_TRIES; n++) schedule.loginWasRefused();
+    assert.ok(schedule.afterFailure('jumphost-dns', 0) !== undefined);
+    assert.equal(schedule.afterFailure('auth-failed', 0), undefined);
   });
 
   it('always waits after a dial that has failed, and dials once after that', async () => {

@@ -221,6 +221,32 @@ describe('supervisor on demand', () => {
     await supervisor.close();
   });
 
+  it('goes on through an outage long after three refused logins, with --wait-auth', async () => {
+    const outcomes = [denied(), denied(), denied(), unresolved(), serving()];
+    const { supervisor, dials } = await waiting(outcomes, { waitAuth: 900, hold: 2 });
+    const ended = watch(supervisor.ended);
+    for (let login = 0; login < 3; login++) {
+      assertRefused((await given(supervisor.connect(API), 5_000)).error);
+      await pass(60 * MINUTE);
+    }
+    assert.equal(dials.length, 3, 'each next attempt is left out');
+    const connected = await given(supervisor.connect(API), 5_000);
+    assert.equal(ended.settled, false, String(ended.value));
+    assert.ok(connected.value !== undefined, String(connected.error));
+    await supervisor.close();
+  });
+
+  it('stays closed when it is closed at the moment of an attempt, with --wait-auth', async () => {
+    const { supervisor, dials } = await waiting([denied()], { waitAuth: 900, hold: 2 });
+    assertRefused((await given(supervisor.connect(API), 5_000)).error);
+    mock.timers.tick(70_000);
+    await supervisor.close();
+    const late = await given(supervisor.connect(API), 5_000);
+    assertRefused(late.error);
+    assert.match(late.error.message, /was closed/);
+    assert.equal(dials.length, 1);
+  });
+
   it('ends with a host key that is not accepted', async () => {
     const { supervisor } = await waiting([untrusted()]);
     const held = watch(supervisor.connect(API));

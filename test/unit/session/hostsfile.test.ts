@@ -45,6 +45,28 @@ describe('pastTunnel', () => {
 });
 
 describe('HostsFileWatch', () => {
+  it('says what systemd-resolved finds in the file, where programs ask that', async () => {
+    for (const [nsswitch, asksResolved, expected] of [
+      ['hosts: files dns', false, []],
+      ['hosts: files resolve dns', true, ['www.example.com']],
+      ['hosts: dns', true, ['www.example.com']],
+    ] as const) {
+      const machine = new MemoryMachine();
+      machine.hostsText = '192.0.2.7 www.example.com.\n';
+      Object.assign(machine, { nsswitchText: `${nsswitch}\n`, asksResolved });
+      const said: string[] = [];
+      const observer = {
+        log: (_level: string, message: string) => void said.push(message),
+        count: () => {},
+      };
+      const watch = new HostsFileWatch(rules(['*.example.com']), machine, observer);
+      await watch.start();
+      const named = said.map((message) => /has (\S+)/.exec(message)?.[1]);
+      assert.deepEqual(named, expected, nsswitch);
+      watch.close();
+    }
+  });
+
   it('says each name once: at the start, and when the file has changed', async () => {
     const machine = new MemoryMachine();
     const said: string[] = [];

@@ -131,4 +131,30 @@ describe('SocketSources', () => {
       assert.equal(sources.isHere(host), true, host);
     assert.equal(sources.isHere('192.0.2.3'), false);
   });
+
+  it('without descriptors knows as much as before, and nobody’s process', async (t) => {
+    t.mock.timers.enable({ apis: ['Date'] });
+    let now = 0;
+    t.mock.method(performance, 'now', () => now);
+    let addresses: ReadonlySet<string> | undefined = new Set(['192.0.2.2']);
+    const sources = new SocketSources({
+      ask: () => ({ user: 7, inode: '1' }),
+      user: 7,
+      proc: '/nowhere',
+      addresses: () => {
+        if (addresses === undefined) throw new Error('uv_interface_addresses returned EMFILE');
+        return addresses;
+      },
+    });
+    assert.equal(sources.isHere('192.0.2.2'), true);
+    addresses = undefined;
+    now += 60_000;
+    assert.equal(sources.isHere('192.0.2.2'), true);
+    assert.equal(sources.isHere('192.0.2.3'), false);
+    addresses = new Set(['192.0.2.3']);
+    now += 60_000;
+    assert.equal(sources.isHere('192.0.2.3'), true);
+    for (let twice = 0; twice < 2; twice++)
+      assert.equal(await (await sources.sourceOf(at(1), PEER))?.process, undefined);
+  });
 });

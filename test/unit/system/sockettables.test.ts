@@ -41,6 +41,7 @@ describe('Looks', () => {
       limit: 3,
       pauseFactor: 0,
       maxPauseMs: 0,
+      giveUp: (question) => assert.fail(`${question}`),
       look: (questions) => {
         seen.push(questions);
         return new Promise((end) => ends.push(end));
@@ -63,12 +64,32 @@ describe('Looks', () => {
     ends[1]?.();
   });
 
+  it('gives up the questions of a look that fails, and takes the next one', async () => {
+    const answers: string[] = [];
+    const looks = new Looks<number>({
+      limit: 9,
+      pauseFactor: 0,
+      maxPauseMs: 0,
+      giveUp: (question) => void answers.push(`${question}: unknown`),
+      look: async (questions) => {
+        if (questions.includes(1)) throw new Error('EMFILE: too many open files');
+        answers.push(`${questions}: found`);
+      },
+    });
+    for (const question of [1, 2]) looks.ask(question);
+    while (answers.length < 2) await turn();
+    looks.ask(3);
+    while (answers.length < 3) await turn();
+    assert.deepEqual(answers, ['1: unknown', '2: unknown', '3: found']);
+  });
+
   it('pauses for a multiple of the time that the last look took', async () => {
     const began: number[] = [];
     const looks = new Looks<number>({
       limit: 9,
       pauseFactor: 4,
       maxPauseMs: 10_000,
+      giveUp: (question) => assert.fail(`${question}`),
       look: async () => {
         began.push(performance.now());
         const until = performance.now() + 20;

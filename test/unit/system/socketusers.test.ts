@@ -72,6 +72,21 @@ describe('the user of a socket', () => {
     );
   });
 
+  it("isn't known while this machine's addresses can't be listed, but afterwards", async () => {
+    let left = false;
+    const users = new SocketUsers({
+      table: async () => TABLES['udp'] ?? '',
+      addresses: () => {
+        if (left) return new Set(['198.18.0.1']);
+        throw new Error('uv_interface_addresses returned EMFILE');
+      },
+    });
+    const socket = { host: '198.18.0.1', port: 40_000 };
+    assert.equal(await users.userOf(socket, 'udp'), undefined);
+    left = true;
+    assert.equal(await users.userOf(socket, 'udp'), 1000);
+  });
+
   it("is nobody of this machine if the address isn't the machine's", async () => {
     const { users } = setUp();
     assert.equal(await users.userOf({ host: '172.17.0.2', port: 40_001 }, 'udp'), undefined);

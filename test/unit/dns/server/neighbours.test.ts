@@ -39,6 +39,8 @@ class TunnelMachine {
   #devices = 0;
   /** Its devices can't be listed. */
   broken = false;
+  /** The device of one that gets no sockets. */
+  exhausted: string | undefined;
 
   async start(
     targets: readonly string[],
@@ -49,6 +51,8 @@ class TunnelMachine {
       all = false,
       excluded = [] as string[],
       behind = undefined as Resolver | undefined,
+      /** How often it can't say what it claims, before it can. */
+      busy = 0,
     } = {},
   ): Promise<Tunnel> {
     const device = `tun${number}`;
@@ -77,6 +81,8 @@ class TunnelMachine {
         return socket;
       },
       connect: (other) => async () => {
+        if (this.exhausted === device)
+          throw Object.assign(new Error('too many open files'), { code: 'EMFILE' });
         const socket = connect({ port: portOf(other), host: '127.0.0.1' });
         await once(socket, 'connect');
         return socket;
@@ -100,6 +106,7 @@ class TunnelMachine {
       observer,
     });
     const { server } = names;
+    failClaims(server, busy);
     const listener = new DnsListener({ server, host: '127.0.0.1', port: 0, ofTunnel: true });
     const tunnel: Tunnel = {
       names,
@@ -134,6 +141,19 @@ class TunnelMachine {
   async close(): Promise<void> {
     for (const { tunnel } of this.#running.values()) await tunnel.end();
   }
+}
+
+/** Has it fail the next `times` questions for its claims. Greetings are answered. */
+function failClaims(server: NameService['server'], times: number): void {
+  const answer = server.answer.bind(server);
+  let left = times;
+  server.answer = async (bytes, client) => {
+    const parsed = parseQuery(bytes);
+    const isAsked = parsed.kind === 'query' && parsed.query.question.name === CLAIMS_NAME;
+    if (!isAsked || left === 0) return answer(bytes, client);
+    left--;
+    return composeAnswer(parsed.query, { rcode: SERVFAIL });
+  };
 }
 
 describe('tunnels beside each other', { timeout: 30_000 }, () => {
@@ -309,6 +329,59 @@ describe('tunnels beside each other', { timeout: 30_000 }, () => {
       code: 'already-running',
       message: "the tunnel of tun0 doesn't say which names are its own",
     });
+  });
+
+  it('of which one answers nothing but the greeting: that says what it claims', async () => {
+    const one = await machine.start(['a.example']);
+    failClaims(one.names.server, Number.POSITIVE_INFINITY);
+    await assert.rejects(machine.start(['a.example']), {
+      code: 'already-running',
+      message: 'another tunnel, tun0, already answers for a.example',
+    });
+    const two = await machine.start(['b.example']);
+    assert.equal((await two.ask('a.example')).rcode, 0);
+  });
+
+  it('of which a new one can’t be heard at once: it is ready when it was heard', async () => {
+    const one = await machine.start(['a.example']);
+    const two = await machine.start(['b.example'], { busy: 2 });
+    assert.deepEqual(await one.ask('b.example'), await two.ask('b.example'));
+    assert.equal((await one.ask('b.example')).rcode, 0);
+  });
+
+  it('of which a new one can’t be heard at all: it ends', async () => {
+    await machine.start(['a.example']);
+    await assert.rejects(machine.start(['b.example'], { busy: Number.POSITIVE_INFINITY }), {
+      code: 'already-running',
+    });
+    await machine.start(['c.example']);
+  });
+
+  it('of which the greeted one has no descriptors: the new one ends', async () => {
+    const one = await machine.start(['a.example']);
+    machine.exhausted = 'tun0';
+    const ended = { code: 'already-running' };
+    await assert.rejects(machine.start(['b.example']), ended);
+    machine.exhausted = undefined;
+    const answer = one.names.server.answer.bind(one.names.server);
+    one.names.server.answer = async (bytes, client) => {
+      machine.broken = true;
+      try {
+        return await answer(bytes, client);
+      } finally {
+        machine.broken = false;
+      }
+    };
+    await assert.rejects(machine.start(['b.example']), ended);
+  });
+
+  it('hear later what they could not hear', async () => {
+    const one = await machine.start(['a.example']);
+    await machine.start(['b.example'], { busy: 1, heeds: false });
+    await one.neighbours.refresh(true);
+    assert.equal((await one.ask('b.example')).rcode, SERVFAIL, 'nobody is known to have it');
+    await one.neighbours.refresh();
+    assert.equal((await one.ask('b.example')).rcode, 0);
   });
 
   it('are still known when the kernel can’t be asked for devices', async () => {

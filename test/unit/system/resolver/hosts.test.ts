@@ -29,6 +29,15 @@ describe('parseHosts', () => {
   });
 });
 
+describe('parseHosts', () => {
+  it('takes a name with a dot at its end where systemd-resolved is asked', () => {
+    const text = '192.0.2.1 www.test. API.test. a.. .\n';
+    const entry = (name: string) => ({ name, address: '192.0.2.1' });
+    assert.deepEqual(parseHosts(text), []);
+    assert.deepEqual(parseHosts(text, true), [entry('www.test'), entry('api.test')]);
+  });
+});
+
 describe('glibc', () => {
   it('finds a name of the file without the dot at its end only if it has none there', (t) => {
     const found = (name: string): boolean => {

@@ -94,6 +94,28 @@ describe('resolv.conf after several tunnels were killed', { skip }, () => {
       assert.deepEqual(entries(), []);
     });
 
+  it('is brought back through all texts, though the oldest entry was written to last', () => {
+    mkdirSync(join(directory, 'journal'), { mode: 0o700 });
+    const rewritten = [0, 1, 2].map((n) => `nameserver 198.18.${n}.53\n`);
+    const texts = [ORIGINAL, ...rewritten];
+    // Marking an entry, as when its tunnel ends, writes it again.
+    for (const [i, seconds] of [3000, 1000, 2000].entries()) {
+      const [before, after] = texts.slice(i);
+      const data = { path, before: { text: before, mode: 0o640, uid: 0, gid: 0 }, after };
+      const owner = { pid: 4194990 + i, startTime: 'x' };
+      const file = join(directory, 'journal', `${owner.pid}-0.json`);
+      writeFileSync(file, JSON.stringify({ kind: 'resolv.conf', owner, data }));
+      utimesSync(file, seconds, seconds);
+    }
+    writeFileSync(path, texts.at(-1) ?? '');
+    assert.deepEqual(recover(silentObserver, journal, path), {
+      done: [`${path} is as before`],
+      failed: [],
+    });
+    assert.equal(readFileSync(path, 'utf8'), ORIGINAL);
+    assert.deepEqual(entries(), []);
+  });
+
   it('that somebody else has written between two killed tunnels becomes theirs again', () => {
     crash();
     const managed = 'nameserver 10.0.0.1\n';
