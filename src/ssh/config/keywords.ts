@@ -152,7 +152,7 @@ export class SshOptionReader {
   }
 }
 
-/** The patterns of an IgnoreUnknown. None if it is malformed: it is refused when it is evaluated. */
+/** The patterns of an IgnoreUnknown. None if it is malformed: evaluating it refuses it. */
 function ignoredBy(line: string): readonly string[] {
   try {
     const [patterns = ''] = parseDirective(line, 'IgnoreUnknown')?.args ?? [];
