@@ -3,7 +3,7 @@
  * again, a restart of sshd, and a balancer whose server is gone. TUNNEL_LONG=1: ten times.
  */
 import assert from 'node:assert/strict';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -11,7 +11,7 @@ import { API1, JUMPHOST4, Port, PRIVATE4 } from '../support/addresses.ts';
 import { JUMP_USER } from '../support/credentials.ts';
 import { Lab, labUnavailable } from '../support/lab.ts';
 import type { Child } from '../support/process.ts';
-import { allProcesses, withDescendants } from '../support/processtable.ts';
+import { allProcesses, commandLineOf, withDescendants } from '../support/processtable.ts';
 import { LONG, startTuned } from '../support/tuning.ts';
 import { type Attempt, dial } from '../support/tunnel.ts';
 
@@ -46,8 +46,7 @@ function killSessions(lab: Lab): void {
   const sshd = lab.sshd.pid;
   assert.ok(sshd !== undefined);
   for (const pid of withDescendants([sshd], allProcesses())) {
-    if (readFileSync(`/proc/${pid}/cmdline`, 'latin1').startsWith(`sshd: ${JUMP_USER}`))
-      process.kill(pid, 'SIGKILL');
+    if (commandLineOf(pid).startsWith(`sshd: ${JUMP_USER}`)) process.kill(pid, 'SIGKILL');
   }
 }
 

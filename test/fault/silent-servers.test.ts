@@ -4,7 +4,7 @@
  * TUNNEL_LONG=1: with the program's own keepalive, and 5 minutes idle.
  */
 import assert from 'node:assert/strict';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -16,7 +16,7 @@ import { JUMP_USER } from '../support/credentials.ts';
 import { measured } from '../support/faults.ts';
 import { Lab, type LabOptions, labUnavailable } from '../support/lab.ts';
 import type { Child } from '../support/process.ts';
-import { allProcesses, withDescendants } from '../support/processtable.ts';
+import { allProcesses, commandLineOf, withDescendants } from '../support/processtable.ts';
 import { LONG, startTuned } from '../support/tuning.ts';
 import { type Attempt, dial, startDialer } from '../support/tunnel.ts';
 
@@ -117,8 +117,7 @@ function stopSessions(lab: Lab): void {
   const sshd = lab.sshd.pid;
   assert.ok(sshd !== undefined);
   for (const pid of withDescendants([sshd], allProcesses())) {
-    if (readFileSync(`/proc/${pid}/cmdline`, 'latin1').startsWith(`sshd: ${JUMP_USER}`))
-      process.kill(pid, 'SIGSTOP');
+    if (commandLineOf(pid).startsWith(`sshd: ${JUMP_USER}`)) process.kill(pid, 'SIGSTOP');
   }
 }
 

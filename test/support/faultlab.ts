@@ -1,11 +1,10 @@
 /** What the fault tests share: a lab and a tunnel for each, and faults of the path. */
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
 import { API1, Port, PRIVATE4 } from './addresses.ts';
 import { JUMP_USER } from './credentials.ts';
 import { Lab, type LabOptions } from './lab.ts';
 import type { Child, ExecResult } from './process.ts';
-import { allProcesses, withDescendants } from './processtable.ts';
+import { allProcesses, commandLineOf, withDescendants } from './processtable.ts';
 import { startTuned, type Tuning } from './tuning.ts';
 import { type Attempt, dial, startDialer } from './tunnel.ts';
 
@@ -73,15 +72,14 @@ export function killSessions(lab: Lab): void {
   const sshd = lab.sshd.pid;
   assert.ok(sshd !== undefined);
   for (const pid of withDescendants([sshd], allProcesses())) {
-    if (readFileSync(`/proc/${pid}/cmdline`, 'latin1').startsWith(`sshd: ${JUMP_USER}`))
-      process.kill(pid, 'SIGKILL');
+    if (commandLineOf(pid).startsWith(`sshd: ${JUMP_USER}`)) process.kill(pid, 'SIGKILL');
   }
 }
 
 /** Process ids of the ssh processes that the tunnel has started. */
 export function sshClients({ pid }: Child): number[] {
   return [...withDescendants([pid], allProcesses())].filter((process) =>
-    readFileSync(`/proc/${process}/cmdline`, 'latin1').startsWith('ssh\0'),
+    commandLineOf(process).startsWith('ssh\0'),
   );
 }
 

@@ -2,6 +2,7 @@
  * Dialling through the system's ssh in tests: closes everything that was opened, and checks that
  * nothing is left.
  */
+
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { readdirSync, readFileSync } from 'node:fs';
@@ -13,6 +14,7 @@ import { defaultBases } from '../../src/ssh/privatedirectory.ts';
 import type { Transport } from '../../src/ssh/transport.ts';
 import type { LoopbackSshd } from './loopback-sshd.ts';
 import { type Changes, opensshOptions } from './openssh.ts';
+import { commandLineOf } from './processtable.ts';
 
 const open: Transport[] = [];
 const servers: Server[] = [];
@@ -65,9 +67,7 @@ export function clients(of = process.pid): number[] {
   return readFileSync(`/proc/${of}/task/${of}/children`, 'utf8')
     .trim()
     .split(' ')
-    .filter(
-      (pid) => pid !== '' && readFileSync(`/proc/${pid}/cmdline`, 'latin1').startsWith('ssh\0'),
-    )
+    .filter((pid) => pid !== '' && commandLineOf(Number(pid)).startsWith('ssh\0'))
     .map(Number);
 }
 

@@ -100,7 +100,7 @@ function open(pid: number): string {
     if (inode !== undefined) kinds.add(sockets.get(inode) ?? 'socket of another network');
     else if (to === '/dev/net/tun') kinds.add('TUN');
     else if (/\/log$/.test(to)) kinds.add('log (FIFO)');
-    else kinds.add(to.replace(/^anon_inode:\[(\w+)\]$/, '$1').replace(/^pipe:.*/, 'pipe'));
+    else kinds.add(to.replace(/^anon_inode:\[?(\w+)\]?$/, '$1').replace(/^pipe:.*/, 'pipe'));
   }
   return kinds.size === 0 ? '-' : [...kinds].sort().join(', ');
 }

@@ -47,6 +47,15 @@ function namespaceLink(pid: number): string | undefined {
   }
 }
 
+/** Its words, each with a NUL after it; empty if it has ended. */
+export function commandLineOf(pid: number): string {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, 'latin1');
+  } catch {
+    return '';
+  }
+}
+
 export function allProcesses(): ProcessEntry[] {
   return readdirSync('/proc')
     .filter((name) => /^\d+$/.test(name))

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { SUDOERS, UID, USER } from './etc.ts';
 import { ExecLab, type ExecOptions } from './execlab.ts';
 import type { Child, ExecResult } from './process.ts';
-import { allProcesses, signalAll, withDescendants } from './processtable.ts';
+import { allProcesses, commandLineOf, signalAll, withDescendants } from './processtable.ts';
 import { MAIN } from './tunnel.ts';
 
 /** `sudo env COMMAND` has a terminal of its own, `sudo COMMAND` has the caller's. */
@@ -104,7 +104,7 @@ export class SudoLab {
 
   parts(child: Child): SudoParts {
     const ours = [...withDescendants([child.pid], allProcesses())].filter((pid) =>
-      /^[^\0]*node\0/.test(readFileSync(`/proc/${pid}/cmdline`, 'latin1')),
+      /^[^\0]*node\0/.test(commandLineOf(pid)),
     );
     const of = (uid: number) =>
       ours.find((pid) => statusOf(pid, 'Uid').every((it) => it.startsWith(`${uid}\t`)));
