@@ -97,8 +97,9 @@ export class Rekeying {
     this.#countFromZero();
     // Not in the middle of a packet.
     process.nextTick(() => {
-      if (this.#stopped) return;
-      this.#ours = !isExchangingKeys(this.#protocol);
+      // A further limit's worth of bytes, or the server, may have begun one in the same turn.
+      if (this.#stopped || isExchangingKeys(this.#protocol)) return;
+      this.#ours = true;
       this.#protocol.rekey();
       this.#checkExchange();
     });

@@ -283,6 +283,33 @@ describe('key exchanges that the server begins', () => {
   });
 });
 
+describe('key exchanges that we begin', () => {
+  it('are never taken for those of the server, however much is carried in a turn', async () => {
+    const protocol = {
+      _cipher: new AESGCMCipher(),
+      _kexinit: undefined as object | undefined,
+      begun: 0,
+      rekey() {
+        this.begun++;
+        this._kexinit = {};
+      },
+    };
+    const rekeying = new Rekeying(
+      protocol as unknown as SshProtocol,
+      { bytes: 1000, seconds: undefined },
+      (why) => assert.fail(why),
+      () => 0,
+    );
+    for (let round = 1; round <= 2 * FREE_EXCHANGES; round++) {
+      for (let packet = 0; packet < 3; packet++) rekeying.count(1000);
+      await new Promise((resolve) => setImmediate(resolve));
+      assert.equal(protocol.begun, round);
+      protocol._kexinit = undefined;
+      rekeying.renewed();
+    }
+  });
+});
+
 describe('key exchanges that we begin, with a real sshd', {
   skip: sshdMissing,
   timeout: 60_000,
