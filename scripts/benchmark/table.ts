@@ -10,6 +10,19 @@ const EXPLANATION = `Each value is the median over pairs of runs, one after the 
 With six pairs or more the interval contains the median with 95 % confidence; with fewer it spans all values. \
 "Narrowly": the target lies within the interval. Beside noise: while a process burns half of one processor.`;
 
+const COLUMNS = 100;
+
+/** Prose in lines of at most COLUMNS characters, as all documents are written. */
+function wrapped(prose: string): string {
+  const lines: string[] = [];
+  for (const word of prose.split(' ')) {
+    const last = lines.at(-1);
+    if (last === undefined || last.length + 1 + word.length > COLUMNS) lines.push(word);
+    else lines[lines.length - 1] = `${last} ${word}`;
+  }
+  return lines.join('\n');
+}
+
 export function targetText(target: Target): string {
   return 'atLeast' in target ? `≥ ${target.atLeast}` : `≤ ${target.atMost}`;
 }
@@ -96,7 +109,7 @@ function details({
   return [
     `### ${any.title}`,
     '',
-    any.how,
+    wrapped(any.how),
     '',
     ...(quiet === undefined ? [] : [samplesTable(quiet, 'Quiet')]),
     ...(noisy === undefined ? [] : [samplesTable(noisy, 'Beside noise')]),
@@ -109,11 +122,11 @@ export function figures(results: Results): string {
   const machines = [...new Set(all.map((result) => result.machine))];
   const met = all.flatMap((result) => result.judgements).map((judgement) => judgement.met);
   return [
-    `${machines.join('; ')}. ${met.filter(Boolean).length} of ${met.length} targets met.`,
+    wrapped(`${machines.join('; ')}. ${met.filter(Boolean).length} of ${met.length} targets met.`),
     '',
     summary(results),
     '',
-    EXPLANATION,
+    wrapped(EXPLANATION),
     '',
     '![How much of each target is reached](measurements.svg)',
     '',
