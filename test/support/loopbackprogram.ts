@@ -10,17 +10,22 @@ export interface LoopbackProgramOptions {
   readonly agentSocket?: string;
   /** Its ssh_config. */
   readonly configFile?: string;
+  /** A module that Node loads before the program. */
+  readonly preload?: string;
 }
 
 /** `tunnel proxy` with these arguments, without the user's files. A new session: no terminal. */
 export async function startProxyProgram(
   args: readonly string[],
-  { agentSocket, configFile = 'none' }: LoopbackProgramOptions = {},
+  { agentSocket, configFile = 'none', preload }: LoopbackProgramOptions = {},
 ): Promise<Child> {
   const home = mkdtempSync(join(tmpdir(), 'tunnel-home-'));
   const { PATH = '', XDG_RUNTIME_DIR } = process.env;
   const child = await Child.start(
-    ['setsid', process.execPath, MAIN, 'proxy', '-F', configFile, ...args],
+    [
+      ...['setsid', process.execPath, ...(preload === undefined ? [] : ['--import', preload])],
+      ...[MAIN, 'proxy', '-F', configFile, ...args],
+    ],
     {
       env: {
         PATH,

@@ -224,8 +224,8 @@ class ConnectionAttempt {
         resolve({ link, facts: this.#facts() });
       });
       try {
+        // ssh2 resumes the stream when it listens, which is when its ciphers have been compiled.
         this.#start(preferredTypes, reject);
-        stream.resume();
       } catch (error) {
         reject(error);
       }
