@@ -41,7 +41,8 @@ class Runner implements Contender {
   }
 }
 
-const SLACK_MS = 120;
+/** On a busy machine; less than ATTEMPT_DELAY_MS, which would show. */
+const SLACK_MS = 220;
 const near = (actual: number, expected: number): void =>
   assert.ok(actual > expected - 5 && actual < expected + SLACK_MS, `${actual} ms, not ${expected}`);
 const names = (runners: readonly Runner[]): string[] => runners.map(({ name }) => name);
