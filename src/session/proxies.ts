@@ -74,6 +74,7 @@ function tellBrowsers(url: string | undefined, pac: WritePac, observer: Observer
   observer.log(
     'warning',
     `there is no /proxy.pac for browsers: with these targets it is larger than the ${MAX_PAC_BYTES} bytes that they take`,
+    { hint: 'use wider prefixes, and names below a domain (*.example.com)' },
   );
 }
 

@@ -12,6 +12,7 @@
  * test may act at a step (`atStep`): stop the run, fail, or never go on. `standing` lists what the
  * session has made and not undone.
  */
+import assert from 'node:assert/strict';
 import { HEADER_BYTES, type PacketDevice } from '../../src/capture/tun/device.ts';
 import type { TunDevice, TunHost } from '../../src/capture/tun/tun.ts';
 import type { Configuration } from '../../src/config/configuration.ts';
@@ -51,6 +52,11 @@ const POLL_MS = 5;
 const STEP_MS = 100;
 
 export type StepAction = (name: string) => Promise<void> | undefined;
+
+export interface RunningTunnel {
+  readonly run: Promise<never>;
+  readonly stop: () => Promise<void>;
+}
 
 export class MemoryMachine implements Machine {
   readonly clock = new ManualClock();
@@ -113,6 +119,33 @@ export class MemoryMachine implements Machine {
   /** Resolves when something is logged that contains `text`. */
   async said(text: string): Promise<void> {
     await until(() => this.messages.some(({ message }) => message.includes(text)), `"${text}"`);
+  }
+
+  /**
+   * A tunnel that runs until it is stopped, once it has said `text` or failed. `stop` checks that
+   * it ends as it was asked to, and leaves nothing.
+   */
+  async running(run: Promise<never>, text = 'ready'): Promise<RunningTunnel> {
+    run.catch(() => {}); // looked at by stop(), or by the test
+    await Promise.race([run, this.said(text)]);
+    return {
+      run,
+      stop: async () => {
+        this.stop.abort();
+        await assert.rejects(run, (error) => error === this.stop.signal.reason);
+        assert.deepEqual([...this.standing], []);
+      },
+    };
+  }
+
+  /** As where the kernel permits no namespaces: the first start of the launcher fails. */
+  refuseNamespaces(): void {
+    let refused = false;
+    this.atStep = (step) => {
+      if (step !== 'start the launcher' || refused) return undefined;
+      refused = true;
+      return Promise.reject(new TunnelError('namespace-refused', 'no namespaces here'));
+    };
   }
 
   /** The network has changed, or the clock has jumped. */

@@ -88,6 +88,9 @@ export interface NeighboursOptions {
   readonly socketFor: (tunnel: OtherTunnel, server: Destination) => Socket;
   readonly connect: (tunnel: OtherTunnel) => StreamUpstreamOptions['connect'];
   readonly observer: Observer;
+  /** Milliseconds; default LOOK_MS and GREET_MS. */
+  readonly lookMs?: number;
+  readonly greetMs?: number;
 }
 
 /** What a tunnel has answered. `refused`: it has no names, or has gone. */
@@ -103,7 +106,7 @@ export class Neighbours {
   readonly #options: NeighboursOptions;
   /** The oldest device first. */
   #known: readonly Neighbour[] = [];
-  /** What the last look may have missed completes "... can't be heard". */
+  /** Whom the last look may have missed; completes "... can't be heard". */
   #unheard: string | undefined;
   #last: Promise<void> = Promise.resolve();
   /** Waits for its turn. */
@@ -156,7 +159,7 @@ export class Neighbours {
    */
   async refresh(again = false): Promise<void> {
     if (again || this.#unheard !== undefined) {
-      // However many ask for it meanwhile, as any program can by greetings.
+      // However many ask for it meanwhile: a greeting of any program does.
       this.#nextLook ??= this.#inTurn(async () => {
         this.#nextLook = undefined;
         await this.#lookAtNew();
@@ -197,9 +200,9 @@ export class Neighbours {
     return done;
   }
 
-  /** What one answers to a greeting. One that is busy is greeted again for as long as GREET_MS. */
+  /** What one answers to a greeting. One that is busy is greeted again in that time. */
   async #greeted(tunnel: OtherTunnel): Promise<Reply> {
-    const deadline = performance.now() + GREET_MS;
+    const deadline = performance.now() + (this.#options.greetMs ?? GREET_MS);
     for (;;) {
       try {
         return await this.#claims(tunnel, GREETING_NAME, deadline - performance.now());
@@ -228,7 +231,7 @@ export class Neighbours {
 
   async #lookedAt(tunnel: OtherTunnel): Promise<Reply> {
     try {
-      return await this.#claims(tunnel, CLAIMS_NAME, LOOK_MS);
+      return await this.#claims(tunnel, CLAIMS_NAME, this.#options.lookMs ?? LOOK_MS);
     } catch (error) {
       return mayHaveNames(error) ? 'unheard' : 'refused';
     }

@@ -244,12 +244,17 @@ async function readIncludes(
 }
 
 /** undefined: a user that isn't known here. */
-function absolutePattern(
-  pattern: string,
-  { home, directory, accounts }: ReadContext,
+function absolutePattern(pattern: string, context: ReadContext): string | undefined {
+  if (pattern.startsWith('~')) return inHome(pattern, context);
+  return pattern.startsWith('/') ? pattern : join(context.directory, pattern);
+}
+
+/** A path that begins with `~` or `~user`, in that home directory. undefined: an unknown user. */
+function inHome(
+  path: string,
+  { home, accounts }: Pick<ReadContext, 'home' | 'accounts'>,
 ): string | undefined {
-  const [, user, rest = ''] = /^~([^/]*)(.*)$/s.exec(pattern) ?? [];
-  if (user === undefined) return pattern.startsWith('/') ? pattern : join(directory, pattern);
+  const [, user = '', rest = ''] = /^~([^/]*)(.*)$/s.exec(path) ?? [];
   const base = user === '' ? home : accounts.homeOf(user);
   return base === undefined ? undefined : join(base, rest);
 }
@@ -321,9 +326,8 @@ export interface WrittenConfig {
 
 /**
  * Writes the parts, followed by the lines of `defaults`, to a directory that only this user can
- * read. If this tunnel is killed, the next
- * one removes it. Throws TunnelError `openssh-directory` if the directory can't be created, and
- * UsageError if the files can't be written.
+ * read. If this tunnel is killed, the next one removes it. Throws TunnelError `openssh-directory`
+ * if the directory can't be created, and UsageError if the files can't be written.
  */
 export async function writeConfig(
   parts: readonly ConfigPart[],
@@ -395,18 +399,14 @@ async function renderLine(
  */
 function withFullPaths(
   line: string,
-  { home, accounts }: Pick<ReadContext, 'home' | 'accounts'>,
+  context: Pick<ReadContext, 'home' | 'accounts'>,
   place: string,
 ): string {
   const directive = parseDirective(line, place);
   if (directive === undefined || !PATH_KEYWORDS.has(directive.keyword)) return line;
   const inList = isPathList(directive.keyword);
   const fullPath = (path: string): string => {
-    const [, user, rest = ''] = /^~([^/]*)(.*)$/s.exec(path) ?? [];
-    if (user !== undefined) {
-      const base = user === '' ? home : accounts.homeOf(user);
-      return base === undefined ? path : join(base, rest);
-    }
+    if (path.startsWith('~')) return inHome(path, context) ?? path;
     if (!inList || /^(\/|%d|\$\{|none$|$)/i.test(path)) return path;
     const here = process.cwd();
     return join(directive.keyword === 'globalknownhostsfile' ? here : escapeTokens(here), path);

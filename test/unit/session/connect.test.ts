@@ -27,18 +27,8 @@ function answering(download: Buffer): (far: TwinStream) => void {
   };
 }
 
-async function running(machine: MemoryMachine, targets: readonly string[] = ['10.0.0.0/8']) {
-  const run = runConnect(MemoryMachine.configuration(targets), machine.options());
-  run.catch(() => {}); // looked at below
-  await Promise.race([run, machine.said('ready')]);
-  return {
-    run,
-    stop: async () => {
-      machine.stop.abort();
-      await assert.rejects(run, (error) => error === machine.stop.signal.reason);
-      assert.deepEqual([...machine.standing], []);
-    },
-  };
+function running(machine: MemoryMachine, targets: readonly string[] = ['10.0.0.0/8']) {
+  return machine.running(runConnect(MemoryMachine.configuration(targets), machine.options()));
 }
 
 describe('connect', { timeout: 20_000 }, () => {

@@ -68,12 +68,7 @@ describe('exec', { timeout: 20_000 }, () => {
 
   it('is told of a proxy where there are no namespaces, and refuses --isolate there', async () => {
     const machine = new MemoryMachine();
-    let refused = false;
-    machine.atStep = (step) => {
-      if (step !== 'start the launcher' || refused) return undefined;
-      refused = true;
-      return Promise.reject(new TunnelError('namespace-refused', 'no namespaces here'));
-    };
+    machine.refuseNamespaces();
     const run = started(machine, ['10.0.0.0/8']);
     await until(() => machine.steps.includes('execute'), 'the command');
     const { https_proxy: proxy } = machine.variables as Record<string, string>;
@@ -87,7 +82,7 @@ describe('exec', { timeout: 20_000 }, () => {
     assert.equal(await run, 0);
     assert.deepEqual([...machine.standing], []);
 
-    refused = false;
+    machine.refuseNamespaces();
     await assert.rejects(runExec(execConfiguration([], { isolate: true }), machine.options()), {
       code: 'namespace-refused',
       message: /--isolate can't be kept/,

@@ -33,19 +33,9 @@ function answer(far: TwinStream): void {
   far.on('end', () => far.end(ANSWER));
 }
 
-async function connected(machine: MemoryMachine, options: OptionTexts = {}) {
+function connected(machine: MemoryMachine, options: OptionTexts = {}) {
   const configuration = buildConfiguration(given({ ...DEMAND, ...options }, NAMED));
-  const run = runConnect(configuration, machine.options());
-  run.catch(() => {}); // looked at by the test
-  await Promise.race([run, machine.said('waiting (on demand)')]);
-  return {
-    run,
-    stop: async () => {
-      machine.stop.abort();
-      await assert.rejects(run, (error) => error === machine.stop.signal.reason);
-      assert.deepEqual([...machine.standing], []);
-    },
-  };
+  return machine.running(runConnect(configuration, machine.options()), 'waiting (on demand)');
 }
 
 describe('a tunnel on demand', { timeout: 20_000 }, () => {
@@ -155,12 +145,7 @@ describe('a tunnel on demand', { timeout: 20_000 }, () => {
 
   it('exec starts its command at once also where there are no namespaces', async () => {
     const machine = new MemoryMachine();
-    let refused = false;
-    machine.atStep = (step) => {
-      if (step !== 'start the launcher' || refused) return undefined;
-      refused = true;
-      return Promise.reject(new TunnelError('namespace-refused', 'no namespaces here'));
-    };
+    machine.refuseNamespaces();
     const configuration = buildExecConfiguration(given(DEMAND, ['10.0.0.0/8']), ['true']);
     const run = runExec(configuration, machine.options());
     await until(() => machine.steps.includes('execute'), 'the command');

@@ -63,6 +63,9 @@ class TunnelMachine {
       return port;
     };
     const neighbours = new Neighbours({
+      // Shorter than in a tunnel, but enough for a busy machine.
+      lookMs: 500,
+      greetMs: 2000,
       find: () => {
         if (this.broken) throw new Error('too many open files');
         return [...this.#running]

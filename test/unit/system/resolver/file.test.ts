@@ -10,7 +10,6 @@ import {
   existsSync,
   lstatSync,
   mkdirSync,
-  mkdtempSync,
   readdirSync,
   readFileSync,
   readlinkSync,
@@ -20,7 +19,6 @@ import {
   utimesSync,
   writeFileSync,
 } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'node:test';
 import { reportRecovery } from '../../../../src/cli/clean.ts';
@@ -29,45 +27,30 @@ import { silentObserver } from '../../../../src/observe/observer.ts';
 import { isAbandonedResolvConf, ResolvConfFile } from '../../../../src/system/resolver/file.ts';
 import { Journal, journalDirectory } from '../../../../src/system/resolver/journal.ts';
 import { recover } from '../../../../src/system/resolver/recover.ts';
+import {
+  JOURNAL_MODULE,
+  needsRoot,
+  ORIGINAL,
+  ResolvConfScene,
+} from '../../../support/resolvconf.ts';
 
-const ORIGINAL = '# mine\nsearch corp.example\nnameserver 127.0.0.1\noptions edns0\n';
-const FILE_MODULE = new URL('../../../../src/system/resolver/file.js', import.meta.url).href;
-const JOURNAL_MODULE = new URL('../../../../src/system/resolver/journal.js', import.meta.url).href;
-const skip = process.getuid?.() !== 0 && 'resolv.conf is given to root, which needs root';
-
+let scene: ResolvConfScene;
 let directory: string;
 let path: string;
 let journal: Journal;
 
 beforeEach(() => {
-  directory = mkdtempSync(join(tmpdir(), 'tunnel-resolv-'));
-  path = join(directory, 'resolv.conf');
-  journal = new Journal(join(directory, 'journal'));
-  writeFileSync(path, ORIGINAL, { mode: 0o640 });
+  scene = new ResolvConfScene();
+  ({ directory, path, journal } = scene);
 });
-afterEach(() => rmSync(directory, { recursive: true }));
+afterEach(() => scene.remove());
 
-/** With the last one the directory goes. */
-const entries = () => {
-  const folder = join(directory, 'journal');
-  return existsSync(folder) ? readdirSync(folder) : [];
-};
+const entries = () => scene.entries();
+const crash = () => scene.crash();
+
 const change = () => new ResolvConfFile({ servers: ['198.18.0.53', '2001:2::35'], journal, path });
 
-/** Another process rewrites the file, and is killed. */
-function crash(): void {
-  const script = `const { ResolvConfFile } = await import('${FILE_MODULE}');
-    const { Journal } = await import('${JOURNAL_MODULE}');
-    const journal = new Journal(${JSON.stringify(join(directory, 'journal'))});
-    await new ResolvConfFile({ servers: ['198.18.0.53'], journal, path: ${JSON.stringify(path)} }).apply();
-    process.kill(process.pid, 'SIGKILL');`;
-  const { signal, stderr } = spawnSync(process.execPath, ['--input-type=module', '-e', script], {
-    encoding: 'utf8',
-  });
-  assert.equal(signal, 'SIGKILL', stderr);
-}
-
-describe('resolv.conf as the last resort', { skip }, () => {
+describe('resolv.conf as the last resort', { skip: needsRoot }, () => {
   it('is seen to be that of a tunnel that is gone, also without the journal', async () => {
     const networks = (...texts: string[]) => texts.map((text) => parsePrefix(text).prefix);
     const device = networks('192.0.2.0/24', '198.18.0.0/24', '2001:2::/64');

@@ -1,60 +1,28 @@
 /** What several tunnels that were killed have left in one resolv.conf. */
 import assert from 'node:assert/strict';
-import { spawnSync } from 'node:child_process';
-import {
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  utimesSync,
-  writeFileSync,
-} from 'node:fs';
-import { tmpdir } from 'node:os';
+import { mkdirSync, readFileSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'node:test';
 import { silentObserver } from '../../../../src/observe/observer.ts';
-import { Journal } from '../../../../src/system/resolver/journal.ts';
+import type { Journal } from '../../../../src/system/resolver/journal.ts';
 import { recover } from '../../../../src/system/resolver/recover.ts';
+import { needsRoot, ORIGINAL, ResolvConfScene } from '../../../support/resolvconf.ts';
 
-const ORIGINAL = '# mine\nsearch corp.example\nnameserver 127.0.0.1\noptions edns0\n';
-const FILE_MODULE = new URL('../../../../src/system/resolver/file.js', import.meta.url).href;
-const JOURNAL_MODULE = new URL('../../../../src/system/resolver/journal.js', import.meta.url).href;
-const skip = process.getuid?.() !== 0 && 'resolv.conf is given to root, which needs root';
-
+let scene: ResolvConfScene;
 let directory: string;
 let path: string;
 let journal: Journal;
 
 beforeEach(() => {
-  directory = mkdtempSync(join(tmpdir(), 'tunnel-resolv-'));
-  path = join(directory, 'resolv.conf');
-  journal = new Journal(join(directory, 'journal'));
-  writeFileSync(path, ORIGINAL, { mode: 0o640 });
+  scene = new ResolvConfScene();
+  ({ directory, path, journal } = scene);
 });
-afterEach(() => rmSync(directory, { recursive: true }));
+afterEach(() => scene.remove());
 
-/** The journal goes with its last entry. */
-function entries(): readonly string[] {
-  const there = join(directory, 'journal');
-  return existsSync(there) ? readdirSync(there) : [];
-}
+const entries = () => scene.entries();
+const crash = () => scene.crash();
 
-/** Another process rewrites the file, and is killed. */
-function crash(): void {
-  const script = `const { ResolvConfFile } = await import('${FILE_MODULE}');
-    const { Journal } = await import('${JOURNAL_MODULE}');
-    const journal = new Journal(${JSON.stringify(join(directory, 'journal'))});
-    await new ResolvConfFile({ servers: ['198.18.0.53'], journal, path: ${JSON.stringify(path)} }).apply();
-    process.kill(process.pid, 'SIGKILL');`;
-  const { signal, stderr } = spawnSync(process.execPath, ['--input-type=module', '-e', script], {
-    encoding: 'utf8',
-  });
-  assert.equal(signal, 'SIGKILL', stderr);
-}
-
-describe('resolv.conf after several tunnels were killed', { skip }, () => {
+describe('resolv.conf after several tunnels were killed', { skip: needsRoot }, () => {
   it('is brought back once after two tunnels were killed beside each other', () => {
     crash();
     const [name = ''] = entries();

@@ -4,11 +4,11 @@ import { chmodSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, beforeEach, describe, it, type TestContext } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { renderKeysCommand } from '../../../src/jumphost/keyscommand.ts';
-import type { KeySource } from '../../../src/jumphost/plan.ts';
-import { renderSshd } from '../../../src/jumphost/sshd.ts';
-import { assertGolden } from '../../support/golden.ts';
-import { planOf } from '../../support/jumphostplan.ts';
+import { renderKeysCommand } from '../../src/jumphost/keyscommand.ts';
+import type { KeySource } from '../../src/jumphost/plan.ts';
+import { renderSshd } from '../../src/jumphost/sshd.ts';
+import { assertGolden } from '../support/golden.ts';
+import { planOf } from '../support/jumphostplan.ts';
 import {
   type HttpSource,
   KeyScript,
@@ -19,8 +19,8 @@ import {
   scriptOf,
   startSource,
   urlOf,
-} from '../../support/keyscript.ts';
-import { run } from '../../support/process.ts';
+} from '../support/keyscript.ts';
+import { run } from '../support/process.ts';
 
 const ALICE = publicKeyLine('alice@laptop');
 const BOB = publicKeyLine('bob');

@@ -1,7 +1,7 @@
 /** What the script of keys-command makes of answers that are no list of keys: nothing. */
 import assert from 'node:assert/strict';
 import { after, beforeEach, describe, it } from 'node:test';
-import { lists, printed, publicKeyLine, scriptOf, startSource } from '../../support/keyscript.ts';
+import { lists, printed, publicKeyLine, scriptOf, startSource } from '../support/keyscript.ts';
 
 const ALICE = publicKeyLine('alice@laptop');
 const BOB = publicKeyLine('bob');
