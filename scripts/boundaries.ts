@@ -126,7 +126,8 @@ export const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     'system/resolver',
     'system/routing',
   ],
-  main: ['cli', 'config', 'native', 'session', 'system/launcher', 'system/privileged'],
+  entry: ['cli', 'config', 'native', 'session', 'system/launcher', 'system/privileged'],
+  main: ['cli', 'entry', 'system/privileged'],
 };
 
 export interface Module {
