@@ -9,10 +9,18 @@ import { refuseSshuttleOptions, SSHUTTLE_OPTIONS } from '../config/sshuttle.ts';
 import type { OptionShape } from '../config/words.ts';
 import type { MarkedArguments } from './marks.ts';
 
+/** What a command is for: lists of commands are in this order. */
+export const PURPOSES = ['Run', 'Look', 'Set up', 'Repair'] as const;
+export type Purpose = (typeof PURPOSES)[number];
+
 export interface CommandDeclaration {
   readonly name: string;
   /** One line for the help text. */
   readonly description: string;
+  /** The same for the list of commands, in at most 75 characters; default: the description. */
+  readonly summary?: string;
+  /** Where the list of commands has it (commands.ts). */
+  readonly purpose: Purpose;
   /** What follows the name: `-r REMOTE [options] TARGET...`. */
   readonly usage: string;
   /** How help shows the command, if not as `tunnel NAME`. */

@@ -44,6 +44,8 @@ docs/kubernetes.md the manifests; docs/provision.md leads from the list to the f
 export const JUMPHOST: CommandDeclaration = {
   name: 'jumphost',
   description: 'render a hardened jump host that admits nothing but the listed destinations',
+  summary: 'render a hardened jump host',
+  purpose: 'Set up',
   usage: 'FORMAT [options] TARGET...',
   takesOperands: true,
   groups: JUMPHOST_GROUPS,
