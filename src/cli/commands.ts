@@ -2,9 +2,10 @@
  * All commands, by name. Help, manual pages and completion are made from these declarations, so a
  * command that is added here appears in all of them.
  */
-import { LIKE_A_COMMAND } from '../config/execoptions.ts';
+import { LIKE_A_COMMAND } from '../config/words.ts';
 import { CLEAN } from './clean.ts';
 import { type CommandDeclaration, PURPOSES } from './command.ts';
+import { COMPLETION } from './completion.ts';
 import { CONNECT } from './connect.ts';
 import { DOCTOR } from './doctor.ts';
 import { EXEC } from './exec.ts';
@@ -18,6 +19,7 @@ const OTHERS = {
   doctor: DOCTOR,
   openstack: OPENSTACK,
   jumphost: JUMPHOST,
+  completion: COMPLETION,
   clean: CLEAN,
 } as const;
 

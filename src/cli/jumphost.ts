@@ -1,5 +1,5 @@
 /** `tunnel jumphost`: what it takes, and its help. */
-import { JUMPHOST_GROUPS } from '../config/jumphostoptions.ts';
+import { JUMP_HOST_FORMATS, JUMPHOST_GROUPS } from '../config/jumphostoptions.ts';
 import type { CommandDeclaration } from './command.ts';
 
 const EXAMPLES = `\
@@ -48,6 +48,7 @@ export const JUMPHOST: CommandDeclaration = {
   purpose: 'Set up',
   usage: 'FORMAT [options] TARGET...',
   takesOperands: true,
+  operands: [JUMP_HOST_FORMATS, 'target'],
   groups: JUMPHOST_GROUPS,
   answersSshuttle: false,
   examples: EXAMPLES,

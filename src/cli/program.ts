@@ -15,7 +15,6 @@ import { buildDoctorConfiguration, type DoctorConfiguration } from '../config/do
 import {
   buildExecConfiguration,
   type ExecConfiguration,
-  LIKE_A_COMMAND,
   type SplitArguments,
   splitCommand,
 } from '../config/execoptions.ts';
@@ -30,11 +29,12 @@ import {
 import type { GivenArguments } from '../config/option.ts';
 import { buildConfiguration } from '../config/options.ts';
 import { refusePastedCommand, refuseRemoteWithoutOption } from '../config/pasted.ts';
-import type { OptionShape } from '../config/words.ts';
+import { LIKE_A_COMMAND, type OptionShape } from '../config/words.ts';
 import { UsageError } from '../errors/errors.ts';
 import { quoted } from '../net/notation.ts';
 import { addCommand, formatHelp, optionShapes } from './command.ts';
 import { COMMANDS, type CommandName, commandMeant, commandNamed, NAMES } from './commands.ts';
+import { completionScript } from './completion.ts';
 import { MarkedArguments } from './marks.ts';
 
 /** From dist/src/cli/. */
@@ -87,6 +87,7 @@ export async function runCommandLine(
     doctor: (given) => commands.doctor(buildDoctorConfiguration(given)),
     openstack: (given) => commands.openstack(buildOpenStackConfiguration(given)),
     jumphost: (given) => commands.jumphost(buildJumpHostConfiguration(given)),
+    completion: async (given) => output.output(completionScript(given)),
     clean: () => commands.clean(),
   };
   const [first, ...others] = own;
