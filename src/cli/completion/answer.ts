@@ -20,7 +20,7 @@ export interface Candidate {
 export interface Answer {
   /** What the shell is to add: files or directories, or the completion of another command. */
   readonly mode: 'words' | 'files' | 'directories' | 'command';
-  /** files, directories: where the name begins in the word. command: the index of its first word. */
+  /** files, directories: where the name begins in the word. command: its first word, by index. */
   readonly offset: number;
   readonly candidates: readonly Candidate[];
 }
