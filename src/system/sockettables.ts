@@ -28,8 +28,8 @@ export interface ListedSocket {
 }
 
 /**
- * The sockets of a table whose own port is one of these: `sl local_address rem_address st queues timer
- * retrnsmt uid timeout inode ...`, addresses in hexadecimal. What is malformed is left out.
+ * The sockets of a table whose own port is one of these: `sl local_address rem_address st queues
+ * timer retrnsmt uid timeout inode ...`, addresses in hexadecimal. What is malformed is left out.
  */
 export function* listedSockets(
   table: string,
