@@ -1,17 +1,16 @@
-/** Kinds of values that completion can find on this machine. */
-export type ValueKind =
-  | 'file'
-  | 'directory'
+/** Kinds of values whose names completion finds on this machine (completion/names.ts). */
+export type NamedKind =
   /** `[user@]host[:port]`, of ssh_config and known_hosts. */
   | 'host'
   /** Several of them, with commas. */
   | 'hops'
   /** Of clouds.yaml. */
-  | 'cloud'
-  /** Of the configuration file. */
-  | 'profile'
-  /** A running tunnel. */
-  | 'tunnel'
+  | 'cloud';
+
+export type ValueKind =
+  | NamedKind
+  | 'file'
+  | 'directory'
   /** What may be reached: anything; `@` begins the name of a file. */
   | 'target'
   | 'none';

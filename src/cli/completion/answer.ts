@@ -8,7 +8,7 @@
  * files by itself, and completes the command of exec.
  */
 import { isOption, LIKE_A_COMMAND, readOptionWord } from '../../config/words.ts';
-import type { ValueKind } from '../values.ts';
+import type { NamedKind, ValueKind } from '../values.ts';
 import type { CompletedCommand, CompletedOption, CompletionTable } from './table.ts';
 
 export interface Candidate {
@@ -26,7 +26,7 @@ export interface Answer {
 }
 
 /** Names of a kind. */
-export type Names = (kind: ValueKind) => Promise<readonly string[]>;
+export type Names = (kind: NamedKind) => Promise<readonly string[]>;
 
 /** More would not fit on any screen. */
 export const MAX_CANDIDATES = 2000;
@@ -148,14 +148,17 @@ async function answerForValue(
 ): Promise<Answer> {
   const head = current.slice(0, from);
   const value = current.slice(from);
-  const mode = SHELL_KINDS[kind] ?? 'words';
-  const listed = mode === 'words' && kind !== 'target' && kind !== 'none' ? await names(kind) : [];
+  const listed = isNamed(kind) ? await names(kind) : [];
   const begin = head + (listed.length === 0 ? '' : endOfHead(kind, value));
   const candidates = [
     ...fixed.map((word) => ({ value: head + word, help: '' })),
     ...listed.map((name) => ({ value: begin + name, help: '' })),
   ];
-  return { ...words(candidates, current), mode, offset: from };
+  return { ...words(candidates, current), mode: SHELL_KINDS[kind] ?? 'words', offset: from };
+}
+
+function isNamed(kind: ValueKind): kind is NamedKind {
+  return SHELL_KINDS[kind] === undefined && kind !== 'target' && kind !== 'none';
 }
 
 /** What stays before the name of a host: other hosts, and a user. */

@@ -6,20 +6,26 @@ import { join } from 'node:path';
 import type { ConfigFile } from '../../ssh/config/files.ts';
 import { homeDirectory } from '../../system/home.ts';
 import { readSmallFile } from '../../system/smallfile.ts';
-import type { ValueKind } from '../values.ts';
+import type { NamedKind } from '../values.ts';
 
 /** Of each known_hosts file; what is larger has no names. */
 const MAX_KNOWN_HOSTS_BYTES = 4 * 1024 * 1024;
 /** A name of a host as programs write it; also `[host]:port` and IPv6 addresses. */
 const HOST = /^[\p{L}\p{N}_][\p{L}\p{N}._:-]{0,254}$/u;
 
-export async function namesOf(
-  kind: ValueKind,
-  env: Readonly<Record<string, string | undefined>>,
-): Promise<readonly string[]> {
-  if (kind === 'host' || kind === 'hops') return hosts();
-  if (kind === 'cloud') return clouds(env).catch(() => []);
-  return [];
+type Environment = Readonly<Record<string, string | undefined>>;
+const SOURCES: Readonly<Record<NamedKind, (env: Environment) => Promise<readonly string[]>>> = {
+  host: hosts,
+  hops: hosts,
+  cloud: clouds,
+};
+
+export async function namesOf(kind: NamedKind, env: Environment): Promise<readonly string[]> {
+  try {
+    return await SOURCES[kind](env);
+  } catch {
+    return []; // a file that can't be read, or is malformed
+  }
 }
 
 async function hosts(): Promise<string[]> {
@@ -66,7 +72,7 @@ export function knownHostNames(text: string): string[] {
   });
 }
 
-async function clouds(env: Readonly<Record<string, string | undefined>>): Promise<string[]> {
+async function clouds(env: Environment): Promise<string[]> {
   const { cloudsOf, findFile } = await import('../../openstack/settings/files.ts');
   const places = { env, directory: process.cwd(), home: homeDirectory() };
   return Object.keys(

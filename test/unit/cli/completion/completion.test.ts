@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict';
+import { dirname, join } from 'node:path';
 import { describe, it } from 'node:test';
+import { loadModules } from '../../../../scripts/boundaries.ts';
 import { COMMANDS } from '../../../../src/cli/commands.ts';
 import { type Answer, complete } from '../../../../src/cli/completion/answer.ts';
 import { quotedFor, splitLine } from '../../../../src/cli/completion/line.ts';
@@ -141,5 +143,24 @@ describe('names of known_hosts', () => {
     assert.deepEqual(knownHostNames(text), [
       ...['a', 'b.example', '10.0.0.1', 'c:2222', '[2001:db8::1]:22', '[2001:db8::2]'],
     ]);
+  });
+});
+
+describe('the entry of completion', () => {
+  it('loads few modules, so that it answers at once', () => {
+    const modules = new Map(loadModules().map((module) => [module.path, module]));
+    const loaded = new Set<string>();
+    const load = (path: string): void => {
+      const text = modules.get(path)?.text;
+      if (text === undefined || loaded.has(path)) return;
+      loaded.add(path);
+      for (const [, name = ''] of text.matchAll(
+        /^(?:import|export) (?!type )[^;]* from '([^']+)'/gm,
+      ))
+        load(join(dirname(path), name));
+    };
+    load('cli/completion/main.ts');
+    assert.ok(loaded.has('cli/completion/answer.ts'));
+    assert.ok(loaded.size < 25, [...loaded].join(' '));
   });
 });
