@@ -3,7 +3,7 @@
  * read. Names of hosts come from files in which others have written what must never be run.
  */
 import assert from 'node:assert/strict';
-import { spawnSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import { chmodSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -85,6 +85,20 @@ describe('tunnel __complete', () => {
       { env, encoding: 'utf8' },
     );
     assert.deepEqual([stdout, stderr], ['words 0\nenvvars\n', '']);
+  });
+});
+
+describe('tunnel __complete, where a file never opens', () => {
+  it('gives up', () => {
+    const other = mkdtempSync(join(home, 'fifo-'));
+    mkdirSync(join(other, '.ssh'));
+    execFileSync('mkfifo', [join(other, '.ssh/config')]);
+    const { status, stdout, stderr } = spawnSync(
+      join(home, 'bin/tunnel'),
+      ['__complete', 'bash', 'tunnel -r ', ''],
+      { env: { ...ENV, HOME: other }, encoding: 'utf8', timeout: TIMEOUT_MS },
+    );
+    assert.deepEqual([status, stdout, stderr], [0, '', '']);
   });
 });
 

@@ -15,8 +15,8 @@ import { quotedFor, splitLine } from './line.ts';
 import { namesOf } from './names.ts';
 import type { CompletionTable } from './table.ts';
 
-/** Files on a network that doesn't answer. */
-const GIVE_UP_MS = 2000;
+/** For files on a network that doesn't answer, and what somebody has made a FIFO. */
+const GIVE_UP_MS = 1000;
 /** In the folder of the compiled modules: scripts/completiontable.ts writes it. */
 const TABLE = new URL('./table.json', import.meta.url);
 const COMMANDS = new URL('../commands.js', import.meta.url);
@@ -74,7 +74,17 @@ function textOf({ mode, offset }: Answer, lines: readonly string[]): string {
   return `${[`${mode} ${offset}`, ...lines].join('\n')}\n`;
 }
 
-setTimeout(() => process.exit(0), GIVE_UP_MS).unref();
+/** Never rejects. process.exit() would wait for what is still being opened. */
+async function giveUp(): Promise<void> {
+  try {
+    const { addon } = await import('../../native/addon.ts');
+    addon().leave(0);
+  } catch {
+    process.exit(0); // the native part isn't built
+  }
+}
+
+setTimeout(() => void giveUp(), GIVE_UP_MS).unref();
 try {
   print(await answer(process.argv.slice(2)));
 } catch {
