@@ -95,6 +95,7 @@ export const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   'openstack/targets': ['config', 'flow', 'openstack/keystone', 'openstack/settings', 'system'],
   'openstack/report': ['config', 'flow', 'openstack/settings', 'openstack/targets'],
   cli: ['config', 'ssh', 'system', 'system/doctor', 'system/programs', 'system/resolver'],
+  'cli/completion': ['cli', 'config', 'native', 'openstack/settings', 'ssh/config', 'system'],
   doctor: ['connect', 'dns/upstream', 'dns/wire', 'flow', 'policy', 'ssh', 'system/doctor'],
   session: [
     'capture/namespace',
