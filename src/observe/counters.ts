@@ -97,6 +97,11 @@ export const COUNTERS = {
   tunnel_other_forms_over_limit_total: 'destinations with more other forms than are tried',
   tunnel_other_forms_forgotten_total: 'working forms of destinations forgotten for newer ones',
 
+  // control/
+  tunnel_control_clients_total: 'times that somebody has asked this tunnel for its status',
+  tunnel_control_over_limit_total: 'of these, those turned away because too many had asked',
+  tunnel_control_timeouts_total: 'of these, those that asked nothing or read no answer in time',
+
   // link/
   tunnel_links_lost_total: 'times that the connection to the jump host was lost',
   tunnel_idle_disconnects_total: 'times that it was closed because nothing used it',
