@@ -29,6 +29,7 @@ Other commands, each with its own --help:
   doctor     tell what works on this machine
   openstack  show what a cloud's clients connect to
   jumphost   render a hardened jump host
+  list       show the profiles of config.yaml
   clean      repair what a killed tunnel has left behind
 
 REMOTE is [user@]host[:port], [user@][v6-address]:port, ssh://user@host:port or a Host of
