@@ -25,7 +25,7 @@ export function mostSimilar(word: string, known: Iterable<string>): string | und
  * How many characters must be inserted, left out, replaced, or exchanged with their neighbour: the
  * optimal string alignment distance.
  */
-function editDistance(from: string, to: string): number {
+export function editDistance(from: string, to: string): number {
   let before: number[] = [];
   let last = Array.from({ length: to.length + 1 }, (_, column) => column);
   for (let row = 1; row <= from.length; row += 1) {

@@ -23,6 +23,7 @@ own counts. "tunnel --profile NAME --print-config" shows all of one.
 export const LIST: CommandDeclaration = {
   name: 'list',
   description: 'show the profiles of the configuration files',
+  purpose: 'Look',
   usage: '[options]',
   takesOperands: false,
   groups: LIST_GROUPS,

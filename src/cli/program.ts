@@ -19,7 +19,6 @@ import {
 import {
   buildExecConfiguration,
   type ExecConfiguration,
-  LIKE_A_COMMAND,
   type SplitArguments,
   splitCommand,
 } from '../config/execoptions.ts';
@@ -36,37 +35,19 @@ import type { GivenArguments, OptionGroup } from '../config/option.ts';
 import { buildConfiguration } from '../config/options.ts';
 import { refusePastedCommand, refuseRemoteWithoutOption } from '../config/pasted.ts';
 import type { TunnelCommand } from '../config/profiles/keys.ts';
-import type { OptionShape } from '../config/words.ts';
+import { LIKE_A_COMMAND, type OptionShape } from '../config/words.ts';
 import { UsageError } from '../errors/errors.ts';
 import { quoted } from '../net/notation.ts';
-import { CLEAN } from './clean.ts';
 import { addCommand, formatHelp, optionShapes } from './command.ts';
-import { CONNECT } from './connect.ts';
-import { DOCTOR } from './doctor.ts';
-import { EXEC } from './exec.ts';
-import { JUMPHOST } from './jumphost.ts';
-import { LIST, listProfiles } from './list.ts';
+import { COMMANDS, type CommandName, commandMeant, commandNamed, NAMES } from './commands.ts';
+import { completionScript } from './completion.ts';
+import { listProfiles } from './list.ts';
 import { MarkedArguments } from './marks.ts';
-import { OPENSTACK } from './openstack.ts';
 import { readTunnelLine, withProfile } from './profiles.ts';
-import { PROXY } from './proxy.ts';
 
 /** From dist/src/cli/. */
 const MANIFEST = new URL('../../../package.json', import.meta.url);
 
-/** In the order in which they are listed. */
-const COMMANDS = {
-  connect: CONNECT,
-  exec: EXEC,
-  proxy: PROXY,
-  doctor: DOCTOR,
-  openstack: OPENSTACK,
-  jumphost: JUMPHOST,
-  list: LIST,
-  clean: CLEAN,
-} as const;
-type CommandName = keyof typeof COMMANDS;
-const NAMES = Object.keys(COMMANDS) as CommandName[];
 /** Commands that can do little without a jump host. */
 const TAKES_REMOTE: ReadonlySet<CommandName> = new Set([
   'connect',
@@ -102,7 +83,7 @@ export async function runCommandLine(
   // The arguments of exec's command belong to it alone: they are split off before anything is
   // expanded or read.
   const { own, command } = isExec(args)
-    ? splitExec(args, optionShapes(EXEC))
+    ? splitExec(args, optionShapes(COMMANDS.exec))
     : { own: args, command: undefined };
   const surroundings = { env: process.env };
   const profiled = (line: GivenArguments, groups: readonly OptionGroup[]) =>
@@ -129,6 +110,7 @@ export async function runCommandLine(
       commands.openstack(buildOpenStackConfiguration(await profiled(line, OPENSTACK_GROUPS))),
     list: async (given) => output.output(await listProfiles(given, surroundings)),
     jumphost: (given) => commands.jumphost(buildJumpHostConfiguration(given)),
+    completion: async (given) => output.output(completionScript(given)),
     clean: () => commands.clean(),
   };
   if (TAKES_REMOTE.has(named ?? 'connect')) {
@@ -153,10 +135,11 @@ export async function runCommandLine(
     .helpOption(false)
     .showSuggestionAfterError(true);
   for (const name of NAMES) addCommand(program, COMMANDS[name], marked, actions[name]);
-  const connect = program.commands.find((added) => added.name() === CONNECT.name) ?? program;
+  const connect =
+    program.commands.find((added) => added.name() === COMMANDS.connect.name) ?? program;
   // The default command's help is the program's.
   program.configureHelp({
-    formatHelp: (_, helper) => formatHelp(connect, CONNECT, helper),
+    formatHelp: (_, helper) => formatHelp(connect, COMMANDS.connect, helper),
   });
   try {
     await program.parseAsync(marked.words, { from: 'user' });
@@ -165,10 +148,6 @@ export async function runCommandLine(
     if (error.exitCode !== 0)
       throw usageError(error, marked.unmarked(error.message), commandNamed(own[0]));
   }
-}
-
-function commandNamed(text: string | undefined): CommandName | undefined {
-  return NAMES.find((name) => name === text);
 }
 
 /** Leaves names of commands unchanged: commander looks for them. */
@@ -181,11 +160,28 @@ function markArguments(entries: readonly Entry[]): MarkedArguments {
 }
 
 /** A command after options would be captured as the name of a host. Throws UsageError. */
-function refuseLateCommand({ operands: [first] }: GivenArguments): void {
+function refuseLateCommand({ operands }: GivenArguments): void {
+  const [first] = operands;
   const name = commandNamed(first?.text);
-  if (name === undefined) return;
+  if (name === undefined) {
+    refuseMistypedCommand(operands);
+    return;
+  }
   throw new UsageError(`the command "${name}" comes before its options`, {
     hint: `write "tunnel ${name} -r ..."${name === 'connect' ? ', or leave the word out' : ''}`,
+  });
+}
+
+/**
+ * Refuses a word that is nearly a command where nothing else is a target. Beside other targets it
+ * is one itself, and any name may be a target: `name.` is never refused. Throws UsageError.
+ */
+function refuseMistypedCommand([first, ...others]: GivenArguments['operands']): void {
+  if (first === undefined || others.length > 0 || first.place.kind !== 'argument') return;
+  const meant = commandMeant(first.text);
+  if (meant === undefined) return;
+  throw new UsageError(`${quoted(first.text)} is nearly the command "${meant}"`, {
+    hint: `did you mean "tunnel ${meant} -r ..."? To reach a host with this name, write ${first.text}. with a dot`,
   });
 }
 
@@ -212,8 +208,10 @@ function splitExec(
 function refuseCommands([first = '', ...rest]: readonly string[]): void {
   const name = first === 'help' ? (rest[0] ?? first) : first;
   if (LIKE_A_COMMAND.test(name) && name !== 'help' && commandNamed(name) === undefined) {
+    const meant = commandMeant(name);
+    const known = meant === undefined ? '' : `did you mean ${meant}? `;
     throw new UsageError(`there is no command ${quoted(name)}`, {
-      hint: `the commands are ${NAMES.join(', ')}; a target with this name goes after the options`,
+      hint: `${known}the commands are ${NAMES.join(', ')}; a target with this name goes after the options`,
     });
   }
   const end = rest.indexOf('--');

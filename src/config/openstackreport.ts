@@ -21,6 +21,7 @@ const REPORT_OPTIONS = {
       `${REPORT_FORMATS.join(', ')} (default: table)`,
       (text, place) =>
         oneOf(REPORT_FORMATS, text, place, 'write one of them, as in: --format table'),
+      REPORT_FORMATS,
     ),
   },
 } as const;

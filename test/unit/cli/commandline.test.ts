@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { NAMES } from '../../../src/cli/commands.ts';
 import { runCommandLine } from '../../../src/cli/program.ts';
 import type { Configuration } from '../../../src/config/configuration.ts';
 
@@ -118,6 +119,10 @@ describe('tunnel, used wrongly', () => {
     [['-v', 'proxy', ...R], /command "proxy" comes before its options/, /tunnel proxy -r/],
     [[...R, 'exec', 'curl'], /command "exec" comes before its options/, /tunnel exec -r/],
     [['exce', ...R, '--', 'true'], /there is no command "exce"/, /exec, .*after the options/],
+    [['porxy', ...R], /there is no command "porxy"/, /did you mean proxy\?/],
+    [[...R, 'porxy'], /"porxy" is nearly the command "proxy"/, /tunnel proxy -r .*porxy\. with/],
+    [['-v', 'conect', ...R], /"conect" is nearly the command "connect"/],
+    [['help', 'jumhost'], /there is no command "jumhost"/, /did you mean jumphost\?/],
     [['status'], /there is no command "status"/, /connect, /],
     [['help', 'status'], /there is no command "status"/, /the commands are connect, /],
     [[...R, '--dns=yes', '10/8'], /unknown option '--dns=yes'/, /--dns takes no value$/],
@@ -337,7 +342,16 @@ describe('the help of each command', () => {
   it('of the program names all of them', async () => {
     const text = await helpOf('connect');
     for (const name of ['exec', 'proxy', 'doctor', 'openstack', 'jumphost', 'clean'])
-      assert.match(text, new RegExp(`^  ${name} +\\S`, 'm'));
+      assert.match(text, new RegExp(`^ {4}${name} +\\S`, 'm'));
+  });
+
+  it('lists each of them once, by purpose', async () => {
+    const [, list = ''] = /Other commands.*\n((?: .*\n)+)/.exec(await helpOf('connect')) ?? [];
+    assert.deepEqual(
+      [...list.matchAll(/^ {4}(\S+)/gm)].map(([, name]) => name).sort(),
+      NAMES.filter((name) => name !== 'connect').sort(),
+    );
+    assert.match(list, /^ {2}Run:\n {4}exec .*^ {2}Repair:\n {4}clean /ms);
   });
 
   const TUNNEL = ['Jump host', 'Targets', 'Names', 'SSH connection', 'OpenStack cloud'];
@@ -401,6 +415,11 @@ describe('runCommandLine', () => {
       assert.deepEqual(await configurationOf(args), expected, args.join(' '));
     }
     assert.equal(expected.logLevel, 'info');
+  });
+
+  it('takes a word that is nearly a command as a target where it may be one', async () => {
+    for (const words of [['porxy', '10/8'], ['porxy.'], ['10/8', 'porxy'], ['porxy.example']])
+      assert.equal((await configurationOf([...R, ...words])).nameTargets.length, 1, words.join());
   });
 
   it('collects what may be repeated', async () => {
