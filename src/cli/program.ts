@@ -2,7 +2,8 @@
  * The command line: a commander program, with one file per command.
  *
  *   arguments -> expandArguments (@FILE) -> MarkedArguments (marks.ts) -> commander
- *             -> GivenArguments -> with its profile (profiles.ts) -> the command's configuration -> the command
+ *             -> GivenArguments -> with its profile (profiles.ts)
+ *             -> the command's configuration -> the command
  *
  * Nothing here exits or prints errors. A wrong command line is a UsageError, help and version go to
  * `output`, and an action's own failure passes through.

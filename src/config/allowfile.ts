@@ -1,6 +1,6 @@
 /**
- * The options of the allow-list. The file of --allow says what may be opened, one rule per line, and
- * so does each --allow-rule. Everything else is refused (policy/allowlist.ts).
+ * The options of the allow-list. The file of --allow says what may be opened, one rule per line,
+ * and so does each --allow-rule. Everything else is refused (policy/allowlist.ts).
  *
  *   203.0.113.0/24:443      # a prefix or an address, with ports
  *   api.example.com:443     # a name, as clients send it to a proxy or ask the resolver for it

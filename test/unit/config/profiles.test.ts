@@ -1,4 +1,4 @@
-/** Profiles: every option of every command in one, what they inherit, and what is wrong with them. */
+/** Profiles: each kind of option in one, what they inherit, and what is wrong with them. */
 import assert from 'node:assert/strict';
 import { chmodSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
