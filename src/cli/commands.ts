@@ -2,6 +2,7 @@
  * All commands, by name. Help, manual pages and completion are made from these declarations, so a
  * command that is added here appears in all of them.
  */
+import { editDistance } from '../base/similar.ts';
 import { LIKE_A_COMMAND } from '../config/words.ts';
 import { CLEAN } from './clean.ts';
 import { type CommandDeclaration, PURPOSES } from './command.ts';
@@ -10,6 +11,7 @@ import { CONNECT } from './connect.ts';
 import { DOCTOR } from './doctor.ts';
 import { EXEC } from './exec.ts';
 import { JUMPHOST } from './jumphost.ts';
+import { LIST } from './list.ts';
 import { OPENSTACK } from './openstack.ts';
 import { PROXY } from './proxy.ts';
 
@@ -19,6 +21,7 @@ const OTHERS = {
   doctor: DOCTOR,
   openstack: OPENSTACK,
   jumphost: JUMPHOST,
+  list: LIST,
   completion: COMPLETION,
   clean: CLEAN,
 } as const;
@@ -41,33 +44,10 @@ const MAX_MISTAKES = 2;
 /** The command that a mistyped word is nearest to. undefined: it is near to none, or is one. */
 export function commandMeant(word: string): CommandName | undefined {
   if (!LIKE_A_COMMAND.test(word) || word.length > 20) return undefined;
-  const near = NAMES.map((name) => ({ name, mistakes: mistakesBetween(word.toLowerCase(), name) }))
+  const near = NAMES.map((name) => ({ name, mistakes: editDistance(word.toLowerCase(), name) }))
     .filter(({ name, mistakes }) => mistakes <= MAX_MISTAKES && mistakes * 3 <= name.length)
     .sort((a, b) => a.mistakes - b.mistakes);
   return near[0]?.mistakes === 0 ? undefined : near[0]?.name;
-}
-
-/** The optimal string alignment distance: an exchange of neighbours is one mistake. */
-function mistakesBetween(a: string, b: string): number {
-  const rows = [Array.from({ length: b.length + 1 }, (_, column) => column)];
-  const at = (row: number, column: number) => rows[row]?.[column] ?? 0;
-  for (let i = 1; i <= a.length; i += 1) {
-    const row = [i];
-    rows.push(row);
-    for (let j = 1; j <= b.length; j += 1) {
-      const wrong = a[i - 1] === b[j - 1] ? 0 : 1;
-      const exchanged = i > 1 && j > 1 && a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1];
-      row.push(
-        Math.min(
-          at(i - 1, j) + 1,
-          at(i, j - 1) + 1,
-          at(i - 1, j - 1) + wrong,
-          exchanged ? at(i - 2, j - 2) + 1 : Infinity,
-        ),
-      );
-    }
-  }
-  return at(a.length, b.length);
 }
 
 /** By purpose. Ends in a newline. */

@@ -2,7 +2,8 @@
  * The command line: a commander program, with one file per command.
  *
  *   arguments -> expandArguments (@FILE) -> MarkedArguments (marks.ts) -> commander
- *             -> GivenArguments -> the command's configuration -> the command
+ *             -> GivenArguments -> with its profile (profiles.ts)
+ *             -> the command's configuration -> the command
  *
  * Nothing here exits or prints errors. A wrong command line is a UsageError, help and version go to
  * `output`, and an action's own failure passes through.
@@ -11,7 +12,11 @@ import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
 import { type Entry, expandArguments } from '../config/argsfile.ts';
 import type { Configuration } from '../config/configuration.ts';
-import { buildDoctorConfiguration, type DoctorConfiguration } from '../config/doctoroptions.ts';
+import {
+  buildDoctorConfiguration,
+  DOCTOR_GROUPS,
+  type DoctorConfiguration,
+} from '../config/doctoroptions.ts';
 import {
   buildExecConfiguration,
   type ExecConfiguration,
@@ -24,18 +29,22 @@ import {
 } from '../config/jumphostoptions.ts';
 import {
   buildOpenStackConfiguration,
+  OPENSTACK_GROUPS,
   type OpenStackConfiguration,
 } from '../config/openstackreport.ts';
-import type { GivenArguments } from '../config/option.ts';
+import type { GivenArguments, OptionGroup } from '../config/option.ts';
 import { buildConfiguration } from '../config/options.ts';
 import { refusePastedCommand, refuseRemoteWithoutOption } from '../config/pasted.ts';
+import type { TunnelCommand } from '../config/profiles/keys.ts';
 import { LIKE_A_COMMAND, type OptionShape } from '../config/words.ts';
 import { UsageError } from '../errors/errors.ts';
 import { quoted } from '../net/notation.ts';
 import { addCommand, formatHelp, optionShapes } from './command.ts';
 import { COMMANDS, type CommandName, commandMeant, commandNamed, NAMES } from './commands.ts';
 import { completionScript } from './completion.ts';
+import { listProfiles } from './list.ts';
 import { MarkedArguments } from './marks.ts';
+import { readTunnelLine, withProfile } from './profiles.ts';
 
 /** From dist/src/cli/. */
 const MANIFEST = new URL('../../../package.json', import.meta.url);
@@ -77,21 +86,34 @@ export async function runCommandLine(
   const { own, command } = isExec(args)
     ? splitExec(args, optionShapes(COMMANDS.exec))
     : { own: args, command: undefined };
+  const surroundings = { env: process.env };
+  const profiled = (line: GivenArguments, groups: readonly OptionGroup[]) =>
+    withProfile(line, groups, surroundings);
+  const run = async (line: GivenArguments, wanted: TunnelCommand | undefined): Promise<void> => {
+    const read = await readTunnelLine(line, wanted, surroundings, output.output);
+    if (read === undefined) return;
+    const { given } = read;
+    if (read.command === 'exec') return commands.exec(buildExecConfiguration(given, command));
+    await commands[read.command](buildConfiguration(given, read.command));
+  };
+  const [first, ...others] = own;
+  const named = commandNamed(first);
   const actions: Readonly<Record<CommandName, (given: GivenArguments) => Promise<void>>> = {
-    connect(given) {
-      refuseLateCommand(given);
-      return commands.connect(buildConfiguration(given));
+    connect(line) {
+      refuseLateCommand(line);
+      return run(line, named === undefined ? undefined : 'connect');
     },
-    proxy: (given) => commands.proxy(buildConfiguration(given, 'proxy')),
-    exec: (given) => commands.exec(buildExecConfiguration(given, command)),
-    doctor: (given) => commands.doctor(buildDoctorConfiguration(given)),
-    openstack: (given) => commands.openstack(buildOpenStackConfiguration(given)),
+    proxy: (line) => run(line, 'proxy'),
+    exec: (line) => run(line, 'exec'),
+    doctor: async (line) =>
+      commands.doctor(buildDoctorConfiguration(await profiled(line, DOCTOR_GROUPS))),
+    openstack: async (line) =>
+      commands.openstack(buildOpenStackConfiguration(await profiled(line, OPENSTACK_GROUPS))),
+    list: async (given) => output.output(await listProfiles(given, surroundings)),
     jumphost: (given) => commands.jumphost(buildJumpHostConfiguration(given)),
     completion: async (given) => output.output(completionScript(given)),
     clean: () => commands.clean(),
   };
-  const [first, ...others] = own;
-  const named = commandNamed(first);
   if (TAKES_REMOTE.has(named ?? 'connect')) {
     refuseRemoteWithoutOption({
       named,

@@ -16,6 +16,7 @@ import {
 import { DNS_OPTIONS, readDnsOptions } from './dnsoptions.ts';
 import { CLOUD_OPTIONS, readOpenStackOptions, withoutAsking } from './openstackoptions.ts';
 import { type GivenArguments, readOptions, toggle } from './option.ts';
+import { PROFILE_OPTIONS, SAVE_OPTIONS } from './profileoptions.ts';
 import { PROXY_OPTIONS, readProxyOptions } from './proxyoptions.ts';
 import { READY_OPTIONS, readLogLevel, readReadyFd, VERBOSITY_OPTIONS } from './runoptions.ts';
 import {
@@ -51,7 +52,7 @@ const CARRYING_GROUPS = [
   CLOUD_OPTIONS,
   ALLOW_OPTIONS,
 ] as const;
-const RUNNING_GROUPS = [READY_OPTIONS, VERBOSITY_OPTIONS] as const;
+const RUNNING_GROUPS = [PROFILE_OPTIONS, SAVE_OPTIONS, READY_OPTIONS, VERBOSITY_OPTIONS] as const;
 
 /** The options that every tunnel takes. */
 export const TUNNEL_GROUPS = [...CARRYING_GROUPS, ...RUNNING_GROUPS] as const;

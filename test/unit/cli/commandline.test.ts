@@ -355,13 +355,16 @@ describe('the help of each command', () => {
   });
 
   const TUNNEL = ['Jump host', 'Targets', 'Names', 'SSH connection', 'OpenStack cloud'];
-  const CONNECT = [...TUNNEL, 'Allow-list', 'Capture', 'Proxies', 'Running'];
+  const CONNECT = [...TUNNEL, 'Allow-list', 'Capture', 'Proxies', 'Profiles', 'Running'];
   for (const [command, headings] of [
     ['connect', [...CONNECT, 'Help', 'Global Options']],
-    ['proxy', ['Proxies', ...TUNNEL, 'Allow-list', 'Running', 'Help']],
-    ['exec', ['Command', ...TUNNEL, 'Allow-list', 'Running', 'Help']],
+    ['proxy', ['Proxies', ...TUNNEL, 'Allow-list', 'Profiles', 'Running', 'Help']],
+    ['exec', ['Command', ...TUNNEL, 'Allow-list', 'Profiles', 'Running', 'Help']],
     ['doctor', ['Report', ...CONNECT, 'Help']],
-    ['openstack', ['Jump host', 'OpenStack cloud', 'Report', 'SSH connection', 'Running', 'Help']],
+    [
+      'openstack',
+      ['Jump host', 'OpenStack cloud', 'Report', 'SSH connection', 'Profiles', 'Running', 'Help'],
+    ],
     ['clean', ['Help']],
   ] as const) {
     it(`${command}: its groups under their headings, and its own options only`, async () => {
