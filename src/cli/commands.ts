@@ -14,10 +14,15 @@ import { JUMPHOST } from './jumphost.ts';
 import { LIST } from './list.ts';
 import { OPENSTACK } from './openstack.ts';
 import { PROXY } from './proxy.ts';
+import { DOWN, RECONNECT, STATUS, STOP } from './status.ts';
 
 const OTHERS = {
   exec: EXEC,
   proxy: PROXY,
+  stop: STOP,
+  down: DOWN,
+  reconnect: RECONNECT,
+  status: STATUS,
   doctor: DOCTOR,
   openstack: OPENSTACK,
   jumphost: JUMPHOST,

@@ -12,6 +12,7 @@ import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
 import { type Entry, expandArguments } from '../config/argsfile.ts';
 import type { Configuration } from '../config/configuration.ts';
+import { buildControlConfiguration, type ControlConfiguration } from '../config/controloptions.ts';
 import {
   buildDoctorConfiguration,
   DOCTOR_GROUPS,
@@ -65,6 +66,9 @@ export interface Commands {
   doctor(configuration: DoctorConfiguration): Promise<void>;
   openstack(configuration: OpenStackConfiguration): Promise<void>;
   jumphost(configuration: JumpHostConfiguration): Promise<void>;
+  status(configuration: ControlConfiguration): Promise<void>;
+  stop(configuration: ControlConfiguration): Promise<void>;
+  reconnect(configuration: ControlConfiguration): Promise<void>;
   clean(): Promise<void>;
 }
 
@@ -109,6 +113,10 @@ export async function runCommandLine(
       commands.doctor(buildDoctorConfiguration(await profiled(line, DOCTOR_GROUPS))),
     openstack: async (line) =>
       commands.openstack(buildOpenStackConfiguration(await profiled(line, OPENSTACK_GROUPS))),
+    stop: (given) => commands.stop(buildControlConfiguration(given)),
+    down: (given) => commands.stop(buildControlConfiguration(given)),
+    reconnect: (given) => commands.reconnect(buildControlConfiguration(given)),
+    status: (given) => commands.status(buildControlConfiguration(given)),
     list: async (given) => output.output(await listProfiles(given, surroundings)),
     jumphost: (given) => commands.jumphost(buildJumpHostConfiguration(given)),
     completion: async (given) => output.output(completionScript(given)),
@@ -224,7 +232,8 @@ function refuseCommands([first = '', ...rest]: readonly string[]): void {
   }
 }
 
-function version(): string {
+/** Of the package. */
+export function version(): string {
   const manifest: unknown = JSON.parse(readFileSync(MANIFEST, 'utf8'));
   const found =
     typeof manifest === 'object' && manifest !== null && 'version' in manifest

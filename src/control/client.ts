@@ -2,16 +2,17 @@
 import { unlinkSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
 import { TunnelError } from '../errors/errors.ts';
-import { systemCodeOf } from '../errors/reason.ts';
-import { allDirectories, lives, socketsIn, type Whose, whoseProcess } from './directory.ts';
-import type { Status } from './status.ts';
+import { reasonOf, systemCodeOf } from '../errors/reason.ts';
 import {
-  fieldOf,
-  MAX_ANSWER_BYTES,
-  readLines,
-  type WireError,
-  type WireQuestion,
-} from './wire.ts';
+  allDirectories,
+  lives,
+  type SocketFile,
+  socketsIn,
+  type Whose,
+  whoseProcess,
+} from './directory.ts';
+import type { Status } from './status.ts';
+import { fieldOf, MAX_ANSWER_BYTES, readLines, type WireError, type WireQuestion } from './wire.ts';
 
 /** For an answer of a tunnel that lives. */
 export const ANSWER_MS = 5_000;
@@ -46,10 +47,8 @@ export async function findTunnels(whose: Whose = whoseProcess()): Promise<Found>
         const answer = await ask(path, { do: 'status' });
         tunnels.push({ pid, path, status: fieldOf(answer, 'status') as Status });
       } catch (error) {
-        const code = systemCodeOf(error);
-        if (code === undefined || !GONE.has(code) || lives(pid))
-          silent.push({ pid, why: error instanceof Error ? error.message : String(error) });
-        else removeSocket(path);
+        if (hasGone(error)) removeIfDead({ path, pid });
+        else silent.push({ pid, why: reasonOf(error) });
       }
     }),
   );
@@ -60,11 +59,32 @@ export async function findTunnels(whose: Whose = whoseProcess()): Promise<Found>
   };
 }
 
+/** Removes the sockets of killed tunnels from a directory. Never rejects. */
+export async function sweep(directory: string, whose: Whose = whoseProcess()): Promise<void> {
+  // In a container that shares the directory, a process that isn't seen here may listen.
+  const dead = socketsIn([directory], whose).filter(({ pid }) => !lives(pid));
+  await Promise.all(
+    dead.map(async (socket) => {
+      const error = await failureOf(socket.path);
+      if (hasGone(error)) removeIfDead(socket);
+    }),
+  );
+}
+
+/** Why nobody can be connected to; undefined: somebody listens. */
+function failureOf(path: string): Promise<unknown> {
+  return new Promise((resolve) => {
+    const socket = connect(path);
+    socket.on('error', resolve);
+    socket.on('connect', () => {
+      socket.destroy();
+      resolve(undefined);
+    });
+  });
+}
+
 /** The running tunnel of this name or process id. Throws TunnelError `no-such-tunnel`. */
-export function tunnelNamed(
-  { tunnels, silent }: Found,
-  name: string | undefined,
-): RunningTunnel {
+export function tunnelNamed({ tunnels, silent }: Found, name: string | undefined): RunningTunnel {
   const matching =
     name === undefined
       ? tunnels
@@ -187,10 +207,21 @@ function checked(answer: unknown): unknown {
   if (fieldOf(answer, 'ok') === true) return answer;
   const error = fieldOf(answer, 'error') as WireError | undefined;
   const said = error?.message ?? 'its answer is not understood';
-  throw new TunnelError('control-failed', said, error?.hint === undefined ? {} : { hint: error.hint });
+  throw new TunnelError(
+    'control-failed',
+    said,
+    error?.hint === undefined ? {} : { hint: error.hint },
+  );
 }
 
-function removeSocket(path: string): void {
+function hasGone(error: unknown): boolean {
+  const code = systemCodeOf(error);
+  return code !== undefined && GONE.has(code);
+}
+
+/** Nobody listens. A process that lives may be about to. */
+function removeIfDead({ path, pid }: SocketFile): void {
+  if (lives(pid)) return;
   try {
     unlinkSync(path);
   } catch {

@@ -67,15 +67,17 @@ export function makeDirectory(whose: Whose): string {
   });
 }
 
+export interface SocketFile {
+  readonly path: string;
+  readonly pid: number;
+}
+
 export function socketIn(directory: string, pid: number): string {
   return join(directory, `${pid}.sock`);
 }
 
 /** The sockets in directories that nobody else can have made. */
-export function socketsIn(
-  directories: readonly string[],
-  { uid }: Whose,
-): readonly { readonly path: string; readonly pid: number }[] {
+export function socketsIn(directories: readonly string[], { uid }: Whose): readonly SocketFile[] {
   return directories.flatMap((directory) => {
     if (uid !== 0 && untrusted(directory, uid) !== undefined) return [];
     return namesIn(directory).flatMap((path) => {
@@ -125,10 +127,11 @@ function namesIn(directory: string): readonly string[] {
   }
 }
 
-/** Whether the process lives. */
+/** Whether the process runs. One that has ended is not waited for by everybody's parent. */
 export function lives(pid: number): boolean {
   try {
-    return readFileSync(`/proc/${pid}/stat`, 'latin1') !== '';
+    const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
+    return !/^ [ZX]/.test(stat.slice(stat.lastIndexOf(')') + 1));
   } catch {
     return false;
   }

@@ -117,6 +117,10 @@ class Client {
     const socket = this.#socket;
     this.#within(REQUEST_MS);
     socket.on('close', () => clearTimeout(this.#deadline));
+    // Who has asked may close its side, as nc(1) does. Nobody else has a reason to.
+    socket.on('end', () => {
+      if (!this.#asked || this.#prompter !== undefined) socket.destroy();
+    });
     readLines(socket, MAX_REQUEST_BYTES, {
       line: (value) => this.#take(value),
       broken: () => this.#refuse(new TunnelError('control-request', 'this is no request')),

@@ -1,4 +1,5 @@
 /** The socket over which a running tunnel is asked and told (control/server.ts). */
+import { sweep } from '../control/client.ts';
 import { makeDirectory, socketIn, whoseProcess } from '../control/directory.ts';
 import { ControlServer } from '../control/server.ts';
 import { TunnelError } from '../errors/errors.ts';
@@ -25,7 +26,9 @@ export interface ControlParts {
 export async function offerControl(session: Session, parts: ControlParts): Promise<void> {
   const { overview, link, prompter, stop, observer } = parts;
   try {
-    const path = socketIn(makeDirectory(whoseProcess()), process.pid);
+    const directory = makeDirectory(whoseProcess());
+    await sweep(directory);
+    const path = socketIn(directory, process.pid);
     const handlers = {
       status: () => overview.status(),
       stop,

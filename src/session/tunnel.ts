@@ -129,7 +129,7 @@ export async function openTunnel(
     (it) => it.close(),
   );
   const advice = new Advice(machine, observer);
-  const flows = new FlowTable();
+  const flows = new FlowTable(observer);
   let configuration = wanted;
   const overview = new Overview({
     identity: control ?? UNNAMED,
