@@ -14,10 +14,12 @@ import { JUMPHOST } from './jumphost.ts';
 import { LIST } from './list.ts';
 import { OPENSTACK } from './openstack.ts';
 import { PROXY } from './proxy.ts';
+import { UP } from './up.ts';
 
 const OTHERS = {
   exec: EXEC,
   proxy: PROXY,
+  up: UP,
   doctor: DOCTOR,
   openstack: OPENSTACK,
   jumphost: JUMPHOST,
