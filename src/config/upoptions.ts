@@ -33,8 +33,9 @@ export function lineOfUp({ operands, options }: GivenArguments): GivenArguments 
   }
   const { foreground } = readOptions(UP_OPTIONS, options);
   if (foreground === undefined) {
+    const line = `tunnel up --foreground ${readProfileName(name.text, name.place)}`;
     throw new UsageError('a tunnel stays in the foreground', {
-      hint: `write: tunnel up --foreground ${readProfileName(name.text, name.place)}; with "setsid" or "systemd-run --user" before it, it runs on by itself`,
+      hint: `write: ${line}; with "setsid" or "systemd-run --user" before it, it runs on by itself`,
     });
   }
   const { foreground: FOREGROUND } = UP_OPTIONS.options;
