@@ -15,12 +15,14 @@ import { LIST } from './list.ts';
 import { OPENSTACK } from './openstack.ts';
 import { PROXY } from './proxy.ts';
 import { DOWN, RECONNECT, STATUS, STOP } from './status.ts';
+import { UP } from './up.ts';
 
 const OTHERS = {
   exec: EXEC,
   proxy: PROXY,
-  stop: STOP,
+  up: UP,
   down: DOWN,
+  stop: STOP,
   reconnect: RECONNECT,
   status: STATUS,
   doctor: DOCTOR,

@@ -37,6 +37,7 @@ import type { GivenArguments, OptionGroup } from '../config/option.ts';
 import { buildConfiguration } from '../config/options.ts';
 import { refusePastedCommand, refuseRemoteWithoutOption } from '../config/pasted.ts';
 import type { TunnelCommand } from '../config/profiles/keys.ts';
+import { lineOfUp } from '../config/upoptions.ts';
 import { LIKE_A_COMMAND, type OptionShape } from '../config/words.ts';
 import { UsageError } from '../errors/errors.ts';
 import { quoted } from '../net/notation.ts';
@@ -109,6 +110,7 @@ export async function runCommandLine(
     },
     proxy: (line) => run(line, 'proxy'),
     exec: (line) => run(line, 'exec'),
+    up: (line) => run(lineOfUp(line), undefined),
     doctor: async (line) =>
       commands.doctor(buildDoctorConfiguration(await profiled(line, DOCTOR_GROUPS))),
     openstack: async (line) =>

@@ -240,6 +240,15 @@ describe('profiles', () => {
     it(`is refused: ${answer.source}`, async () => assert.match(await failure(text), answer));
   }
 
+  it('is started by up, as by --profile', async () => {
+    write(`${BASE}    command: proxy\n`);
+    const up = await run(['up', '--foreground', '--config', FILE, '-v', 'p']);
+    assert.equal(up.command, 'proxy');
+    assert.deepEqual(up, await run(['--config', FILE, '--profile', 'p', '-v']));
+    await assert.rejects(run(['up', '--config', FILE, 'p']), /stays in the foreground/);
+    await assert.rejects(run(['up']), /no profile is named/);
+  });
+
   it('refuses a file that others may write', async () => {
     write(BASE);
     chmodSync(FILE, 0o666);
