@@ -19,7 +19,7 @@ import { giveBack, refuseNodeOptions } from './cli/node.ts';
 import { print } from './cli/output.ts';
 import { isExec, runCommandLine } from './cli/program.ts';
 import { readAsCaller, startAsCaller } from './entry/ascaller.ts';
-import { clean, doctor, jumphost, openstack } from './entry/results.ts';
+import { clean, doctor, jumphost, openstack, reconnect, status, stop } from './entry/results.ts';
 import { Self } from './entry/self.ts';
 import { runCommand, runTunnel } from './entry/tunnels.ts';
 import { EXIT } from './errors/codes.ts';
@@ -60,6 +60,9 @@ try {
       doctor: (configuration) => doctor(self, configuration),
       openstack: (configuration) => openstack(self, configuration),
       jumphost: (configuration) => jumphost(self, configuration),
+      status: (configuration) => status(self, configuration),
+      stop: (configuration) => stop(self, configuration),
+      reconnect: (configuration) => reconnect(self, configuration),
       clean: () => clean(self),
     },
     {

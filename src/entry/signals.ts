@@ -17,6 +17,8 @@ export interface Stop {
   readonly signal: AbortSignal;
   /** The number of the first one. */
   readonly by: number | undefined;
+  /** As a signal does, but for another reason. */
+  now(): void;
 }
 
 /** The first signal starts an orderly stop. A later INT (Ctrl-C again) ends the program at once. */
@@ -42,5 +44,6 @@ export function stopOnSignals(self: Self): Stop {
     get by() {
       return first === undefined ? undefined : constants.signals[first];
     },
+    now: () => controller.abort(),
   };
 }

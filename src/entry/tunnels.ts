@@ -6,12 +6,24 @@
  */
 import { learnedList } from '../cli/allow.ts';
 import { print } from '../cli/output.ts';
+import { version } from '../cli/program.ts';
 import { createPrompter } from '../cli/prompt.ts';
 import type { Configuration } from '../config/configuration.ts';
 import type { ExecConfiguration } from '../config/execoptions.ts';
+import type { Log } from '../observe/log.ts';
+import type { TunnelIdentity } from '../session/overview.ts';
 import { adviseAboutAgent, machineBeside } from './ascaller.ts';
 import type { Self } from './self.ts';
 import { stopOnSignals } from './signals.ts';
+
+/** What `tunnel status` calls the run. */
+function identity(
+  { name }: Configuration,
+  command: TunnelIdentity['command'],
+  observer: Log,
+): TunnelIdentity {
+  return { name, command, version: version(), counters: () => observer.snapshot() };
+}
 
 async function load(command: 'connect' | 'proxy') {
   if (command === 'connect') return (await import('../session/connect.ts')).runConnect;
@@ -23,16 +35,25 @@ export async function runTunnel(
   configuration: Configuration,
   command: 'connect' | 'proxy',
 ): Promise<void> {
-  const stop = stopOnSignals(self).signal;
+  const stopping = stopOnSignals(self);
+  const stop = stopping.signal;
   const observer = self.createLog(configuration.logLevel);
   for (const notice of configuration.notices) observer.log('notice', notice);
   const run = await load(command);
+  const control = {
+    ...identity(configuration, command, observer),
+    stop() {
+      observer.log('notice', 'stopped by "tunnel stop"');
+      stopping.now();
+    },
+  };
   try {
     await run(configuration, {
       observer,
       prompter: createPrompter(),
       stop,
       learned: learnedList(configuration.allow, print, observer),
+      control,
       ...(await machineBeside(self)),
     });
   } catch (error) {
@@ -60,6 +81,11 @@ export async function runCommand(self: Self, configuration: ExecConfiguration): 
       stop: stop.signal,
       // Standard output belongs to the command alone.
       learned: learnedList(allow, (text) => self.stderr.writeSurely(text), observer),
+      control: {
+        ...identity(configuration.tunnel, 'exec', observer),
+        // As kill(1) does: the command gets it, and its end ends the tunnel.
+        stop: () => process.kill(process.pid, 'SIGTERM'),
+      },
     });
   } catch (error) {
     if (stop.by === undefined || error !== stop.signal.reason) throw error;
