@@ -4,6 +4,7 @@
  *
  *   arguments -> runCommandLine -> a configuration -> entry/tunnels.ts: connect, proxy, exec
  *                                                     entry/results.ts: what prints a result
+ *   -D -> entry/daemon.ts: the program again, which is waited for until it is ready
  *   under sudo and doas -> entry/ascaller.ts, before the arguments are read
  *   INT, TERM, HUP -> abort its `stop` signal (entry/signals.ts)
  *   an error from a command or from anything before it -> two lines on stderr -> exit code
@@ -15,21 +16,24 @@
  * broken, and Linux before 5.1 reads 127 octets of it.
  */
 import { isatty } from 'node:tty';
+import { asksForDaemon } from './cli/daemon.ts';
 import { giveBack, refuseNodeOptions } from './cli/node.ts';
 import { print } from './cli/output.ts';
 import { isExec, runCommandLine } from './cli/program.ts';
 import { readAsCaller, startAsCaller } from './entry/ascaller.ts';
+import { runAsDaemon } from './entry/daemon.ts';
 import { clean, doctor, jumphost, openstack, reconnect, status, stop } from './entry/results.ts';
 import { Self } from './entry/self.ts';
 import { runCommand, runTunnel } from './entry/tunnels.ts';
 import { EXIT } from './errors/codes.ts';
 import { PrivilegedLink } from './system/privileged/client.ts';
 import { completeIdentity } from './system/privileged/identity.ts';
+import { Notifier } from './system/service/notify.ts';
 
 const DEFAULT_COLUMNS = 80;
 const MAX_COLUMNS = 100;
 
-/** process.stdout isn't touched unless it is a terminal. */
+/** process.stdout isn't touched unless it is a terminal, and help is shown. */
 function terminalColumns(): number {
   return (isatty(1) ? process.stdout.columns : undefined) ?? DEFAULT_COLUMNS;
 }
@@ -40,12 +44,14 @@ const { args, nodeStart } = self;
 try {
   process.exitCode = EXIT.ok;
   refuseNodeOptions(nodeStart);
+  if (self.daemon === undefined && asksForDaemon(args)) await runAsDaemon(self);
   let readAgainAsRoot = () => {};
   if (nodeStart.asRoot) {
     if (isExec(args)) readAgainAsRoot = await readAsCaller();
     else await startAsCaller(self);
   }
   giveBack(process.env);
+  self.notifier = Notifier.take(process.env);
   self.privileged = PrivilegedLink.take(process.env);
   if (self.privileged !== undefined) completeIdentity(process.env);
   await runCommandLine(
@@ -67,7 +73,9 @@ try {
     },
     {
       output: print,
-      columns: Math.min(terminalColumns(), MAX_COLUMNS),
+      get columns() {
+        return Math.min(terminalColumns(), MAX_COLUMNS);
+      },
     },
   );
 } catch (error) {

@@ -49,7 +49,7 @@ export function addCommand(
   marked: MarkedArguments,
   action: (given: GivenArguments) => Promise<void>,
 ): Command {
-  const { name, description, usage, takesOperands, groups, answersSshuttle } = declaration;
+  const { name, description, usage, takesOperands, groups } = declaration;
   const command = program
     .command(name, { isDefault: declaration.isDefault === true })
     .description(description)
@@ -65,7 +65,7 @@ export function addCommand(
   };
   for (const { heading, options } of groups)
     for (const option of Object.values(options)) add(option).helpGroup(heading);
-  if (answersSshuttle) for (const option of SSHUTTLE_OPTIONS) add(option).hideHelp();
+  for (const option of answeredOptions(declaration)) add(option).hideHelp();
   command.addHelpOption(new CommanderOption('-h, --help', 'show this help').helpGroup(HELP));
   command.configureHelp({ formatHelp: (_, helper) => formatHelp(command, declaration, helper) });
   return command.action(() => {
@@ -90,9 +90,17 @@ export function formatHelp(
 }
 
 /** What the parser must know about a command's options to tell them from other words. */
-export function optionShapes({ groups, answersSshuttle }: CommandDeclaration): OptionShape[] {
+export function optionShapes(declaration: CommandDeclaration): OptionShape[] {
+  const declared = declaration.groups.flatMap(({ options }) => Object.values(options));
+  return [...declared, ...answeredOptions(declaration)].map(optionShapeOf);
+}
+
+/** Those of sshuttle that this command doesn't have itself. */
+function answeredOptions({ groups, answersSshuttle }: CommandDeclaration): readonly Option[] {
+  if (!answersSshuttle) return [];
   const declared = groups.flatMap(({ options }) => Object.values(options));
-  return [...declared, ...(answersSshuttle ? SSHUTTLE_OPTIONS : [])].map(optionShapeOf);
+  const own = declared.map((option) => optionShapeOf(option).long);
+  return SSHUTTLE_OPTIONS.filter((option) => !own.includes(optionShapeOf(option).long));
 }
 
 export function optionShapeOf({ flags, kind }: Option): OptionShape {

@@ -4,12 +4,15 @@ import type { CommandDeclaration } from './command.ts';
 
 const EXAMPLES = `\
 Examples:
+  tunnel up office
+      start the tunnel of the profile "office" in config.yaml, and return when it is ready
   tunnel up --foreground office
-      the tunnel of the profile "office" in config.yaml, until Ctrl-C
+      the same at the terminal, until Ctrl-C
 `;
 
 const AFTER = `
-The profile says which command it is for, "connect" or "proxy". "tunnel --profile NAME" is the
+It asks for passwords at the terminal, fails with the exit status of "tunnel", and then runs on
+by itself, as with -D; "tunnel down NAME" ends it. The profile says which command it is for, "connect" or "proxy". "tunnel --profile NAME" is the
 same, and takes further options and targets. "tunnel list" shows the profiles.
 `;
 
@@ -17,7 +20,7 @@ export const UP: CommandDeclaration = {
   name: 'up',
   description: 'start a profile of the configuration files',
   purpose: 'Run',
-  usage: '--foreground [options] NAME',
+  usage: '[options] NAME',
   takesOperands: true,
   groups: UP_GROUPS,
   answersSshuttle: false,

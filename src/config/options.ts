@@ -20,6 +20,7 @@ import { type GivenArguments, readOptions, toggle } from './option.ts';
 import { PROFILE_OPTIONS, SAVE_OPTIONS } from './profileoptions.ts';
 import { PROXY_OPTIONS, readProxyOptions } from './proxyoptions.ts';
 import { READY_OPTIONS, readLogLevel, readReadyFd, VERBOSITY_OPTIONS } from './runoptions.ts';
+import { readServiceOptions, SERVICE_OPTIONS } from './serviceoptions.ts';
 import {
   CONNECTION_OPTIONS,
   JUMP_HOST_OPTIONS,
@@ -68,10 +69,16 @@ export const CONNECT_GROUPS = [
   ...CARRYING_GROUPS,
   CAPTURE_OPTIONS,
   PROXY_OPTIONS,
+  SERVICE_OPTIONS,
   ...RUNNING_GROUPS,
 ] as const;
 
-export const PROXY_GROUPS = [PROXY_OPTIONS, ...TUNNEL_GROUPS] as const;
+export const PROXY_GROUPS = [
+  PROXY_OPTIONS,
+  ...CARRYING_GROUPS,
+  SERVICE_OPTIONS,
+  ...RUNNING_GROUPS,
+] as const;
 
 /**
  * `proxy` always has a proxy, needs no target, and may have targets that can't be captured by a
@@ -105,6 +112,7 @@ export function buildConfiguration(
     capture: readCaptureOptions(options, rules),
     proxies,
     logLevel: readLogLevel(options),
+    service: readServiceOptions(options),
     readyFd: readReadyFd(options),
     notices,
   };

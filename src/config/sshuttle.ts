@@ -21,7 +21,7 @@ const NAMES_ELSEWHERE = 'use addresses, or put the names into /etc/hosts or your
 const ALL_USERS = 'a TUN device captures the connections of all users';
 const ONE_COMMAND = 'use "tunnel exec", which captures the connections of one command';
 const LEAVE_OUT = 'leave the option out';
-const FOREGROUND = 'it stays in the foreground';
+const FOREGROUND = 'this command ends by itself, or with the command that it runs';
 
 const REFUSED: readonly Refused[] = [
   refused(
@@ -108,7 +108,7 @@ const REFUSED: readonly Refused[] = [
   refused(
     '-D, --daemon',
     FOREGROUND,
-    'start it with "setsid" or "systemd-run --user"; for a SOCKS proxy like that of "ssh -D", use "tunnel proxy"',
+    'leave it out; "tunnel" and "tunnel proxy" take it, and "systemd-run --user" starts any command',
   ),
   refused('--pidfile <file>', FOREGROUND, 'the process that you start is the one to stop'),
   refused(

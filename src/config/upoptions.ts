@@ -1,29 +1,35 @@
 /** The command line of `tunnel up`: the profile's, with what belongs to the run itself. */
 import { UsageError } from '../errors/errors.ts';
 import { quoted } from '../net/notation.ts';
-import { type GivenArguments, readOptions, toggle } from './option.ts';
-import { PROFILE_OPTIONS, readProfileName } from './profileoptions.ts';
+import type { Entry } from './argsfile.ts';
+import { type GivenArguments, type Option, readOptions, toggle } from './option.ts';
+import { PROFILE_OPTIONS } from './profileoptions.ts';
 import { READY_OPTIONS, VERBOSITY_OPTIONS } from './runoptions.ts';
+import { SERVICE_OPTIONS } from './serviceoptions.ts';
 
 const { profile: PROFILE, config } = PROFILE_OPTIONS.options;
 
 const UP_OPTIONS = {
   heading: 'Profiles:',
   options: {
-    foreground: toggle('--foreground', 'stay in the foreground, until Ctrl-C'),
+    foreground: toggle('--foreground', 'stay at the terminal, until Ctrl-C'),
     config,
   },
 } as const;
 
 /** In the order of help. */
-export const UP_GROUPS = [UP_OPTIONS, READY_OPTIONS, VERBOSITY_OPTIONS] as const;
+/** -D is what it does anyway. */
+const { daemon: _, ...OF_SERVICE } = SERVICE_OPTIONS.options;
+const RUN_OPTIONS = { heading: SERVICE_OPTIONS.heading, options: OF_SERVICE } as const;
+
+export const UP_GROUPS = [UP_OPTIONS, RUN_OPTIONS, READY_OPTIONS, VERBOSITY_OPTIONS] as const;
 
 /** The same as a line without a command: `tunnel --profile NAME`. Throws UsageError. */
 export function lineOfUp({ operands, options }: GivenArguments): GivenArguments {
   const [name, other] = operands;
   if (name === undefined) {
     throw new UsageError('no profile is named', {
-      hint: 'write its name, as in: tunnel up --foreground office; "tunnel list" shows the profiles',
+      hint: 'write its name, as in: tunnel up office; "tunnel list" shows the profiles',
     });
   }
   if (other !== undefined) {
@@ -32,13 +38,11 @@ export function lineOfUp({ operands, options }: GivenArguments): GivenArguments 
     });
   }
   const { foreground } = readOptions(UP_OPTIONS, options);
-  if (foreground === undefined) {
-    const line = `tunnel up --foreground ${readProfileName(name.text, name.place)}`;
-    throw new UsageError('a tunnel stays in the foreground', {
-      hint: `write: ${line}; with "setsid" or "systemd-run --user" before it, it runs on by itself`,
-    });
-  }
   const { foreground: FOREGROUND } = UP_OPTIONS.options;
-  const rest = [...options].filter(([option]) => option !== FOREGROUND);
-  return { operands: [], options: new Map([...rest, [PROFILE, [name]]]) };
+  const rest = new Map<Option, readonly Entry[]>(options);
+  rest.delete(FOREGROUND);
+  rest.set(PROFILE, [name]);
+  const { daemon: DAEMON } = SERVICE_OPTIONS.options;
+  if (foreground === undefined) rest.set(DAEMON, [{ text: '', place: name.place }]);
+  return { operands: [], options: rest };
 }

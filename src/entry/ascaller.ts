@@ -6,10 +6,12 @@
 import { filesForCaller } from '../cli/node.ts';
 import { EXIT } from '../errors/codes.ts';
 import { TunnelError } from '../errors/errors.ts';
+import { addon } from '../native/addon.ts';
 import { type Observer, silentObserver } from '../observe/observer.ts';
 import type { Machine } from '../session/machine.ts';
 import type { Self } from './self.ts';
 import { stopOnSignals } from './signals.ts';
+import { withoutStreams } from './streams.ts';
 
 /** Errors that an agent may have prevented. */
 const ASKS_FOR_AGENT: ReadonlySet<string> = new Set([
@@ -17,6 +19,9 @@ const ASKS_FOR_AGENT: ReadonlySet<string> = new Set([
   'auth-cancelled',
   'no-terminal',
 ]);
+
+/** For messages that wait for the terminal when it is left. */
+const FLUSH_MS = 1000;
 
 /**
  * Starts the program again as the caller of sudo or doas, and ends with its status. Returns if the
@@ -33,7 +38,18 @@ export async function startAsCaller(self: Self): Promise<void> {
     const observer = self.createLog('notice');
     const variables = filesForCaller(process.env);
     const start = { program, args: self.args, env: process.env, variables };
-    status = await runAsCaller(start, { observer, stop });
+    const { daemon } = self;
+    status = await runAsCaller(start, {
+      observer,
+      stop,
+      daemon: daemon && {
+        fd: daemon.fd,
+        detach() {
+          self.logToSystem(FLUSH_MS);
+          addon().detach();
+        },
+      },
+    });
   } catch (error) {
     if (!(stop.aborted && error === stop.reason)) throw error;
     status = EXIT.ok;
@@ -41,21 +57,6 @@ export async function startAsCaller(self: Self): Promise<void> {
   self.dropLog();
   if (status === undefined) return giveStreamsBack();
   self.leave(status);
-}
-
-/**
- * Takes Node's own streams away until the function that is returned is called: when Node first
- * looks at one, which it does whenever a pipe closes, it opens the terminal again, as root.
- */
-function withoutStreams(): () => void {
-  const names = ['stdin', 'stdout', 'stderr'] as const;
-  const before = names.map((name) => Object.getOwnPropertyDescriptor(process, name));
-  for (const name of names)
-    Object.defineProperty(process, name, { value: undefined, configurable: true });
-  return () => {
-    for (const [i, name] of names.entries())
-      Object.defineProperty(process, name, before[i] ?? { value: undefined });
-  };
 }
 
 /**

@@ -4,6 +4,7 @@
  * All messages go through one LineWriter. Nothing waits for the terminal until the program ends,
  * and then no longer than FLUSH_MS.
  */
+import { fstatSync } from 'node:fs';
 import { EXIT_SIGNAL_BASE, execExitCodeOf, exitCodeOf } from '../cli/exit.ts';
 import { closeInspector, type NodeStart, nodeStartOf } from '../cli/node.ts';
 import { isExec } from '../cli/program.ts';
@@ -11,21 +12,38 @@ import { reportError } from '../cli/report.ts';
 import { addon } from '../native/addon.ts';
 import { LineWriter } from '../observe/linewriter.ts';
 import { Log } from '../observe/log.ts';
+import { isJournal, JournalLines, Messages } from '../observe/messages.ts';
 import type { Level } from '../observe/observer.ts';
 import { printable } from '../observe/printable.ts';
-import { type NativeWrite, standardErrorWriter } from '../observe/standarderror.ts';
+import {
+  type NativeWrite,
+  type StandardErrorWriter,
+  standardErrorWriter,
+} from '../observe/standarderror.ts';
+import { Syslog } from '../observe/syslog.ts';
 import type { PrivilegedLink } from '../system/privileged/client.ts';
+import { DaemonLink } from '../system/service/daemon.ts';
+import { Notifier } from '../system/service/notify.ts';
+import { discardStreams } from './streams.ts';
 
 /** How long the end of the program waits for a terminal that takes nothing. */
 const FLUSH_MS = 1000;
+/** Of syslog(3). */
+const SYSTEM_LOG = Buffer.from('/dev/log');
 
 export class Self {
   /** Without node and script. */
   readonly args: readonly string[];
   readonly nodeStart: NodeStart;
-  readonly stderr: LineWriter;
+  /** Standard error; the system log once the program has been told so. */
+  readonly stderr: Messages;
   /** To the part of this program that is root: under sudo and doas. */
   privileged: PrivilegedLink | undefined;
+  /** To the process that waits until this one is ready: with -D. */
+  readonly daemon: DaemonLink | undefined;
+  /** To systemd, if it listens: known once the arguments are about to be read. */
+  notifier: Notifier = Notifier.take({});
+  readonly #standardError: StandardErrorWriter;
   /** The log of the current run. */
   #log: Log | undefined;
   /** Whether stacks are shown: known once the options have been read. */
@@ -44,8 +62,12 @@ export class Self {
     });
     process.on('SIGUSR2', () => {});
     closeInspector(this.nodeStart);
+    this.daemon = DaemonLink.take(process.env);
+    if (this.daemon !== undefined) discardStreams();
     const reopens = !this.nodeStart.asRoot;
-    this.stderr = new LineWriter(standardErrorWriter(nativeWrite, { reopens }));
+    this.#standardError = standardErrorWriter(nativeWrite, { reopens });
+    const lines = new LineWriter(this.#standardError);
+    this.stderr = new Messages(isJournalsOwn() ? new JournalLines(lines) : lines);
     this.#sayWarnings();
     this.#endOnFaults();
   }
@@ -60,6 +82,17 @@ export class Self {
   /** The run has ended, and its counters with it. */
   dropLog(): void {
     this.#log = undefined;
+  }
+
+  /**
+   * From here on messages go to the system log. Standard error, for which what waits is written
+   * within `milliseconds`, isn't used any more.
+   */
+  logToSystem(milliseconds: number): void {
+    this.stderr.flush(milliseconds);
+    const send = (octets: Uint8Array) => addon().sendDatagram(SYSTEM_LOG, octets);
+    this.stderr.switchTo(new Syslog({ send, pid: process.pid }));
+    this.#standardError.letGo();
   }
 
   /** Reports the error, and sets the exit status. */
@@ -115,6 +148,14 @@ export class Self {
         this.end(Number(process.exitCode));
       });
     }
+  }
+}
+
+function isJournalsOwn(): boolean {
+  try {
+    return isJournal(process.env['JOURNAL_STREAM'], fstatSync(2, { bigint: true }));
+  } catch {
+    return false; // EBADF: it was closed
   }
 }
 

@@ -13,7 +13,9 @@ import type { ExecConfiguration } from '../config/execoptions.ts';
 import type { Log } from '../observe/log.ts';
 import type { TunnelIdentity } from '../session/overview.ts';
 import { adviseAboutAgent, machineBeside } from './ascaller.ts';
+import { runAsDaemonAfterAll } from './daemon.ts';
 import type { Self } from './self.ts';
+import { Service } from './service.ts';
 import { stopOnSignals } from './signals.ts';
 
 /** What `tunnel status` calls the run. */
@@ -35,10 +37,12 @@ export async function runTunnel(
   configuration: Configuration,
   command: 'connect' | 'proxy',
 ): Promise<void> {
+  if (configuration.service.daemon && self.daemon === undefined) await runAsDaemonAfterAll(self);
   const stopping = stopOnSignals(self);
   const stop = stopping.signal;
   const observer = self.createLog(configuration.logLevel);
   for (const notice of configuration.notices) observer.log('notice', notice);
+  const service = new Service(self, configuration.service, stopping, observer);
   const run = await load(command);
   const control = {
     ...identity(configuration, command, observer),
@@ -54,14 +58,19 @@ export async function runTunnel(
       stop,
       learned: learnedList(configuration.allow, print, observer),
       control,
+      service,
       ...(await machineBeside(self)),
     });
   } catch (error) {
     adviseAboutAgent(self, error, observer);
     // An operation that was waiting when the signal came rejects with the signal's reason: that is
     // an orderly stop.
-    if (!(stop.aborted && error === stop.reason)) throw error;
+    if (!(stop.aborted && error === stop.reason)) {
+      service.close(error);
+      throw error;
+    }
   } finally {
+    service.close();
     observer.logCounted();
   }
 }
@@ -72,6 +81,7 @@ export async function runCommand(self: Self, configuration: ExecConfiguration): 
   const stop = stopOnSignals(self);
   const observer = self.createLog(logLevel);
   for (const notice of notices) observer.log('notice', notice);
+  const service = new Service(self, configuration.tunnel.service, stop, observer);
   const { runExec } = await import('../session/exec.ts');
   let status: number;
   try {
@@ -80,6 +90,7 @@ export async function runCommand(self: Self, configuration: ExecConfiguration): 
       prompter: createPrompter(),
       stop: stop.signal,
       // Standard output belongs to the command alone.
+      service,
       learned: learnedList(allow, (text) => self.stderr.writeSurely(text), observer),
       control: {
         ...identity(configuration.tunnel, 'exec', observer),
@@ -88,9 +99,13 @@ export async function runCommand(self: Self, configuration: ExecConfiguration): 
       },
     });
   } catch (error) {
-    if (stop.by === undefined || error !== stop.signal.reason) throw error;
+    if (stop.by === undefined || error !== stop.signal.reason) {
+      service.close(error);
+      throw error;
+    }
     return self.failBySignal(stop.by);
   } finally {
+    service.close();
     observer.logCounted();
   }
   self.leave(status);

@@ -290,6 +290,11 @@ export const ERRORS = [
       'under sudo or doas: the part of the program that stays root was ended, or refused a request',
   },
   {
+    codes: ['pidfile-unwritable'],
+    exit: EXIT.usage,
+    meaning: '`--pidfile` names a file that this user may not write',
+  },
+  {
     codes: ['unclean', 'dns-undo'],
     exit: EXIT.unexpected,
     meaning:
@@ -315,7 +320,7 @@ export const ERRORS = [
     codes: ['already-running'],
     exit: EXIT.alreadyRunning,
     meaning:
-      'another tunnel captures this range or part of it: exclude that from one of them with `-x`; or it [answers for the same names](#several-tunnels)',
+      'another tunnel captures this range or part of it: exclude that from one of them with `-x`; or it [answers for the same names](#several-tunnels); or has the same `--pidfile`',
   },
   {
     codes: ['dns-resolved', 'dns-resolv-conf'],

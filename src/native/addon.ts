@@ -176,6 +176,24 @@ export interface Addon {
   lockPrivileges(): void;
 
   /**
+   * Leaves the session and the terminal (setsid(2)), and has /dev/null as standard input, output
+   * and error from here on. Throws an Error with `errno` (positive): EPERM for the leader of a
+   * process group.
+   */
+  detach(): void;
+  /**
+   * Locks an open file for this process (flock(2)), until it is closed or the process ends. False:
+   * another one has it locked. Throws an Error with `errno` (positive).
+   */
+  lockFile(fd: number): boolean;
+  /**
+   * Sends a datagram to the Unix socket at `path`, which begins with a zero if it is an abstract
+   * name. Never waits. Returns 0, or an errno: EAGAIN if the receiver's queue is full. Throws an
+   * Error with `errno` (positive) if the path is too long.
+   */
+  sendDatagram(path: Uint8Array, octets: Uint8Array): number;
+
+  /**
    * Asks the kernel about routes, rules, addresses or devices (rtnetlink(7)): a request of type
    * RTM_GET*, for one thing or for all (`dump`), with what follows the netlink header as its body.
    * Returns the answers with their headers, each padded to 4 octets. Throws an Error with `errno`

@@ -33,7 +33,8 @@ export interface LineSink {
   readonly broken: boolean;
   /** How many lines were left out. */
   readonly dropped: number;
-  write(line: string): void;
+  /** `level`: for a sink that keeps it beside the line. */
+  write(line: string, level?: Level): void;
 }
 
 export interface LogOptions {
@@ -59,7 +60,8 @@ export class Log implements Observer {
 
   log(level: Level, message: string, fields?: Fields): void {
     if (!this.shows(level)) return;
-    this.#sink.write(`tunnel: ${MARKS[level]}${printable(message)}${formatFields(fields)}\n`);
+    const line = `tunnel: ${MARKS[level]}${printable(message)}${formatFields(fields)}\n`;
+    this.#sink.write(line, level);
   }
 
   count(name: CounterName, n = 1): void {

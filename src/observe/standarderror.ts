@@ -7,7 +7,7 @@
  * own open file. That fails for a socket, and for a terminal of another user (after `su`). Then the
  * descriptor is used as it is, and the addon makes each single write not wait.
  */
-import { constants, fstatSync, openSync, writeSync } from 'node:fs';
+import { closeSync, constants, fstatSync, openSync, writeSync } from 'node:fs';
 import { isatty } from 'node:tty';
 import type { WriteNow } from './linewriter.ts';
 
@@ -15,6 +15,11 @@ const { O_WRONLY, O_NONBLOCK, O_NOCTTY } = constants;
 
 /** The addon's writeNow(). */
 export type NativeWrite = (fd: number, octets: Uint8Array) => number;
+
+export interface StandardErrorWriter extends WriteNow {
+  /** Closes its own open file. The next write finds what standard error is by then. */
+  letGo(): void;
+}
 
 /**
  * The writer for a LineWriter. `native` is called at the first write, so that a silent program
@@ -24,12 +29,23 @@ export type NativeWrite = (fd: number, octets: Uint8Array) => number;
 export function standardErrorWriter(
   native: () => NativeWrite | undefined,
   { fd = 2, reopens = true }: { readonly fd?: number; readonly reopens?: boolean } = {},
-): WriteNow {
+): StandardErrorWriter {
   let write: WriteNow | undefined;
-  return (bytes) => {
-    write ??= writerFor(reopens ? ownDescriptor(fd) : fd, native());
-    return write(bytes);
-  };
+  let own: number | undefined;
+  return Object.assign(
+    (bytes: Uint8Array) => {
+      own ??= reopens ? ownDescriptor(fd) : fd;
+      write ??= writerFor(own, native());
+      return write(bytes);
+    },
+    {
+      letGo() {
+        if (own !== undefined && own !== fd) closeSync(own);
+        own = undefined;
+        write = undefined;
+      },
+    },
+  );
 }
 
 function writerFor(fd: number, native: NativeWrite | undefined): WriteNow {

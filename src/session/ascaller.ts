@@ -23,13 +23,14 @@ import { hostPrefix, prefixContains } from '../net/prefix.ts';
 import { OWN_RANGES } from '../net/special.ts';
 import type { Observer } from '../observe/observer.ts';
 import { actAs } from '../system/launcher/caller.ts';
+import { inheritedDescriptors } from '../system/launcher/inherited.ts';
 import { type PreparedCommand, startAsCaller } from '../system/launcher/launcher.ts';
 import type { CommandUser, Variables } from '../system/launcher/protocol.ts';
 import { descriptorLimitAtStart } from '../system/limits.ts';
 import { LINK_VARIABLE } from '../system/privileged/client.ts';
 import { rootsVariables } from '../system/privileged/identity.ts';
-import { inheritedDescriptors } from '../system/privileged/inherited.ts';
 import { PrivilegedPart } from '../system/privileged/part.ts';
+import { DAEMON_VARIABLE } from '../system/service/daemon.ts';
 import { runToEnd } from './job.ts';
 import { linuxRoot } from './linuxroot.ts';
 
@@ -46,6 +47,15 @@ export interface OwnStart {
 export interface AsCallerOptions {
   readonly observer: Observer;
   readonly stop: AbortSignal;
+  /** With -D; undefined: the program stays at its terminal. */
+  readonly daemon: DaemonParts | undefined;
+}
+
+interface DaemonParts {
+  /** Of the process that waits: for the program, which tells it that it is ready. */
+  readonly fd: number;
+  /** Leaves the terminal. */
+  readonly detach: () => void;
 }
 
 /**
@@ -55,9 +65,9 @@ export interface AsCallerOptions {
  */
 export async function runAsCaller(
   { program, args, env, variables: more }: OwnStart,
-  { observer, stop }: AsCallerOptions,
+  { observer, stop, daemon }: AsCallerOptions,
 ): Promise<number | undefined> {
-  const inherited = inheritedDescriptors(args);
+  const inherited = [...inheritedDescriptors(args), ...(daemon === undefined ? [] : [daemon.fd])];
   let part: PrivilegedPart | undefined;
   const pair = addon().linkPair((message) => {
     if (message !== null) part?.received(message);
@@ -100,6 +110,7 @@ export async function runAsCaller(
   for (const fd of inherited) closeSync(fd); // whoever reads it waits for its end
   part = new PrivilegedPart({
     root: linuxRoot(user, serversOf),
+    detach: daemon?.detach,
     foreign: new Set(Object.keys(networkInterfaces())),
     send: (message) => send(pair.link, message),
     end(isRefused) {
@@ -112,7 +123,12 @@ export async function runAsCaller(
     },
   });
   try {
-    const variables = { ...rootsVariables(env), ...more, [LINK_VARIABLE]: String(pair.fd) };
+    const variables = {
+      ...rootsVariables(env),
+      ...more,
+      [LINK_VARIABLE]: String(pair.fd),
+      ...(daemon === undefined ? {} : { [DAEMON_VARIABLE]: String(daemon.fd) }),
+    };
     return await runToEnd(prepared, stop, variables);
   } finally {
     await part.close();

@@ -170,8 +170,11 @@ export function runConnect(given: Configuration, options: RunOptions): Promise<n
     logCaptured(device.name, configuration, guard.leading(captured.current), observer);
     tunnel.beginLearning();
     tunnel.overview.ready = true;
-    announceReady(configuration.readyFd);
-    observer.log('notice', readiness(configuration.ssh));
+    await announceReady(session, {
+      service: options.service,
+      fd: configuration.readyFd,
+      say: () => observer.log('notice', readiness(configuration.ssh)),
+    });
     void tunnel.advice.give(session, configuration, device.name);
     return session.untilEnd();
   });

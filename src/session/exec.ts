@@ -119,8 +119,11 @@ export function runExec(configuration: ExecConfiguration, options: RunOptions): 
       session.own('the watch of resolv.conf', resolvers.follow(names), (unwatch) => unwatch());
       tunnel.beginLearning();
       tunnel.overview.ready = true;
-      announceReady(wanted.readyFd);
-      observer.log('info', readiness(wanted.ssh));
+      await announceReady(session, {
+        service: options.service,
+        fd: wanted.readyFd,
+        say: () => observer.log('info', readiness(wanted.ssh)),
+      });
       for (const ended of [link.ended, capture.ended]) reportLoss(ended, observer);
       session.signal.throwIfAborted();
       return runToEnd(launcher, stop, variables);

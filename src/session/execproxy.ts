@@ -70,8 +70,12 @@ export async function runBehindProxy(
   tunnel.beginLearning();
   tunnel.overview.proxies = proxy.addresses;
   tunnel.overview.ready = true;
-  announceReady(wanted.readyFd);
-  observer.log('info', `${readiness(wanted.ssh)}, proxy at ${proxy.addresses.join(', ')}`);
+  const said = `${readiness(wanted.ssh)}, proxy at ${proxy.addresses.join(', ')}`;
+  await announceReady(session, {
+    service: options.service,
+    fd: wanted.readyFd,
+    say: () => observer.log('info', said),
+  });
   signal.throwIfAborted();
   const ofProxy = proxyVariables(process.env, `http://${proxy.addresses[0]}`);
   return runToEnd(launcher, stop, { ...ofUser, ...ofProxy });

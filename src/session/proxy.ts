@@ -29,8 +29,11 @@ export function runProxy(wanted: Configuration, options: RunOptions): Promise<ne
     await startProxies(session, tunnel, flows);
     tunnel.beginLearning();
     tunnel.overview.ready = true;
-    announceReady(configuration.readyFd);
-    observer.log('notice', readiness(configuration.ssh));
+    await announceReady(session, {
+      service: options.service,
+      fd: configuration.readyFd,
+      say: () => observer.log('notice', readiness(configuration.ssh)),
+    });
     return session.untilEnd();
   });
 }

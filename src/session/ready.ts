@@ -1,15 +1,46 @@
 /** What a session says when it is ready. */
 import { closeSync, writeSync } from 'node:fs';
 import { UsageError } from '../errors/errors.ts';
+import type { Supervisor } from '../link/supervisor.ts';
 import type { SshOptions } from '../ssh/options.ts';
+import type { Session } from './session.ts';
+
+/** Who has started the run, where that isn't a person who looks at it: -D, --pidfile, systemd. */
+export interface RunService {
+  /** Is told of the link from before the first dial. Returns what ends that. */
+  follow(link: Supervisor): () => void;
+  /** Before anything says that the run is ready. Throws TunnelError if it can't be. */
+  prepare(): void;
+  /** When all has been said. */
+  ready(): Promise<void>;
+}
+
+export interface Announcement {
+  readonly service: RunService | undefined;
+  /** --ready-fd */
+  readonly fd: number | undefined;
+  /** Says it to people. */
+  readonly say: () => void;
+}
 
 /** For the log, when traffic flows. On demand that begins with the first connection. */
 export function readiness({ onDemand }: Pick<SshOptions, 'onDemand'>): string {
   return onDemand === undefined ? 'ready' : 'waiting (on demand)';
 }
 
-/** For --ready-fd: whoever reads it gets one line and the end. Throws UsageError. */
-export function announceReady(fd: number | undefined): void {
+/** Rejects with TunnelError, or with the session's reason. */
+export async function announceReady(
+  session: Session,
+  { service, fd, say }: Announcement,
+): Promise<void> {
+  service?.prepare();
+  announceTo(fd);
+  say();
+  if (service !== undefined) await session.within(service.ready());
+}
+
+/** Whoever reads it gets one line and the end. Throws UsageError. */
+function announceTo(fd: number | undefined): void {
   if (fd === undefined) return;
   try {
     writeSync(fd, 'READY=1\n');

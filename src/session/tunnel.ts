@@ -32,6 +32,7 @@ import { Advice } from './advice.ts';
 import { offerControl, PrompterInUse } from './control.ts';
 import { linux, type Machine } from './machine.ts';
 import { Overview, type TunnelIdentity } from './overview.ts';
+import type { RunService } from './ready.ts';
 import type { Session, SessionOptions } from './session.ts';
 import { prepareTargets } from './targets.ts';
 
@@ -44,6 +45,8 @@ export interface RunOptions extends SessionOptions {
   readonly machine?: Machine;
   /** What the run is called, and how it is stopped. Default: nobody can ask about it. */
   readonly control?: RunControl;
+  /** Whom else it tells how it is. Default: nobody. */
+  readonly service?: RunService;
 }
 
 export interface RunControl extends TunnelIdentity {
@@ -140,6 +143,9 @@ export async function openTunnel(
     findings: () => advice.findings,
     namesOf: (address) => book.namesOf(address),
   });
+  const { service } = options;
+  if (service !== undefined)
+    session.own('what systemd is told', service.follow(link), (end) => end());
   if (control !== undefined)
     await session.within(
       offerControl(session, { overview, link, prompter, stop: control.stop, observer }),

@@ -90,6 +90,11 @@ export class PrivilegedLink {
     },
   };
 
+  /** Has it leave the terminal, with -D. */
+  async detach(): Promise<void> {
+    await this.#request({ type: 'detach' });
+  }
+
   /** resolv.conf, for the tunnel with this device. */
   resolvConf(device: string): HostChange {
     let applied = false;

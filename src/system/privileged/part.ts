@@ -56,6 +56,8 @@ export interface PartOptions {
   readonly send: (message: Uint8Array) => void;
   /** Ends the conversation: the program then finds its link closed. */
   readonly end: (isRefused: boolean) => void;
+  /** Leaves the terminal; undefined: it was not started to run on without. */
+  readonly detach?: (() => void) | undefined;
   /** Devices that were there before the program. */
   readonly foreign: ReadonlySet<string>;
 }
@@ -182,6 +184,12 @@ export class PrivilegedPart {
         await this.#change?.undo();
         this.#change = undefined;
         return null;
+      case 'detach': {
+        const { detach } = this.#options;
+        if (detach === undefined) throw refused('it was not started to run on');
+        detach();
+        return null;
+      }
       case 'resolved': {
         const { device, domains } = request;
         const servers = this.#serversOf(device);

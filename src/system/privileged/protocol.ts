@@ -13,6 +13,7 @@
  *   restore      -               takes that back
  *   resolved     device, domains gives that tunnel's device its settings in systemd-resolved
  *   revert       device          takes them back
+ *   detach       -               leaves the terminal, where it was started to run on (-D)
  *   ruleset      from            a piece of what `nft -j list ruleset` prints
  *
  * No request has a path, an address or a text that is written anywhere. A request must have exactly
@@ -36,7 +37,7 @@ export const MAX_SENTENCE = 500;
 const DEVICE = /^tun(0|[1-9]\d{0,6})$/;
 
 export type PrivilegedRequest =
-  | { readonly type: 'recover' | 'directory' | 'helper' | 'restore' }
+  | { readonly type: 'recover' | 'directory' | 'helper' | 'restore' | 'detach' }
   | { readonly type: 'resolv-conf' | 'revert'; readonly device: string }
   | { readonly type: 'resolved'; readonly device: string; readonly domains: readonly string[] }
   | { readonly type: 'ruleset'; readonly from: number };
@@ -55,6 +56,7 @@ const FIELDS: Readonly<Record<PrivilegedRequest['type'], readonly string[]>> = {
   directory: [],
   helper: [],
   restore: [],
+  detach: [],
   'resolv-conf': ['device'],
   revert: ['device'],
   resolved: ['device', 'domains'],

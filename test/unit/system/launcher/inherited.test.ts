@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { closeSync, openSync } from 'node:fs';
 import { describe, it } from 'node:test';
-import { inheritedDescriptors } from '../../../../src/system/privileged/inherited.ts';
+import { inheritedDescriptors } from '../../../../src/system/launcher/inherited.ts';
 
 describe('the descriptors that the program passes on to itself', () => {
   it('are those that its arguments name, in each way', () => {

@@ -4,7 +4,7 @@
  * may be among them, which are root's: the numbers come from the command line.
  */
 import { descriptorsOfNode } from '../descriptors.ts';
-import { namedDescriptors } from '../launcher/launcher.ts';
+import { namedDescriptors } from './launcher.ts';
 
 /** Call it before this process has opened anything itself. */
 export function inheritedDescriptors(args: readonly string[]): number[] {

@@ -1,0 +1,114 @@
+/**
+ * A run as a service: what systemd, --pidfile and -D make of it.
+ *
+ *   checked     the pidfile is no other tunnel's
+ *   prepare()   the pidfile is written
+ *   ready()     systemd hears READY=1, and from now on WATCHDOG=1
+ *               -D: the terminal is left, the root part's first; messages go to the system log;
+ *               the process that was started is let go
+ *   stopping    STOPPING=1
+ *   close()     the pidfile is removed
+ */
+import type { ServiceOptions } from '../config/serviceoptions.ts';
+import { reasonOf } from '../errors/reason.ts';
+import type { Supervisor } from '../link/supervisor.ts';
+import { addon } from '../native/addon.ts';
+import type { Observer } from '../observe/observer.ts';
+import { printable } from '../observe/printable.ts';
+import type { RunService } from '../session/ready.ts';
+import { Pidfile } from '../system/service/pidfile.ts';
+import type { Self } from './self.ts';
+import type { Stop } from './signals.ts';
+
+/** Characters of a STATUS: what fits into a line of `systemctl status`. */
+const MAX_STATUS = 200;
+/** For messages that wait for the terminal when it is left. */
+const FLUSH_MS = 1000;
+
+export class Service implements RunService {
+  readonly #self: Self;
+  readonly #options: ServiceOptions;
+  readonly #pidfile: Pidfile | undefined;
+  readonly #observer: Observer;
+  #status = '';
+
+  /** Throws TunnelError `already-running`, or UsageError. */
+  constructor(self: Self, options: ServiceOptions, stop: Stop, observer: Observer) {
+    this.#self = self;
+    this.#options = options;
+    this.#observer = observer;
+    this.#pidfile = options.pidfile === undefined ? undefined : new Pidfile(options.pidfile);
+    this.#pidfile?.check();
+    // Whoever started it has gone before it was ready, as when a terminal is closed.
+    self.daemon?.watch(() => stop.now());
+    stop.signal.addEventListener('abort', () => this.#stopping('Stopping'), { once: true });
+  }
+
+  follow(link: Supervisor): () => void {
+    const tell = () => this.#tell(describe(link));
+    tell();
+    return link.onChange(tell);
+  }
+
+  prepare(): void {
+    this.#pidfile?.write();
+  }
+
+  async ready(): Promise<void> {
+    const { notifier, daemon } = this.#self;
+    notifier.send('READY=1');
+    notifier.keepAlive();
+    if (daemon !== undefined) await this.#leaveTerminal();
+    else if (this.#options.syslog) this.#self.logToSystem(FLUSH_MS);
+  }
+
+  /** May be called more than once. `error`: why the run has ended, if not in order. */
+  close(error?: unknown): void {
+    if (error !== undefined) this.#stopping(reasonOf(error));
+    this.#pidfile?.remove();
+    this.#self.notifier.close();
+  }
+
+  async #leaveTerminal(): Promise<void> {
+    await this.#self.privileged?.detach();
+    this.#self.logToSystem(FLUSH_MS);
+    addon().detach();
+    this.#self.daemon?.detached();
+    this.#observer.log('info', 'it runs on without its terminal', { pid: process.pid });
+  }
+
+  #stopping(why: string): void {
+    this.#self.notifier.send('STOPPING=1', `STATUS=${oneLine(why)}`);
+  }
+
+  #tell(status: string): void {
+    const text = oneLine(status);
+    if (text !== this.#status) this.#self.notifier.send(`STATUS=${text}`);
+    this.#status = text;
+  }
+}
+
+function describe(link: Supervisor): string {
+  const { state, attempt, error, established } = link.view();
+  switch (state) {
+    case 'up':
+    case 'probing': {
+      const { at, login, via } = established ?? {};
+      if (at === undefined) return 'Connected';
+      return `Connected to ${login?.user}@${at}${via?.length ? `, through ${via.join(', ')}` : ''}`;
+    }
+    case 'idle':
+      return 'Waiting for a connection to carry';
+    case 'connecting':
+      return attempt > 1 ? `Connecting, attempt ${attempt}` : 'Connecting';
+    case 'waiting':
+      return `Not connected: ${error?.message ?? 'the link was lost'}`;
+    case 'failed':
+    case 'closed':
+      return error === undefined ? 'Closed' : `Not connected: ${error.message}`;
+  }
+}
+
+function oneLine(text: string): string {
+  return printable(text).slice(0, MAX_STATUS);
+}
