@@ -3,7 +3,7 @@
  * The entry point: connects the command line, the log, the signals and the exit code.
  *
  *   arguments -> runCommandLine -> Configuration -> run(), runProxy(), runExec()
- *   INT, TERM, HUP -> abort its `stop` signal
+ *   INT, TERM, HUP -> abort its `stop` signal; HUP without a controlling terminal -> a reload
  *   an error from run() or from anything before it -> two lines on stderr -> exit code
  *   USR1 -> the counters, on stderr; USR2 -> nothing
  *
@@ -20,6 +20,7 @@
  * broken, and Linux before 5.1 reads 127 octets of it. session/connect.ts and the SSH client are
  * loaded only when there is something to run: --help and usage errors don't wait for them.
  */
+import { closeSync, openSync } from 'node:fs';
 import { constants } from 'node:os';
 import { isatty } from 'node:tty';
 import { learnedList } from './cli/allow.ts';
@@ -34,7 +35,7 @@ import {
   refuseNodeOptions,
 } from './cli/node.ts';
 import { print } from './cli/output.ts';
-import { isExec, runCommandLine } from './cli/program.ts';
+import { isExec, readAgain, runCommandLine } from './cli/program.ts';
 import { createPrompter } from './cli/prompt.ts';
 import { reportError } from './cli/report.ts';
 import type { Configuration } from './config/configuration.ts';
@@ -131,12 +132,30 @@ function end(status: number): never {
   return addon().leave(status);
 }
 
-/** The first signal starts an orderly stop. A later INT (Ctrl-C again) ends the program at once. */
-function stopOnSignals(first: (name: StopSignal) => void = () => {}): AbortSignal {
+/** Whether a HUP says that the terminal has gone, and not that files are to be read again. */
+function hasTerminal(): boolean {
+  try {
+    closeSync(openSync('/dev/tty', 'r'));
+    return true;
+  } catch {
+    return false; // ENXIO
+  }
+}
+
+/**
+ * The first signal starts an orderly stop. A later INT (Ctrl-C again) ends the program at once.
+ * `reload`: what a HUP means where there is no controlling terminal.
+ */
+function stopOnSignals(
+  first: (name: StopSignal) => void = () => {},
+  reload?: () => void,
+): AbortSignal {
+  const reloads = reload !== undefined && !hasTerminal();
   const stop = new AbortController();
   let began = 0;
   for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
     process.on(name, () => {
+      if (name === 'SIGHUP' && reloads) return reload();
       const within = privileged === undefined ? 0 : SAME_SIGNAL_MS;
       const isLater = stop.signal.aborted && performance.now() - began >= within;
       if (isLater && name === 'SIGINT') end(EXIT_SIGNAL_BASE + constants.signals[name]);
@@ -231,7 +250,11 @@ async function load(command: 'connect' | 'proxy') {
 
 async function start(configuration: Configuration, command: 'connect' | 'proxy'): Promise<void> {
   detailed = configuration.logLevel === 'debug';
-  const stop = stopOnSignals();
+  const { Reloads } = await import('./session/reloads.ts');
+  const reloads = new Reloads(() => readAgain(args));
+  const stop = stopOnSignals(undefined, () => {
+    reloads.request().catch(() => {}); // the session has said it
+  });
   const observer = createLog(configuration.logLevel);
   for (const notice of configuration.notices) observer.log('notice', notice);
   const run = await load(command);
@@ -240,6 +263,7 @@ async function start(configuration: Configuration, command: 'connect' | 'proxy')
       observer,
       prompter: createPrompter(),
       stop,
+      reloads,
       learned: learnedList(configuration.allow, print, observer),
       ...(await machineBeside()),
     });

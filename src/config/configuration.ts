@@ -12,6 +12,7 @@ import type { Level } from '../observe/observer.ts';
 import type { SshOptions } from '../ssh/options.ts';
 import type { DnsOptions } from './dnsoptions.ts';
 import type { OpenStackOptions } from './openstackoptions.ts';
+import type { GivenOptions } from './option.ts';
 
 /** A range of addresses, limited to some ports if `ports` isn't empty. */
 export interface Target {
@@ -130,4 +131,6 @@ export interface Configuration extends TargetRules {
    * the start.
    */
   readonly notices: readonly string[];
+  /** The options of the line and its profile, for a reload to compare (reloadable.ts). */
+  readonly given: GivenOptions;
 }

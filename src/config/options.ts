@@ -98,6 +98,7 @@ export function buildConfiguration(
     logLevel: readLogLevel(options),
     readyFd: readReadyFd(options),
     notices,
+    given: options,
   };
 }
 

@@ -264,6 +264,11 @@ export class Supervisor implements Transport {
   }
 
   /** Seconds that a connect may wait in an outage: none for a login that comes too late. */
+  /** Whether there is a link now. */
+  get isUp(): boolean {
+    return this.#state.name === 'up';
+  }
+
   get #hold(): number {
     const { hold } = this.#options;
     return this.#redial.untilLogin > hold * 1_000 ? 0 : hold;

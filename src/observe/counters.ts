@@ -63,6 +63,11 @@ export const COUNTERS = {
   tunnel_capture_diverted_total: 'ways past the tunnel that --allow-diverted permitted',
   tunnel_capture_samples_over_limit_total: 'checks of the capture that had too much to look at',
 
+  // session/reload.ts
+  tunnel_reloads_total: 'times that the command line was read again and applied',
+  tunnel_reload_failures_total: 'reloads that failed and changed nothing',
+  tunnel_reload_kept_over_limit_total: 'looks at former targets with too many live connections',
+
   // capture/namespace/
   tunnel_datagram_associations_total: 'UDP associations opened past the tunnel',
   tunnel_datagram_associations_over_limit_total: 'UDP associations ended for newer ones',

@@ -35,15 +35,17 @@ import { createPolicy } from '../policy/policy.ts';
 import type { Launcher } from '../system/launcher/launcher.ts';
 import { isAnyLoopback, proxiesOfCaller } from '../system/launcher/proxyvariables.ts';
 import { SocketSources } from '../system/socketsources.ts';
+import { unanswered } from './connectreload.ts';
 import { type ExecPlan, planExec } from './execplan.ts';
 import { runBehindProxy } from './execproxy.ts';
 import { ExecResolvers, resolvConfOf } from './execresolvers.ts';
 import { createFlows } from './flows.ts';
-import { watchHostsFile } from './hostsfile.ts';
+import { liveRules, watchHostsFile } from './hostsfile.ts';
 import { runToEnd } from './job.ts';
 import { linux, type Machine } from './machine.ts';
-import { namedPolicy, openBehind, openNames } from './names.ts';
+import { livePolicy, openBehind, openNames } from './names.ts';
 import { announceReady, readiness } from './ready.ts';
+import { serveReloads } from './reload.ts';
 import { inSession, type Session } from './session.ts';
 import { openTunnel, type RunOptions } from './tunnel.ts';
 
@@ -74,7 +76,7 @@ export function runExec(configuration: ExecConfiguration, options: RunOptions): 
         sharesError: true,
         finder: socketsOf(launcher.command.pid),
       });
-      const { configuration: complete, link, guard } = tunnel;
+      const { link, guard } = tunnel;
       session.own('the watch', machine.watch(link, '', observer), (unwatch) => unwatch());
       const device = machine.launchedDevice(launcher, plan.addresses);
       const served = plan.addresses.resolvers;
@@ -83,7 +85,7 @@ export function runExec(configuration: ExecConfiguration, options: RunOptions): 
         new NamespaceCapture({ device, resolvers: served, observer, clock: machine.clock }),
         (it) => it.close(),
       );
-      const targets = namedPolicy(tunnel, createPolicy(complete), !isolate);
+      const targets = livePolicy(tunnel, (rules) => createPolicy(rules), !isolate);
       const resolvers = new ExecResolvers({
         plan,
         machine,
@@ -108,7 +110,9 @@ export function runExec(configuration: ExecConfiguration, options: RunOptions): 
               keepsLocalNames: guard.active,
             });
       if (names !== undefined)
-        await session.within(watchHostsFile(session, complete, { machine, observer }));
+        await session.within(
+          watchHostsFile(session, liveRules(tunnel.current), { machine, observer }),
+        );
       const flows = createFlows(tunnel, { policy, direct, names });
       const accept: NamespaceTraffic['accept'] = (request) => flows.accept(request);
       const traffic =
@@ -122,6 +126,18 @@ export function runExec(configuration: ExecConfiguration, options: RunOptions): 
       observer.log('info', readiness(wanted.ssh));
       for (const ended of [link.ended, capture.ended]) reportLoss(ended, observer);
       session.signal.throwIfAborted();
+      const { reloads, prompter } = options;
+      serveReloads(session, tunnel, {
+        reloads,
+        first: wanted,
+        prompter,
+        // Names of what it permits are kept from the start, or not at all.
+        givesList: false,
+        apply(next, change) {
+          change();
+          return unanswered(next, names);
+        },
+      });
       return runToEnd(launcher, stop, variables);
     },
     keepStatus,

@@ -27,7 +27,9 @@ import type { DialDevice } from '../ssh/dial/device.ts';
 import type { Prompter } from '../ssh/prompter.ts';
 import { SocketSources } from '../system/socketsources.ts';
 import { Advice } from './advice.ts';
+import { Current } from './current.ts';
 import { linux, type Machine } from './machine.ts';
+import type { Reloads } from './reloads.ts';
 import type { Session, SessionOptions } from './session.ts';
 import { prepareTargets } from './targets.ts';
 
@@ -38,6 +40,8 @@ export interface RunOptions extends SessionOptions {
   readonly learned: (list: string) => void;
   /** Default: this one. */
   readonly machine?: Machine;
+  /** Requests to read the command line again. Default: there are none. */
+  readonly reloads?: Reloads;
 }
 
 export interface TunnelOptions extends RunOptions {
@@ -58,8 +62,15 @@ export interface TunnelOptions extends RunOptions {
 const NO_ROUTES = { targets: [], exclusions: [] };
 
 export interface Tunnel {
-  /** Complete: with the targets of a cloud. The same object as was given where there is none. */
+  /**
+   * As it is now. Complete: with the targets of a cloud. Until the first reload the same object as
+   * was given, where there is no cloud.
+   */
   readonly configuration: Configuration;
+  /** What follows reloads (reload.ts). */
+  readonly current: Current;
+  /** A cloud may get services, and they have names. */
+  readonly mayGetNames: boolean;
   readonly link: Supervisor;
   readonly guard: AllowGuard;
   /** The link for whoever opens something through it: with the allow-list before it. */
@@ -117,8 +128,13 @@ export async function openTunnel(
   await session.within(advice.during(session, routed, link.start()));
   const connector = guardedConnector(link, guard, (address) => book.namesOf(address));
   const configuration = await session.within(complete(connector, session.signal));
+  const current = new Current(configuration);
   return {
-    configuration,
+    get configuration() {
+      return current.configuration;
+    },
+    current,
+    mayGetNames: wanted.cloud !== undefined,
     link,
     guard,
     connector,

@@ -62,6 +62,7 @@ describe('buildConfiguration', () => {
       logLevel: 'notice',
       readyFd: undefined,
       notices: [],
+      given: GIVEN,
     });
   });
 

@@ -1,0 +1,55 @@
+/**
+ * Requests to reload a run, one after the other.
+ *
+ *   before serve()    they wait: the tunnel is not ready
+ *   while one runs    all that come meanwhile are answered by one more, which begins after it
+ */
+import type { Configuration } from '../config/configuration.ts';
+
+export interface ReloadResult {
+  /** "reloaded: 3 targets added, 1 removed" */
+  readonly said: string;
+  /** What needs a restart, and the like: a sentence each. */
+  readonly notices: readonly string[];
+}
+
+/** Requests to reload one run. The entry makes it, and a session serves it. */
+export class Reloads {
+  readonly #read: () => Promise<Configuration>;
+  #work: ((read: () => Promise<Configuration>) => Promise<ReloadResult>) | undefined;
+  #start: () => void = () => {};
+  readonly #served: Promise<void>;
+  #last: Promise<unknown>;
+  /** Waits for its turn. */
+  #next: Promise<ReloadResult> | undefined;
+
+  /** `read` reads the same command line again, and rejects with TunnelError. */
+  constructor(read: () => Promise<Configuration>) {
+    this.#read = read;
+    this.#served = new Promise((resolve) => {
+      this.#start = resolve;
+    });
+    this.#last = this.#served;
+  }
+
+  serve(work: (read: () => Promise<Configuration>) => Promise<ReloadResult>): void {
+    this.#work = work;
+    this.#start();
+  }
+
+  /** Rejects with TunnelError; then nothing has changed. */
+  request(): Promise<ReloadResult> {
+    this.#next ??= this.#inTurn();
+    return this.#next;
+  }
+
+  #inTurn(): Promise<ReloadResult> {
+    const done = this.#last.then(() => {
+      this.#next = undefined;
+      if (this.#work === undefined) throw new TypeError('nobody serves it');
+      return this.#work(this.#read);
+    });
+    this.#last = done.catch(() => {}); // whoever has asked gets the error
+    return done;
+  }
+}
