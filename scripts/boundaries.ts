@@ -87,6 +87,7 @@ export const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     'system',
     'system/watch',
   ],
+  control: ['ssh'],
   jumphost: [],
   'jumphost/kubernetes': ['jumphost'],
   yaml: [],
@@ -99,6 +100,7 @@ export const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   cli: [
     'config',
     'config/profiles',
+    'control',
     'ssh',
     'system',
     'system/doctor',
@@ -113,6 +115,7 @@ export const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     'capture/tun',
     'config',
     'connect',
+    'control',
     'dns',
     'dns/server',
     'dns/upstream',
@@ -137,7 +140,8 @@ export const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     'system/resolver',
     'system/routing',
   ],
-  main: ['cli', 'config', 'native', 'session', 'system/launcher', 'system/privileged'],
+  entry: ['cli', 'config', 'control', 'native', 'session', 'system/launcher', 'system/privileged'],
+  main: ['cli', 'entry', 'system/privileged'],
 };
 
 export interface Module {

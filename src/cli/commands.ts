@@ -14,12 +14,18 @@ import { JUMPHOST } from './jumphost.ts';
 import { LIST } from './list.ts';
 import { OPENSTACK } from './openstack.ts';
 import { PROXY } from './proxy.ts';
+import { DOWN, RECONNECT, RELOAD, STATUS, STOP } from './status.ts';
 import { UP } from './up.ts';
 
 const OTHERS = {
   exec: EXEC,
   proxy: PROXY,
   up: UP,
+  down: DOWN,
+  stop: STOP,
+  reconnect: RECONNECT,
+  reload: RELOAD,
+  status: STATUS,
   doctor: DOCTOR,
   openstack: OPENSTACK,
   jumphost: JUMPHOST,

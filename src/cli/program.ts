@@ -12,6 +12,7 @@ import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
 import { type Entry, expandArguments } from '../config/argsfile.ts';
 import type { Configuration } from '../config/configuration.ts';
+import { buildControlConfiguration, type ControlConfiguration } from '../config/controloptions.ts';
 import {
   buildDoctorConfiguration,
   DOCTOR_GROUPS,
@@ -67,6 +68,10 @@ export interface Commands {
   doctor(configuration: DoctorConfiguration): Promise<void>;
   openstack(configuration: OpenStackConfiguration): Promise<void>;
   jumphost(configuration: JumpHostConfiguration): Promise<void>;
+  status(configuration: ControlConfiguration): Promise<void>;
+  stop(configuration: ControlConfiguration): Promise<void>;
+  reconnect(configuration: ControlConfiguration): Promise<void>;
+  reload(configuration: ControlConfiguration): Promise<void>;
   clean(): Promise<void>;
 }
 
@@ -114,6 +119,11 @@ export async function runCommandLine(
       commands.doctor(buildDoctorConfiguration(await profiled(line, DOCTOR_GROUPS))),
     openstack: async (line) =>
       commands.openstack(buildOpenStackConfiguration(await profiled(line, OPENSTACK_GROUPS))),
+    stop: (given) => commands.stop(buildControlConfiguration(given)),
+    down: (given) => commands.stop(buildControlConfiguration(given)),
+    reconnect: (given) => commands.reconnect(buildControlConfiguration(given)),
+    reload: (given) => commands.reload(buildControlConfiguration(given)),
+    status: (given) => commands.status(buildControlConfiguration(given)),
     list: async (given) => output.output(await listProfiles(given, surroundings)),
     jumphost: (given) => commands.jumphost(buildJumpHostConfiguration(given)),
     completion: async (given) => output.output(completionScript(given)),
@@ -165,7 +175,8 @@ export async function readAgain(args: readonly string[]): Promise<Configuration>
     found = configuration;
   };
   const none = async (): Promise<void> => {};
-  const others = { doctor: none, openstack: none, jumphost: none, clean: none };
+  const carried = { doctor: none, openstack: none, jumphost: none, clean: none };
+  const others = { ...carried, status: none, stop: none, reconnect: none, reload: none };
   await runCommandLine(
     args,
     { connect: take, proxy: take, exec: ({ tunnel }) => take(tunnel), ...others },
@@ -255,7 +266,8 @@ function refuseCommands([first = '', ...rest]: readonly string[]): void {
   }
 }
 
-function version(): string {
+/** Of the package. */
+export function version(): string {
   const manifest: unknown = JSON.parse(readFileSync(MANIFEST, 'utf8'));
   const found =
     typeof manifest === 'object' && manifest !== null && 'version' in manifest

@@ -25,7 +25,7 @@ const NEEDS_RESTART = [
   ...['--dns', '--dns-server', '--rebind-domain-ok', '--virtual-range'],
   ...['--dry-run', '--dry-run-to', '--fail-closed'],
   ...['--listen', '--socks', '--http', '--only-targets', '--proxy-auth', '--proxy-shared'],
-  ...['--allow-remote-clients', '--isolate', '--save', '--force', '--print-config'],
+  ...['--allow-remote-clients', '--isolate', '--name', '--save', '--force', '--print-config'],
 ] as const;
 
 /** By the long form. An option that isn't here needs a restart. */

@@ -4,6 +4,7 @@
  *
  * Limits: as many flows live as `Flows` admits (MAX_FLOWS); MAX_REFUSALS are kept.
  */
+import type { Observer } from '../observe/observer.ts';
 import type { Flow, FlowWatcher, Refused } from './flowwatch.ts';
 import type { FlowResult } from './join.ts';
 
@@ -27,6 +28,7 @@ export interface FlowTotals {
 }
 
 export class FlowTable implements FlowWatcher {
+  readonly #observer: Observer;
   readonly #live = new Set<Flow>();
   readonly #refusals: RefusedFlow[] = [];
   #opened = 0;
@@ -34,6 +36,10 @@ export class FlowTable implements FlowWatcher {
   /** Of flows that are over. */
   #sent = 0;
   #received = 0;
+
+  constructor(observer: Observer) {
+    this.#observer = observer;
+  }
 
   /** In the order in which they were asked for. */
   get live(): Iterable<Flow> {
@@ -78,7 +84,9 @@ export class FlowTable implements FlowWatcher {
     this.#live.delete(flow);
     this.#refused++;
     this.#refusals.push({ ...how, flow, at: Date.now() });
-    if (this.#refusals.length > MAX_REFUSALS) this.#refusals.shift();
+    if (this.#refusals.length <= MAX_REFUSALS) return;
+    this.#refusals.shift();
+    this.#observer.count('tunnel_refusals_forgotten_total');
   }
 
   left(flow: Flow): void {

@@ -182,16 +182,17 @@ export function runConnect(given: Configuration, options: RunOptions): Promise<n
       await session.within(watchHostsFile(session, liveRules(current), { machine, observer }));
     }
     await startProxies(session, tunnel, flows);
+    tunnel.overview.device = device.name;
     logCaptured(device.name, configuration, guard.leading(captured.current), observer);
     tunnel.beginLearning();
+    tunnel.overview.ready = true;
     announceReady(configuration.readyFd);
     observer.log('notice', readiness(configuration.ssh));
-    const { reloads, prompter } = options;
+    const { reloads } = options;
     const routes = (next: Configuration) => reloadRules(next, { resolvers, unbound, kept });
     serveReloads(session, tunnel, {
       reloads,
       first: given,
-      prompter,
       adjust: (next) => leaveOutLogin(next, incoming.loginPeers(), routing),
       apply: (next, change) =>
         applyToRoutes(next, change, {

@@ -122,15 +122,15 @@ export function runExec(configuration: ExecConfiguration, options: RunOptions): 
       await session.within(capture.start(traffic, session.signal));
       session.own('the watch of resolv.conf', resolvers.follow(names), (unwatch) => unwatch());
       tunnel.beginLearning();
+      tunnel.overview.ready = true;
       announceReady(wanted.readyFd);
       observer.log('info', readiness(wanted.ssh));
       for (const ended of [link.ended, capture.ended]) reportLoss(ended, observer);
       session.signal.throwIfAborted();
-      const { reloads, prompter } = options;
+      const { reloads } = options;
       serveReloads(session, tunnel, {
         reloads,
         first: wanted,
-        prompter,
         // Names of what it permits are kept from the start, or not at all.
         givesList: false,
         apply(next, change) {

@@ -69,11 +69,13 @@ export async function runBehindProxy(
   const accept = (request: FlowRequest) => flows.accept(request);
   await session.within(proxy.start({ accept }, signal));
   tunnel.beginLearning();
+  tunnel.overview.proxies = proxy.addresses;
+  tunnel.overview.ready = true;
   announceReady(wanted.readyFd);
   observer.log('info', `${readiness(wanted.ssh)}, proxy at ${proxy.addresses.join(', ')}`);
   signal.throwIfAborted();
-  const { reloads, prompter } = options;
-  serveReloads(session, tunnel, { reloads, first: wanted, prompter });
+  const { reloads } = options;
+  serveReloads(session, tunnel, { reloads, first: wanted });
   const ofProxy = proxyVariables(process.env, `http://${proxy.addresses[0]}`);
   return runToEnd(launcher, stop, { ...ofUser, ...ofProxy });
 }

@@ -29,10 +29,11 @@ export function runProxy(wanted: Configuration, options: RunOptions): Promise<ne
     const flows = createFlows(tunnel, { policy, direct, names });
     await startProxies(session, tunnel, flows);
     tunnel.beginLearning();
+    tunnel.overview.ready = true;
     announceReady(configuration.readyFd);
     observer.log('notice', readiness(configuration.ssh));
-    const { reloads, prompter } = options;
-    serveReloads(session, tunnel, { reloads, first: wanted, prompter });
+    const { reloads } = options;
+    serveReloads(session, tunnel, { reloads, first: wanted });
     return session.untilEnd();
   });
 }

@@ -12,7 +12,6 @@ import { changesBetween, reloaded } from '../config/reloadable.ts';
 import { TunnelError } from '../errors/errors.ts';
 import { reasonOf } from '../errors/reason.ts';
 import type { Observer } from '../observe/observer.ts';
-import type { Prompter } from '../ssh/prompter.ts';
 import type { Reloads } from './reloads.ts';
 import type { Session } from './session.ts';
 import { prepareTargets } from './targets.ts';
@@ -22,7 +21,6 @@ export interface ReloadParts {
   readonly reloads: Reloads | undefined;
   /** What the session was started with. */
   readonly first: Configuration;
-  readonly prompter: Prompter;
   /** An allow-list may be given to a tunnel that had none. Default: true. */
   readonly givesList?: boolean;
   /** What a composition leaves out of what was asked for. Default: nothing. */
@@ -45,7 +43,7 @@ export function serveReloads(session: Session, tunnel: Tunnel, parts: ReloadPart
   reloads?.serve(async (read) => {
     try {
       const { configuration, restart } = reloaded(first, await read(), givesList);
-      const next = adjust(await complete(configuration, session, tunnel, parts.prompter));
+      const next = adjust(await complete(configuration, session, tunnel));
       session.signal.throwIfAborted();
       const before = current.configuration;
       const said = await apply(next, () => {
@@ -87,13 +85,12 @@ function sayFailed(error: unknown, observer: Observer): void {
 async function complete(
   wanted: Configuration,
   session: Session,
-  { link, connector, observer }: Tunnel,
-  prompter: Prompter,
+  { link, connector, observer, prompter }: Tunnel,
 ): Promise<Configuration> {
   const { cloud } = wanted;
   if (cloud === undefined) return wanted;
   const asks = typeof cloud.catalog === 'string' && cloud.catalog !== 'off';
-  const isUp = link.isUp;
+  const isUp = link.view().state === 'up';
   if (asks && !isUp)
     observer.log('notice', "there is no link now: the cloud's catalog is as it was fetched last");
   const catalog = asks ? (isUp ? 'refresh' : 'cached') : cloud.catalog;

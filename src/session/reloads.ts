@@ -5,23 +5,17 @@
  *   while one runs    all that come meanwhile are answered by one more, which begins after it
  */
 import type { Configuration } from '../config/configuration.ts';
-
-export interface ReloadResult {
-  /** "reloaded: 3 targets added, 1 removed" */
-  readonly said: string;
-  /** What needs a restart, and the like: a sentence each. */
-  readonly notices: readonly string[];
-}
+import type { ReloadAnswer } from '../control/status.ts';
 
 /** Requests to reload one run. The entry makes it, and a session serves it. */
 export class Reloads {
   readonly #read: () => Promise<Configuration>;
-  #work: ((read: () => Promise<Configuration>) => Promise<ReloadResult>) | undefined;
+  #work: ((read: () => Promise<Configuration>) => Promise<ReloadAnswer>) | undefined;
   #start: () => void = () => {};
   readonly #served: Promise<void>;
   #last: Promise<unknown>;
   /** Waits for its turn. */
-  #next: Promise<ReloadResult> | undefined;
+  #next: Promise<ReloadAnswer> | undefined;
 
   /** `read` reads the same command line again, and rejects with TunnelError. */
   constructor(read: () => Promise<Configuration>) {
@@ -32,18 +26,18 @@ export class Reloads {
     this.#last = this.#served;
   }
 
-  serve(work: (read: () => Promise<Configuration>) => Promise<ReloadResult>): void {
+  serve(work: (read: () => Promise<Configuration>) => Promise<ReloadAnswer>): void {
     this.#work = work;
     this.#start();
   }
 
   /** Rejects with TunnelError; then nothing has changed. */
-  request(): Promise<ReloadResult> {
+  request(): Promise<ReloadAnswer> {
     this.#next ??= this.#inTurn();
     return this.#next;
   }
 
-  #inTurn(): Promise<ReloadResult> {
+  #inTurn(): Promise<ReloadAnswer> {
     const done = this.#last.then(() => {
       this.#next = undefined;
       if (this.#work === undefined) throw new TypeError('nobody serves it');

@@ -15,6 +15,8 @@ import type { Configuration } from '../config/configuration.ts';
 import { createGuard, guardedConnector } from '../connect/guarded.ts';
 import { NameBook } from '../dns/upstream/known.ts';
 import type { Connector } from '../flow/connector.ts';
+import { FlowTable } from '../flow/flowtable.ts';
+import { type FlowWatcher, watchers } from '../flow/flowwatch.ts';
 import { createLink } from '../link/link.ts';
 import type { SourceFinder } from '../link/opensources.ts';
 import type { Supervisor } from '../link/supervisor.ts';
@@ -27,8 +29,10 @@ import type { DialDevice } from '../ssh/dial/device.ts';
 import type { Prompter } from '../ssh/prompter.ts';
 import { SocketSources } from '../system/socketsources.ts';
 import { Advice } from './advice.ts';
+import { offerControl, PrompterInUse } from './control.ts';
 import { Current } from './current.ts';
 import { linux, type Machine } from './machine.ts';
+import { Overview, type TunnelIdentity } from './overview.ts';
 import type { Reloads } from './reloads.ts';
 import type { Session, SessionOptions } from './session.ts';
 import { prepareTargets } from './targets.ts';
@@ -42,6 +46,13 @@ export interface RunOptions extends SessionOptions {
   readonly machine?: Machine;
   /** Requests to read the command line again. Default: there are none. */
   readonly reloads?: Reloads;
+  /** What the run is called, and how it is stopped. Default: nobody can ask about it. */
+  readonly control?: RunControl;
+}
+
+export interface RunControl extends TunnelIdentity {
+  /** Aborts the run's `stop`. */
+  readonly stop: () => void;
 }
 
 export interface TunnelOptions extends RunOptions {
@@ -78,6 +89,12 @@ export interface Tunnel {
   readonly book: NameBook;
   readonly observer: Observer;
   readonly advice: Advice;
+  /** Asks at the run's own terminal, or at that of whoever has asked for something. */
+  readonly prompter: Prompter;
+  /** What is known of the run. Its `ready`, `device` and `proxies` are set by the compositions. */
+  readonly overview: Overview;
+  /** Is told of each flow. */
+  readonly watch: FlowWatcher;
   /**
    * Everything is captured: from here on a list for --dry-run is worth having. What fails before
    * has asked for nothing that one could be made of.
@@ -94,7 +111,8 @@ export async function openTunnel(
   wanted: Configuration,
   options: TunnelOptions,
 ): Promise<Tunnel> {
-  const { observer, prompter, learned, machine = linux, captured } = options;
+  const { observer, learned, machine = linux, captured, control } = options;
+  const prompter = new PrompterInUse(options.prompter);
   const { deviceFor, servers, filtered, finder = new SocketSources() } = options;
   const adviceLevel = options.sharesError ? 'info' : 'notice';
   // The launcher of exec has read the command's words from this process by now.
@@ -124,11 +142,27 @@ export async function openTunnel(
     (it) => it.close(),
   );
   const advice = new Advice(machine, observer);
+  const flows = new FlowTable(observer);
+  const current = new Current(wanted);
+  const overview = new Overview({
+    identity: control ?? UNNAMED,
+    remote: ssh.remotes[0].text,
+    link,
+    flows,
+    targets: () => namedTargets(current.configuration),
+    findings: () => advice.findings,
+    namesOf: (address) => book.namesOf(address),
+  });
+  if (control !== undefined)
+    await session.within(
+      offerControl(session, {
+        ...{ overview, link, prompter, stop: control.stop, reloads: options.reloads, observer },
+      }),
+    );
   const routed = captured === undefined ? NO_ROUTES : wanted;
   await session.within(advice.during(session, routed, link.start()));
   const connector = guardedConnector(link, guard, (address) => book.namesOf(address));
-  const configuration = await session.within(complete(connector, session.signal));
-  const current = new Current(configuration);
+  current.replace(await session.within(complete(connector, session.signal)));
   return {
     get configuration() {
       return current.configuration;
@@ -141,8 +175,23 @@ export async function openTunnel(
     book,
     observer,
     advice,
+    prompter,
+    overview,
+    watch: watchers([flows]),
     beginLearning: () => learning.begin(),
   };
+}
+
+const UNNAMED: TunnelIdentity = {
+  name: '',
+  command: 'connect',
+  version: '',
+  counters: () => [],
+};
+
+/** As they were written. */
+function namedTargets({ targets, nameTargets }: Configuration): readonly string[] {
+  return [...targets, ...nameTargets].map(({ text }) => text);
 }
 
 /** The guard of a run, whose list is worth reporting once connections are captured. */

@@ -9,6 +9,7 @@ import { fileURLToPath } from 'node:url';
 import { NAMES } from '../../../src/cli/commands.ts';
 import { runCommandLine } from '../../../src/cli/program.ts';
 import type { Configuration } from '../../../src/config/configuration.ts';
+import { standInCommands } from '../../support/commands.ts';
 
 const MAIN = fileURLToPath(new URL('../../../src/main.js', import.meta.url));
 const directory = mkdtempSync(join(tmpdir(), 'tunnel-commandline-'));
@@ -123,8 +124,8 @@ describe('tunnel, used wrongly', () => {
     [[...R, 'porxy'], /"porxy" is nearly the command "proxy"/, /tunnel proxy -r .*porxy\. with/],
     [['-v', 'conect', ...R], /"conect" is nearly the command "connect"/],
     [['help', 'jumhost'], /there is no command "jumhost"/, /did you mean jumphost\?/],
-    [['status'], /there is no command "status"/, /connect, /],
-    [['help', 'status'], /there is no command "status"/, /the commands are connect, /],
+    [['statuses'], /there is no command "statuses"/, /connect, /],
+    [['help', 'statuses'], /there is no command "statuses"/, /the commands are connect, /],
     [[...R, '--dns=yes', '10/8'], /unknown option '--dns=yes'/, /--dns takes no value$/],
     [[...R, '10/8', '--', '-x'], /target: "-x" begins with a dash/, /options come before "--"/],
     [
@@ -319,13 +320,7 @@ describe('tunnel, asked about itself', () => {
   }
 });
 
-const NOTHING_ELSE = {
-  exec: () => assert.fail('exec'),
-  doctor: () => assert.fail('doctor'),
-  openstack: () => assert.fail('openstack'),
-  jumphost: () => assert.fail('openstack'),
-  clean: () => assert.fail('clean'),
-};
+const NOTHING_ELSE = standInCommands((name) => assert.fail(name));
 
 describe('the help of each command', () => {
   async function helpOf(command: string): Promise<string> {
@@ -341,7 +336,19 @@ describe('the help of each command', () => {
 
   it('of the program names all of them', async () => {
     const text = await helpOf('connect');
-    for (const name of ['exec', 'proxy', 'doctor', 'openstack', 'jumphost', 'clean'])
+    for (const name of [
+      'exec',
+      'proxy',
+      'stop',
+      'down',
+      'reconnect',
+      'reload',
+      'status',
+      'doctor',
+      'openstack',
+      'jumphost',
+      'clean',
+    ])
       assert.match(text, new RegExp(`^ {4}${name} +\\S`, 'm'));
   });
 

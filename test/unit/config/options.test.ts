@@ -60,9 +60,10 @@ describe('buildConfiguration', () => {
       capture: { allowDiverted: false, captureLocal: false, failClosed: false },
       proxies: undefined,
       logLevel: 'notice',
+      name: 'user@jumphost',
       readyFd: undefined,
       notices: [],
-      given: GIVEN,
+      given: given({ remote: ['user@jumphost'] }).options,
     });
   });
 

@@ -14,6 +14,7 @@ import { TunnelError } from '../../../src/errors/errors.ts';
 const directory = mkdtempSync(join(tmpdir(), 'tunnel-profiles-'));
 after(() => rmSync(directory, { recursive: true }));
 const FILE = join(directory, 'config.yaml');
+const NAME = 'lab';
 const SCHEMA = new URL('../../../../docs/config.schema.json', import.meta.url);
 
 /** What a line runs: the command and its configuration, without places; or what it prints. */
@@ -36,8 +37,14 @@ async function run(
   return { ...ran, out };
 }
 
+/** Nor with the name of the run, unless it was given: otherwise it is the profile's. */
 function withoutPlaces(value: unknown): unknown {
-  return JSON.parse(JSON.stringify(value, (key, inner) => (key === 'place' ? undefined : inner)));
+  return JSON.parse(
+    JSON.stringify(value, function leaveOut(this: object, key, inner) {
+      const derived = key === 'name' && 'ssh' in this && inner !== NAME;
+      return key === 'place' || derived ? undefined : inner;
+    }),
+  );
 }
 
 function write(text: string): void {
@@ -105,6 +112,7 @@ describe('profiles', () => {
     http: ['3128'],
     'proxy-auth': [secretFile],
     'ready-fd': ['1'],
+    name: [NAME],
   };
   const keys = [...PROFILE_KEYS.values()];
 

@@ -30,7 +30,7 @@ interface Asked {
 
 function setUp(verdict: Verdict = { kind: 'tunnel' }, failure?: Error) {
   const recorder = new Recorder();
-  const table = new FlowTable();
+  const table = new FlowTable(silentObserver);
   const fars: TestConduit[] = [];
   const connector: Connector = {
     async connect() {
