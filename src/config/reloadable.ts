@@ -10,7 +10,7 @@ import type { GivenOptions, Option } from './option.ts';
 const APPLIED = [
   ...['--exclude', '--targets-from', '--excludes-from', '--domain'],
   ...['--os-cloud', '--os-region', '--os-catalog', '--os-catalog-file', '--os-follow-links'],
-  ...['--allow', '--capture-local', '--allow-diverted', '--verbose', '--quiet'],
+  ...['--allow', '--allow-rule', '--capture-local', '--allow-diverted', '--verbose', '--quiet'],
   // It has been told: there is nothing to change.
   '--ready-fd',
   // What they say counts, option by option.
