@@ -34,10 +34,11 @@ import {
   refuseNodeOptions,
 } from './cli/node.ts';
 import { print } from './cli/output.ts';
-import { isExec, runCommandLine } from './cli/program.ts';
+import { isExec, runCommandLine, version } from './cli/program.ts';
 import { createPrompter } from './cli/prompt.ts';
 import { reportError } from './cli/report.ts';
 import type { Configuration } from './config/configuration.ts';
+import type { ControlConfiguration } from './config/controloptions.ts';
 import type { DoctorConfiguration } from './config/doctoroptions.ts';
 import type { ExecConfiguration } from './config/execoptions.ts';
 import type { JumpHostConfiguration } from './config/jumphostoptions.ts';
@@ -51,6 +52,7 @@ import { type Level, type Observer, silentObserver } from './observe/observer.ts
 import { printable } from './observe/printable.ts';
 import { type NativeWrite, standardErrorWriter } from './observe/standarderror.ts';
 import type { Machine } from './session/machine.ts';
+import type { TunnelIdentity } from './session/overview.ts';
 import type { RunOptions } from './session/tunnel.ts';
 import { PrivilegedLink } from './system/privileged/client.ts';
 import { completeIdentity } from './system/privileged/identity.ts';
@@ -132,8 +134,10 @@ function end(status: number): never {
 }
 
 /** The first signal starts an orderly stop. A later INT (Ctrl-C again) ends the program at once. */
-function stopOnSignals(first: (name: StopSignal) => void = () => {}): AbortSignal {
-  const stop = new AbortController();
+function stopOnSignals(
+  first: (name: StopSignal) => void = () => {},
+  stop = new AbortController(),
+): AbortSignal {
   let began = 0;
   for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
     process.on(name, () => {
@@ -223,6 +227,15 @@ function adviseAboutAgent(error: unknown, observer: Observer): void {
   );
 }
 
+/** What `tunnel status` calls the run. */
+function identity(
+  { name }: Configuration,
+  command: TunnelIdentity['command'],
+  observer: Log,
+): TunnelIdentity {
+  return { name, command, version: version(), counters: () => observer.snapshot() };
+}
+
 /** Loads the SSH client and its dependencies, only when there is something to run. */
 async function load(command: 'connect' | 'proxy') {
   if (command === 'connect') return (await import('./session/connect.ts')).runConnect;
@@ -231,16 +244,25 @@ async function load(command: 'connect' | 'proxy') {
 
 async function start(configuration: Configuration, command: 'connect' | 'proxy'): Promise<void> {
   detailed = configuration.logLevel === 'debug';
-  const stop = stopOnSignals();
+  const stopping = new AbortController();
+  const stop = stopOnSignals(undefined, stopping);
   const observer = createLog(configuration.logLevel);
   for (const notice of configuration.notices) observer.log('notice', notice);
   const run = await load(command);
+  const control = {
+    ...identity(configuration, command, observer),
+    stop() {
+      observer.log('notice', 'stopped by "tunnel stop"');
+      stopping.abort();
+    },
+  };
   try {
     await run(configuration, {
       observer,
       prompter: createPrompter(),
       stop,
       learned: learnedList(configuration.allow, print, observer),
+      control,
       ...(await machineBeside()),
     });
   } catch (error) {
@@ -273,6 +295,11 @@ async function exec(configuration: ExecConfiguration): Promise<void> {
       stop,
       // Standard output belongs to the command alone.
       learned: learnedList(allow, (text) => stderr.writeSurely(text), observer),
+      control: {
+        ...identity(configuration.tunnel, 'exec', observer),
+        // As kill(1) does: the command gets it, and its end ends the tunnel.
+        stop: () => process.kill(process.pid, 'SIGTERM'),
+      },
     });
   } catch (error) {
     if (stoppedBy === undefined || error !== stop.reason) throw error;
@@ -283,6 +310,41 @@ async function exec(configuration: ExecConfiguration): Promise<void> {
   }
   stderr.flush(FLUSH_MS);
   addon().leave(status);
+}
+
+async function status(configuration: ControlConfiguration): Promise<void> {
+  const { findTunnels, tunnelNamed } = await import('./control/client.ts');
+  const { formatStatus, formatStatusJson, isWell } = await import('./cli/status.ts');
+  const { name, json } = configuration;
+  await printResult(configuration, async () => {
+    const found = await findTunnels();
+    const wanted = name === undefined ? found : { tunnels: [tunnelNamed(found, name)], silent: [] };
+    const well = wanted.tunnels.every(isWell) && wanted.silent.length === 0;
+    process.exitCode = well ? EXIT.ok : EXIT.jumpHost;
+    return json ? formatStatusJson(wanted) : formatStatus(wanted);
+  });
+}
+
+async function stopRunning(configuration: ControlConfiguration): Promise<void> {
+  const { findTunnels, tunnelNamed } = await import('./control/client.ts');
+  const { stopTunnel } = await import('./control/commands.ts');
+  await printResult(configuration, async ({ name }, { observer, stop: signal }) => {
+    const tunnel = tunnelNamed(await findTunnels(), name);
+    await stopTunnel(tunnel, signal);
+    observer.log('info', `${tunnel.status.name} (pid ${tunnel.pid}) has ended`);
+    return '';
+  });
+}
+
+async function reconnect(configuration: ControlConfiguration): Promise<void> {
+  const { findTunnels, tunnelNamed } = await import('./control/client.ts');
+  const { reconnectTunnel } = await import('./control/commands.ts');
+  await printResult(configuration, async ({ name }, { observer, prompter, stop: signal }) => {
+    const tunnel = tunnelNamed(await findTunnels(), name);
+    await reconnectTunnel(tunnel, prompter, signal);
+    observer.log('info', `${tunnel.status.name} (pid ${tunnel.pid}) has reconnected`);
+    return '';
+  });
 }
 
 async function doctor(configuration: DoctorConfiguration): Promise<void> {
@@ -365,6 +427,9 @@ try {
       doctor,
       openstack,
       jumphost,
+      status,
+      stop: stopRunning,
+      reconnect,
       clean,
     },
     {

@@ -7,6 +7,8 @@ export const CLEAN: CommandDeclaration = {
   name: 'clean',
   description:
     'repair what a killed tunnel has left: resolver settings in files, devices, unreachable routes',
+  summary: 'repair what a killed tunnel has left behind',
+  purpose: 'Repair',
   usage: '[options]',
   takesOperands: false,
   groups: [],

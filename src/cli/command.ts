@@ -8,11 +8,20 @@ import type { GivenArguments, Option, OptionGroup } from '../config/option.ts';
 import { refuseSshuttleOptions, SSHUTTLE_OPTIONS } from '../config/sshuttle.ts';
 import type { OptionShape } from '../config/words.ts';
 import type { MarkedArguments } from './marks.ts';
+import type { ValueKind } from './values.ts';
+
+/** What a command is for: lists of commands are in this order. */
+export const PURPOSES = ['Run', 'Look', 'Set up', 'Repair'] as const;
+export type Purpose = (typeof PURPOSES)[number];
 
 export interface CommandDeclaration {
   readonly name: string;
   /** One line for the help text. */
   readonly description: string;
+  /** The same for the list of commands, in at most 75 characters; default: the description. */
+  readonly summary?: string;
+  /** Where the list of commands has it (commands.ts). */
+  readonly purpose: Purpose;
   /** What follows the name: `-r REMOTE [options] TARGET...`. */
   readonly usage: string;
   /** How help shows the command, if not as `tunnel NAME`. */
@@ -21,6 +30,8 @@ export interface CommandDeclaration {
   readonly isDefault?: boolean;
   /** Whether it takes arguments that belong to no option. */
   readonly takesOperands: boolean;
+  /** For completion: what they are, or their words; the last one stands for all that follow. */
+  readonly operands?: readonly (ValueKind | readonly string[])[];
   /** In the order of help. */
   readonly groups: readonly OptionGroup[];
   /** Whether it answers sshuttle's options with an explanation. It takes none of them. */
@@ -81,10 +92,10 @@ export function formatHelp(
 /** What the parser must know about a command's options to tell them from other words. */
 export function optionShapes({ groups, answersSshuttle }: CommandDeclaration): OptionShape[] {
   const declared = groups.flatMap(({ options }) => Object.values(options));
-  return [...declared, ...(answersSshuttle ? SSHUTTLE_OPTIONS : [])].map(shapeOf);
+  return [...declared, ...(answersSshuttle ? SSHUTTLE_OPTIONS : [])].map(optionShapeOf);
 }
 
-function shapeOf({ flags, kind }: Option): OptionShape {
+export function optionShapeOf({ flags, kind }: Option): OptionShape {
   const { short, long } = new CommanderOption(flags);
   return { short, long, takesValue: kind === 'once' || kind === 'repeated' };
 }
@@ -106,7 +117,7 @@ function givenArguments(
   marked: MarkedArguments,
 ): GivenArguments {
   const options = [...words].map(([option, given]) => {
-    const places = marked.placesOf(shapeOf(option));
+    const places = marked.placesOf(optionShapeOf(option));
     const entries = given.map((word, index) =>
       word === undefined
         ? { text: '', place: places[index] ?? { kind: 'option' as const, name: option.name } }

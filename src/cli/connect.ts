@@ -23,14 +23,6 @@ Examples:
 `;
 
 const AFTER = `
-Other commands, each with its own --help:
-  exec       run one command in its own network, without root
-  proxy      offer a SOCKS and HTTP proxy instead
-  doctor     tell what works on this machine
-  openstack  show what a cloud's clients connect to
-  jumphost   render a hardened jump host
-  clean      repair what a killed tunnel has left behind
-
 REMOTE is [user@]host[:port], [user@][v6-address]:port, ssh://user@host:port or a Host of
 ssh_config. The user ends at the last "@". Several -r name several addresses of the same
 jump host.
@@ -72,6 +64,7 @@ Exit codes:
 export const CONNECT: CommandDeclaration = {
   name: 'connect',
   description: 'capture connections to the targets and carry them through the jump host',
+  purpose: 'Run',
   usage: '-r REMOTE [options] TARGET...',
   shownAs: 'tunnel [connect]',
   isDefault: true,

@@ -39,6 +39,8 @@ Exit codes:
 export const DOCTOR: CommandDeclaration = {
   name: 'doctor',
   description: 'tell what works on this machine and at the jump host, and why the rest does not',
+  summary: 'tell what works here and at the jump host, and why the rest does not',
+  purpose: 'Look',
   usage: '[-r REMOTE] [options] [TARGET...]',
   takesOperands: true,
   groups: DOCTOR_GROUPS,

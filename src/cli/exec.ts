@@ -41,6 +41,7 @@ Exit codes: the command's own; 128 + N when signal N ended it; 127 not found;
 export const EXEC: CommandDeclaration = {
   name: 'exec',
   description: 'run one command in its own network, without root',
+  purpose: 'Run',
   usage: '-r REMOTE [options] [TARGET...] -- COMMAND [ARG...]',
   takesOperands: true,
   groups: EXEC_GROUPS,

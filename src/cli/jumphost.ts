@@ -1,5 +1,5 @@
 /** `tunnel jumphost`: what it takes, and its help. */
-import { JUMPHOST_GROUPS } from '../config/jumphostoptions.ts';
+import { JUMP_HOST_FORMATS, JUMPHOST_GROUPS } from '../config/jumphostoptions.ts';
 import type { CommandDeclaration } from './command.ts';
 
 const EXAMPLES = `\
@@ -44,8 +44,11 @@ docs/kubernetes.md the manifests; docs/provision.md leads from the list to the f
 export const JUMPHOST: CommandDeclaration = {
   name: 'jumphost',
   description: 'render a hardened jump host that admits nothing but the listed destinations',
+  summary: 'render a hardened jump host',
+  purpose: 'Set up',
   usage: 'FORMAT [options] TARGET...',
   takesOperands: true,
+  operands: [JUMP_HOST_FORMATS, 'target'],
   groups: JUMPHOST_GROUPS,
   answersSshuttle: false,
   examples: EXAMPLES,

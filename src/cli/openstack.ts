@@ -25,6 +25,8 @@ credentials. --os-catalog refresh fetches a new one, --os-catalog off uses none,
 export const OPENSTACK: CommandDeclaration = {
   name: 'openstack',
   description: "show what a cloud's clients connect to, and whether the jump host permits it",
+  summary: "show what a cloud's clients connect to",
+  purpose: 'Look',
   usage: '-r REMOTE [--os-cloud NAME] [options]',
   takesOperands: false,
   groups: OPENSTACK_GROUPS,

@@ -2,7 +2,8 @@
  * The command line: a commander program, with one file per command.
  *
  *   arguments -> expandArguments (@FILE) -> MarkedArguments (marks.ts) -> commander
- *             -> GivenArguments -> the command's configuration -> the command
+ *             -> GivenArguments -> with its profile (profiles.ts)
+ *             -> the command's configuration -> the command
  *
  * Nothing here exits or prints errors. A wrong command line is a UsageError, help and version go to
  * `output`, and an action's own failure passes through.
@@ -11,11 +12,15 @@ import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
 import { type Entry, expandArguments } from '../config/argsfile.ts';
 import type { Configuration } from '../config/configuration.ts';
-import { buildDoctorConfiguration, type DoctorConfiguration } from '../config/doctoroptions.ts';
+import { buildControlConfiguration, type ControlConfiguration } from '../config/controloptions.ts';
+import {
+  buildDoctorConfiguration,
+  DOCTOR_GROUPS,
+  type DoctorConfiguration,
+} from '../config/doctoroptions.ts';
 import {
   buildExecConfiguration,
   type ExecConfiguration,
-  LIKE_A_COMMAND,
   type SplitArguments,
   splitCommand,
 } from '../config/execoptions.ts';
@@ -25,39 +30,27 @@ import {
 } from '../config/jumphostoptions.ts';
 import {
   buildOpenStackConfiguration,
+  OPENSTACK_GROUPS,
   type OpenStackConfiguration,
 } from '../config/openstackreport.ts';
-import type { GivenArguments } from '../config/option.ts';
+import type { GivenArguments, OptionGroup } from '../config/option.ts';
 import { buildConfiguration } from '../config/options.ts';
 import { refusePastedCommand, refuseRemoteWithoutOption } from '../config/pasted.ts';
-import type { OptionShape } from '../config/words.ts';
+import type { TunnelCommand } from '../config/profiles/keys.ts';
+import { lineOfUp } from '../config/upoptions.ts';
+import { LIKE_A_COMMAND, type OptionShape } from '../config/words.ts';
 import { UsageError } from '../errors/errors.ts';
 import { quoted } from '../net/notation.ts';
-import { CLEAN } from './clean.ts';
 import { addCommand, formatHelp, optionShapes } from './command.ts';
-import { CONNECT } from './connect.ts';
-import { DOCTOR } from './doctor.ts';
-import { EXEC } from './exec.ts';
-import { JUMPHOST } from './jumphost.ts';
+import { COMMANDS, type CommandName, commandMeant, commandNamed, NAMES } from './commands.ts';
+import { completionScript } from './completion.ts';
+import { listProfiles } from './list.ts';
 import { MarkedArguments } from './marks.ts';
-import { OPENSTACK } from './openstack.ts';
-import { PROXY } from './proxy.ts';
+import { readTunnelLine, withProfile } from './profiles.ts';
 
 /** From dist/src/cli/. */
 const MANIFEST = new URL('../../../package.json', import.meta.url);
 
-/** In the order in which they are listed. */
-const COMMANDS = {
-  connect: CONNECT,
-  exec: EXEC,
-  proxy: PROXY,
-  doctor: DOCTOR,
-  openstack: OPENSTACK,
-  jumphost: JUMPHOST,
-  clean: CLEAN,
-} as const;
-type CommandName = keyof typeof COMMANDS;
-const NAMES = Object.keys(COMMANDS) as CommandName[];
 /** Commands that can do little without a jump host. */
 const TAKES_REMOTE: ReadonlySet<CommandName> = new Set([
   'connect',
@@ -74,6 +67,9 @@ export interface Commands {
   doctor(configuration: DoctorConfiguration): Promise<void>;
   openstack(configuration: OpenStackConfiguration): Promise<void>;
   jumphost(configuration: JumpHostConfiguration): Promise<void>;
+  status(configuration: ControlConfiguration): Promise<void>;
+  stop(configuration: ControlConfiguration): Promise<void>;
+  reconnect(configuration: ControlConfiguration): Promise<void>;
   clean(): Promise<void>;
 }
 
@@ -93,22 +89,41 @@ export async function runCommandLine(
   // The arguments of exec's command belong to it alone: they are split off before anything is
   // expanded or read.
   const { own, command } = isExec(args)
-    ? splitExec(args, optionShapes(EXEC))
+    ? splitExec(args, optionShapes(COMMANDS.exec))
     : { own: args, command: undefined };
-  const actions: Readonly<Record<CommandName, (given: GivenArguments) => Promise<void>>> = {
-    connect(given) {
-      refuseLateCommand(given);
-      return commands.connect(buildConfiguration(given));
-    },
-    proxy: (given) => commands.proxy(buildConfiguration(given, 'proxy')),
-    exec: (given) => commands.exec(buildExecConfiguration(given, command)),
-    doctor: (given) => commands.doctor(buildDoctorConfiguration(given)),
-    openstack: (given) => commands.openstack(buildOpenStackConfiguration(given)),
-    jumphost: (given) => commands.jumphost(buildJumpHostConfiguration(given)),
-    clean: () => commands.clean(),
+  const surroundings = { env: process.env };
+  const profiled = (line: GivenArguments, groups: readonly OptionGroup[]) =>
+    withProfile(line, groups, surroundings);
+  const run = async (line: GivenArguments, wanted: TunnelCommand | undefined): Promise<void> => {
+    const read = await readTunnelLine(line, wanted, surroundings, output.output);
+    if (read === undefined) return;
+    const { given } = read;
+    if (read.command === 'exec') return commands.exec(buildExecConfiguration(given, command));
+    await commands[read.command](buildConfiguration(given, read.command));
   };
   const [first, ...others] = own;
   const named = commandNamed(first);
+  const actions: Readonly<Record<CommandName, (given: GivenArguments) => Promise<void>>> = {
+    connect(line) {
+      refuseLateCommand(line);
+      return run(line, named === undefined ? undefined : 'connect');
+    },
+    proxy: (line) => run(line, 'proxy'),
+    exec: (line) => run(line, 'exec'),
+    up: (line) => run(lineOfUp(line), undefined),
+    doctor: async (line) =>
+      commands.doctor(buildDoctorConfiguration(await profiled(line, DOCTOR_GROUPS))),
+    openstack: async (line) =>
+      commands.openstack(buildOpenStackConfiguration(await profiled(line, OPENSTACK_GROUPS))),
+    stop: (given) => commands.stop(buildControlConfiguration(given)),
+    down: (given) => commands.stop(buildControlConfiguration(given)),
+    reconnect: (given) => commands.reconnect(buildControlConfiguration(given)),
+    status: (given) => commands.status(buildControlConfiguration(given)),
+    list: async (given) => output.output(await listProfiles(given, surroundings)),
+    jumphost: (given) => commands.jumphost(buildJumpHostConfiguration(given)),
+    completion: async (given) => output.output(completionScript(given)),
+    clean: () => commands.clean(),
+  };
   if (TAKES_REMOTE.has(named ?? 'connect')) {
     refuseRemoteWithoutOption({
       named,
@@ -131,10 +146,11 @@ export async function runCommandLine(
     .helpOption(false)
     .showSuggestionAfterError(true);
   for (const name of NAMES) addCommand(program, COMMANDS[name], marked, actions[name]);
-  const connect = program.commands.find((added) => added.name() === CONNECT.name) ?? program;
+  const connect =
+    program.commands.find((added) => added.name() === COMMANDS.connect.name) ?? program;
   // The default command's help is the program's.
   program.configureHelp({
-    formatHelp: (_, helper) => formatHelp(connect, CONNECT, helper),
+    formatHelp: (_, helper) => formatHelp(connect, COMMANDS.connect, helper),
   });
   try {
     await program.parseAsync(marked.words, { from: 'user' });
@@ -143,10 +159,6 @@ export async function runCommandLine(
     if (error.exitCode !== 0)
       throw usageError(error, marked.unmarked(error.message), commandNamed(own[0]));
   }
-}
-
-function commandNamed(text: string | undefined): CommandName | undefined {
-  return NAMES.find((name) => name === text);
 }
 
 /** Leaves names of commands unchanged: commander looks for them. */
@@ -159,11 +171,28 @@ function markArguments(entries: readonly Entry[]): MarkedArguments {
 }
 
 /** A command after options would be captured as the name of a host. Throws UsageError. */
-function refuseLateCommand({ operands: [first] }: GivenArguments): void {
+function refuseLateCommand({ operands }: GivenArguments): void {
+  const [first] = operands;
   const name = commandNamed(first?.text);
-  if (name === undefined) return;
+  if (name === undefined) {
+    refuseMistypedCommand(operands);
+    return;
+  }
   throw new UsageError(`the command "${name}" comes before its options`, {
     hint: `write "tunnel ${name} -r ..."${name === 'connect' ? ', or leave the word out' : ''}`,
+  });
+}
+
+/**
+ * Refuses a word that is nearly a command where nothing else is a target. Beside other targets it
+ * is one itself, and any name may be a target: `name.` is never refused. Throws UsageError.
+ */
+function refuseMistypedCommand([first, ...others]: GivenArguments['operands']): void {
+  if (first === undefined || others.length > 0 || first.place.kind !== 'argument') return;
+  const meant = commandMeant(first.text);
+  if (meant === undefined) return;
+  throw new UsageError(`${quoted(first.text)} is nearly the command "${meant}"`, {
+    hint: `did you mean "tunnel ${meant} -r ..."? To reach a host with this name, write ${first.text}. with a dot`,
   });
 }
 
@@ -190,8 +219,10 @@ function splitExec(
 function refuseCommands([first = '', ...rest]: readonly string[]): void {
   const name = first === 'help' ? (rest[0] ?? first) : first;
   if (LIKE_A_COMMAND.test(name) && name !== 'help' && commandNamed(name) === undefined) {
+    const meant = commandMeant(name);
+    const known = meant === undefined ? '' : `did you mean ${meant}? `;
     throw new UsageError(`there is no command ${quoted(name)}`, {
-      hint: `the commands are ${NAMES.join(', ')}; a target with this name goes after the options`,
+      hint: `${known}the commands are ${NAMES.join(', ')}; a target with this name goes after the options`,
     });
   }
   const end = rest.indexOf('--');
@@ -203,7 +234,8 @@ function refuseCommands([first = '', ...rest]: readonly string[]): void {
   }
 }
 
-function version(): string {
+/** Of the package. */
+export function version(): string {
   const manifest: unknown = JSON.parse(readFileSync(MANIFEST, 'utf8'));
   const found =
     typeof manifest === 'object' && manifest !== null && 'version' in manifest

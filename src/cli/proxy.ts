@@ -47,6 +47,8 @@ go through the proxy and everything else goes directly.
 export const PROXY: CommandDeclaration = {
   name: 'proxy',
   description: 'offer a SOCKS and HTTP proxy that connects through the jump host; captures nothing',
+  summary: 'offer a SOCKS and HTTP proxy instead',
+  purpose: 'Run',
   usage: '-r REMOTE [options] [TARGET...]',
   takesOperands: true,
   groups: PROXY_GROUPS,

@@ -109,6 +109,8 @@ export interface TargetRules {
  * without any of them has EVERYTHING. `proxy` without any of them carries everything.
  */
 export interface Configuration extends TargetRules {
+  /** What it is called while it runs: --name, the profile, or the remote. */
+  readonly name: string;
   readonly ssh: SshOptions;
   /** --dns, --dns-server, --domain */
   readonly dns: DnsOptions;

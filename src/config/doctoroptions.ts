@@ -11,11 +11,13 @@ import {
   type GivenArguments,
   type GivenOptions,
   isAnyGiven,
+  type OptionGroup,
   once,
   readOptions,
   toggle,
 } from './option.ts';
 import { buildConfiguration, CONNECT_GROUPS } from './options.ts';
+import { PROFILE_OPTIONS, SAVE_OPTIONS } from './profileoptions.ts';
 import { VERBOSITY_OPTIONS } from './runoptions.ts';
 import { JUMP_HOST_OPTIONS } from './sshoptions.ts';
 import { readTargetRules, TARGET_OPTIONS } from './targetoptions.ts';
@@ -45,7 +47,7 @@ const REPORT_OPTIONS = {
 } as const;
 
 /** connect's, but -q has its own meaning here. */
-const CONNECTING_GROUPS = CONNECT_GROUPS.map((group) =>
+const CONNECTING_GROUPS = CONNECT_GROUPS.filter((group) => group !== SAVE_OPTIONS).map((group) =>
   group === VERBOSITY_OPTIONS
     ? { heading: group.heading, options: { verbose: VERBOSITY_OPTIONS.options.verbose } }
     : group,
@@ -94,10 +96,16 @@ export function buildDoctorConfiguration(given: GivenArguments): DoctorConfigura
   };
 }
 
+const NEEDS_NO_REMOTE: ReadonlySet<OptionGroup> = new Set<OptionGroup>([
+  TARGET_OPTIONS,
+  PROFILE_OPTIONS,
+  VERBOSITY_OPTIONS,
+]);
+
 /** Without a jump host only targets have a meaning. Throws UsageError. */
 function refuseWithoutRemote(given: GivenOptions): void {
   for (const group of CONNECT_GROUPS) {
-    if (group === TARGET_OPTIONS || group === VERBOSITY_OPTIONS) continue;
+    if (NEEDS_NO_REMOTE.has(group)) continue;
     for (const option of Object.values(group.options)) {
       const [first] = given.get(option) ?? [];
       if (first === undefined) continue;

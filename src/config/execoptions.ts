@@ -17,7 +17,7 @@ import { quoted } from '../net/notation.ts';
 import type { Configuration } from './configuration.ts';
 import { type GivenArguments, readOptions, toggle } from './option.ts';
 import { buildConfiguration, TUNNEL_GROUPS } from './options.ts';
-import { isOption, isValue, type OptionShape, readOptionWord } from './words.ts';
+import { isOption, isValue, LIKE_A_COMMAND, type OptionShape, readOptionWord } from './words.ts';
 
 const COMMAND_OPTIONS = {
   heading: 'Command:',
@@ -56,8 +56,6 @@ export interface SplitArguments {
  */
 const LIKE_A_TARGET =
   /^(\[|\*\.|[0-9]+(\.[0-9]+)*(\/|:|$)|[0-9]+(\.[0-9]+)+|[0-9a-f]*:[0-9a-f:.]*(\/|$))/i;
-/** A target only if a search list makes a full name of it (resolv.conf(5)). */
-export const LIKE_A_COMMAND = /^[a-z_][\w+-]*$/i;
 
 /**
  * Finds the command among the arguments after `exec`. Throws UsageError if it can't be told from a

@@ -103,6 +103,7 @@ const HOST_OPTIONS = {
       '--mfa-module <name>',
       `who checks it, of PAM: ${MFA_MODULES.join(' or ')} (default: ${MFA_MODULES[0]})`,
       (text, place) => oneOf(MFA_MODULES, text, place, `as in: --mfa-module ${MFA_MODULES[1]}`),
+      MFA_MODULES,
     ),
     behindProxy: toggle(
       '--behind-proxy',

@@ -31,6 +31,7 @@ export const KUBERNETES_OPTIONS = {
       '--expose <how>',
       `how users reach it: ${EXPOSURES.join(', ')} (default: ${EXPOSURES[0]})`,
       (text, place) => oneOf(EXPOSURES, text, place, `as in: --expose ${EXPOSURES[1]}`),
+      EXPOSURES,
     ),
     namespace: once(
       '--namespace <name>',

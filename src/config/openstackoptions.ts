@@ -37,6 +37,7 @@ export const CLOUD_OPTIONS = {
       `its catalog, cached, new or none: ${CATALOG_MODES.join(', ')} (default: auto)`,
       (text, place) =>
         oneOf(CATALOG_MODES, text, place, 'write one of them, as in: --os-catalog auto'),
+      CATALOG_MODES,
     ),
     osCatalogFile: once(
       '--os-catalog-file <file>',

@@ -5,6 +5,7 @@ import type { Level } from '../observe/observer.ts';
 import type { SshOptions } from '../ssh/options.ts';
 import { CLOUD_OPTIONS, type OpenStackOptions, readCloudChoice } from './openstackoptions.ts';
 import { type GivenArguments, once, readOptions } from './option.ts';
+import { PROFILE_OPTIONS } from './profileoptions.ts';
 import { readLogLevel, VERBOSITY_OPTIONS } from './runoptions.ts';
 import { CONNECTION_OPTIONS, JUMP_HOST_OPTIONS, readSshOptions } from './sshoptions.ts';
 
@@ -20,6 +21,7 @@ const REPORT_OPTIONS = {
       `${REPORT_FORMATS.join(', ')} (default: table)`,
       (text, place) =>
         oneOf(REPORT_FORMATS, text, place, 'write one of them, as in: --format table'),
+      REPORT_FORMATS,
     ),
   },
 } as const;
@@ -30,6 +32,7 @@ export const OPENSTACK_GROUPS = [
   CLOUD_OPTIONS,
   REPORT_OPTIONS,
   CONNECTION_OPTIONS,
+  PROFILE_OPTIONS,
   VERBOSITY_OPTIONS,
 ] as const;
 

@@ -26,6 +26,8 @@ interface Declaration {
   readonly help: string;
   /** As written in messages: `-p`, or `--dns` if there is no short form. */
   readonly name: string;
+  /** All words that its value may be, for completion. */
+  readonly choices?: readonly string[];
 }
 
 /** Throws UsageError that names the place. */
@@ -86,8 +88,13 @@ type ValueOf<O> =
  */
 export type ValuesOf<Options> = { readonly [Name in keyof Options]: ValueOf<Options[Name]> };
 
-export function once<T>(flags: string, help: string, read: Reader<T>): OnceOption<T> {
-  return { kind: 'once', ...declare(flags, help), read };
+export function once<T>(
+  flags: string,
+  help: string,
+  read: Reader<T>,
+  choices: readonly string[] = [],
+): OnceOption<T> {
+  return { kind: 'once', ...declare(flags, help), read, choices };
 }
 
 export function repeated<T>(flags: string, help: string, read: Reader<T>): RepeatedOption<T> {

@@ -13,9 +13,11 @@ import {
   EVERYTHING,
   type TargetRules,
 } from './configuration.ts';
+import { NAME_OPTIONS, readTunnelName } from './controloptions.ts';
 import { DNS_OPTIONS, readDnsOptions } from './dnsoptions.ts';
 import { CLOUD_OPTIONS, readOpenStackOptions, withoutAsking } from './openstackoptions.ts';
 import { type GivenArguments, readOptions, toggle } from './option.ts';
+import { PROFILE_OPTIONS, SAVE_OPTIONS } from './profileoptions.ts';
 import { PROXY_OPTIONS, readProxyOptions } from './proxyoptions.ts';
 import { READY_OPTIONS, readLogLevel, readReadyFd, VERBOSITY_OPTIONS } from './runoptions.ts';
 import {
@@ -51,7 +53,13 @@ const CARRYING_GROUPS = [
   CLOUD_OPTIONS,
   ALLOW_OPTIONS,
 ] as const;
-const RUNNING_GROUPS = [READY_OPTIONS, VERBOSITY_OPTIONS] as const;
+const RUNNING_GROUPS = [
+  PROFILE_OPTIONS,
+  SAVE_OPTIONS,
+  NAME_OPTIONS,
+  READY_OPTIONS,
+  VERBOSITY_OPTIONS,
+] as const;
 
 /** The options that every tunnel takes. */
 export const TUNNEL_GROUPS = [...CARRYING_GROUPS, ...RUNNING_GROUPS] as const;
@@ -85,7 +93,9 @@ export function buildConfiguration(
   const targets = everything ? EVERYTHING : rules.targets;
   const none = targets.length + rules.nameTargets.length === 0 && cloud === undefined;
   if (none && command !== 'doctor') requireNoTarget(command, ssh, proxies?.onlyTargets ?? false);
+  const profile = readOptions(PROFILE_OPTIONS, options).profile?.value;
   return {
+    name: readTunnelName(options) ?? profile ?? ssh.remotes[0].text,
     ssh,
     ...rules,
     targets,

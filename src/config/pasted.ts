@@ -97,7 +97,7 @@ export function refuseRemoteWithoutOption({ named, words, options, command }: Ow
     if (word === '--') break;
     if (isOption(word)) {
       const { options: read, value } = readOptionWord(word, options);
-      if (read.some(({ long }) => long === '--remote')) return;
+      if (read.some(({ long }) => long === '--remote' || long === '--profile')) return;
       foreign ||= readOptionWord(word, SSH_OPTIONS).options.some(({ short }) => isSshOnly(short));
       elsewhere ||= read.some(({ long }) => /^--(targets-from|os-cloud)$/.test(long ?? ''));
       if (value === 'next') {

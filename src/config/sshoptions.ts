@@ -87,6 +87,7 @@ export const CONNECTION_OPTIONS = {
       '--transport <name>',
       'SSH client: ssh2 (embedded), openssh (the ssh program) or auto (default: auto)',
       (text, place) => oneOf(TRANSPORTS, text, place, 'leave it out, and the program chooses'),
+      TRANSPORTS,
     ),
     sshCmd: once(
       '-e, --ssh-cmd <command>',

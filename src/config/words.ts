@@ -77,3 +77,6 @@ function readShort<Shape extends OptionShape>(
   }
   return { options, value: 'none' };
 }
+
+/** A target only if a search list makes a full name of it (resolv.conf(5)). */
+export const LIKE_A_COMMAND = /^[a-z_][\w+-]*$/i;

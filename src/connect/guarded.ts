@@ -9,7 +9,7 @@
  * No other part has direct access to the link, so nothing is opened through the jump host unless a
  * rule permits it.
  */
-import { ConnectError, type Connector } from '../flow/connector.ts';
+import { type Connector, DeniedError } from '../flow/connector.ts';
 import { type Destination, formatDestination } from '../net/destination.ts';
 import type { Refusal } from '../net/refusal.ts';
 import type { Observer } from '../observe/observer.ts';
@@ -26,7 +26,7 @@ export function createGuard(
 const THROUGH_THE_TUNNEL: Policy = { decide: () => ({ kind: 'tunnel' }) };
 
 /** The allow-list has no rule for the destination. The jump host was not asked. */
-export class NotAllowedError extends ConnectError {
+export class NotAllowedError extends DeniedError {
   constructor(refusal: Refusal, destination: Destination, why: string) {
     const where = formatDestination(destination);
     super(refusal, `${where}: ${why}`, { hint: `add the rule ${where} to the file of --allow` });

@@ -411,6 +411,16 @@ export const ERRORS = [
       "the cloud couldn't be asked, or gave no usable answer: [list](openstack.md#when-it-fails)",
   },
   {
+    codes: ['no-such-tunnel'],
+    exit: EXIT.usage,
+    meaning: 'no running tunnel of this user has that name, or several have: `tunnel status`',
+  },
+  {
+    codes: ['control-directory', 'control-request', 'control-failed', 'control-busy'],
+    exit: EXIT.unexpected,
+    meaning: 'a running tunnel could not be asked, or could not do it; the message says why',
+  },
+  {
     codes: ['output-failed'],
     exit: EXIT.unexpected,
     meaning: "standard output can't be written, often because a disk is full",

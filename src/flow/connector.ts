@@ -19,6 +19,9 @@ export class ConnectError extends TunnelError {
   }
 }
 
+/** The rules of this run forbid it. Nobody was asked. */
+export class DeniedError extends ConnectError {}
+
 /**
  * The link went down before the far side answered. None of the flow's data have been carried, so it
  * may be tried again on another link.

@@ -27,7 +27,14 @@ import type { Refusal } from '../net/refusal.ts';
 import type { Observer } from '../observe/observer.ts';
 import type { Policy, Verdict } from '../policy/policy.ts';
 import type { Conduit } from './conduit.ts';
-import { BusyError, ConnectError, type ConnectOptions, type Connector } from './connector.ts';
+import {
+  BusyError,
+  ConnectError,
+  type ConnectOptions,
+  type Connector,
+  DeniedError,
+} from './connector.ts';
+import { Flow, type FlowWatcher, type Way } from './flowwatch.ts';
 import { join } from './join.ts';
 import type { FlowRequest } from './request.ts';
 
@@ -50,6 +57,8 @@ export interface FlowsOptions {
    */
   readonly resolve: (name: string, signal: GiveUpSignal) => Promise<readonly string[]>;
   readonly observer: Observer;
+  /** Is told of each flow. Default: nobody. */
+  readonly watch?: FlowWatcher;
 }
 
 export class Flows {
@@ -65,7 +74,9 @@ export class Flows {
    * For Capture.start: takes over the request and answers it. A capture may pass its own policy.
    */
   accept(request: FlowRequest, policy: Policy = this.#options.policy): void {
-    const { observer } = this.#options;
+    const { observer, watch } = this.#options;
+    const flow = new Flow(request);
+    watch?.asked?.(flow);
     const verdict = policy.decide(request.destination);
     if (verdict.kind === 'refuse') {
       observer.count('tunnel_flows_denied_total');
@@ -73,35 +84,42 @@ export class Flows {
         flow: request.id,
         refusal: verdict.refusal,
       });
+      watch?.refused?.(flow, { refusal: verdict.refusal, why: verdict.why, by: 'rules' });
       request.refuse(verdict.refusal, `${formatDestination(request.destination)}: ${verdict.why}`);
     } else if (this.#live >= MAX_FLOWS) {
       observer.count('tunnel_flows_over_limit_total');
-      this.#deferOrRefuse(request, `${MAX_FLOWS} connections are open already`);
+      this.#deferOrRefuse(request, flow, `${MAX_FLOWS} connections are open already`);
     } else {
       this.#live++;
+      if (verdict.kind !== 'resolve') flow.way = verdict.kind;
       // No promise lives as long as a flow, because thousands of flows are idle at the same time.
-      this.#dial(request, verdict, policy).then(
-        (far) => this.#open(request, far),
-        (error: unknown) => this.#refuse(request, error),
+      this.#dial(request, flow, { verdict, policy }).then(
+        (far) => this.#open(request, flow, far),
+        (error: unknown) => this.#refuse(request, flow, error),
       );
     }
   }
 
-  #open(request: FlowRequest, far: Conduit): void {
-    const { observer } = this.#options;
+  #open(request: FlowRequest, flow: Flow, far: Conduit): void {
+    const { observer, watch } = this.#options;
     const near = request.open();
     if (near === undefined) {
       // The application gave up after the far side answered. No data have been carried.
       this.#live--;
       observer.count('tunnel_flows_given_up_total');
+      watch?.left?.(flow);
       far.abort(undefined);
       return;
     }
     observer.count('tunnel_flows_opened_total');
+    flow.open(near, far);
+    watch?.opened?.(flow);
     const shown = observer.shows?.('debug') ?? true;
     if (shown) observer.log('debug', `${formatEnds(request)}: open`, { flow: request.id });
-    join(near, far, ({ sent, received, error }) => {
+    join(near, far, (result) => {
+      const { sent, received, error } = result;
       this.#live--;
+      watch?.ended?.(flow, result);
       observer.count('tunnel_sent_bytes_total', sent);
       observer.count('tunnel_received_bytes_total', received);
       if (!shown) return;
@@ -118,19 +136,24 @@ export class Flows {
    * Answers a request beyond a limit. If the application's kernel asks again by itself, the request
    * is deferred: whatever fills the tunnel then keeps nobody out for good.
    */
-  #deferOrRefuse(request: FlowRequest, why: string): void {
-    const { observer } = this.#options;
+  #deferOrRefuse(request: FlowRequest, flow: Flow, why: string): void {
+    const { observer, watch } = this.#options;
     const now = performance.now();
     if (now - this.#warnedAt >= WARN_INTERVAL_MS) {
       this.#warnedAt = now;
       const what = request.defer === undefined ? 'refused' : 'put off';
       observer.log('warning', `${formatEnds(request)}: ${what}, ${why}`, { flow: request.id });
     }
-    if (request.defer === undefined) request.refuse('refused', why);
-    else request.defer();
+    if (request.defer === undefined) {
+      watch?.refused?.(flow, { refusal: 'refused', why, by: 'limit' });
+      request.refuse('refused', why);
+    } else {
+      watch?.left?.(flow);
+      request.defer();
+    }
   }
 
-  #dial(request: FlowRequest, verdict: Verdict, policy: Policy): Promise<Conduit> {
+  #dial(request: FlowRequest, flow: Flow, { verdict, policy }: Decided): Promise<Conduit> {
     const { tunnel, direct } = this.#options;
     const options = {
       flow: request.id,
@@ -138,12 +161,12 @@ export class Flows {
       originator: request.source,
       peer: request.peer,
     };
-    if (verdict.kind === 'resolve') return this.#dialResolved(request, policy);
+    if (verdict.kind === 'resolve') return this.#dialResolved(request, flow, policy);
     return (verdict.kind === 'tunnel' ? tunnel : direct).connect(request.destination, options);
   }
 
   /** Dials a name whose addresses decide. If one of them is a target, none is dialled directly. */
-  async #dialResolved(request: FlowRequest, policy: Policy): Promise<Conduit> {
+  async #dialResolved(request: FlowRequest, live: Flow, policy: Policy): Promise<Conduit> {
     const { tunnel, direct, resolve } = this.#options;
     const { id: flow, signal, source: originator, peer } = request;
     const { host, port } = request.destination;
@@ -154,7 +177,8 @@ export class Flows {
     const addressesWith = (kind: Verdict['kind']) =>
       verdicts.filter(({ verdict }) => verdict.kind === kind).map(({ address }) => address);
     const tunnelled = addressesWith('tunnel');
-    if (tunnelled.length > 0)
+    live.way = wayOf(verdicts.map(({ verdict }) => verdict));
+    if (live.way === 'tunnel')
       return connectInTurn(tunnel, tunnelled, port, { flow, signal, originator, peer, name: host });
     for (const { address, verdict } of verdicts) {
       if (verdict.kind !== 'refuse') continue;
@@ -168,17 +192,18 @@ export class Flows {
     });
   }
 
-  #refuse(request: FlowRequest, error: unknown): void {
+  #refuse(request: FlowRequest, flow: Flow, error: unknown): void {
     this.#live--;
-    const { observer } = this.#options;
+    const { observer, watch } = this.#options;
     const message = reasonOf(error);
     if (request.signal.aborted) {
       observer.count('tunnel_flows_given_up_total');
       observer.log('debug', `${formatEnds(request)}: ${message}`, { flow: request.id });
+      watch?.left?.(flow);
       return;
     }
     if (error instanceof BusyError) {
-      this.#deferOrRefuse(request, message);
+      this.#deferOrRefuse(request, flow, message);
       return;
     }
     const refusal: Refusal = error instanceof ConnectError ? error.refusal : 'refused';
@@ -189,12 +214,22 @@ export class Flows {
       flow: request.id,
       refusal,
     });
+    watch?.refused?.(flow, { refusal, why: message, by: denied ? 'rules' : 'far side' });
     request.refuse(refusal, message);
   }
 }
 
-/** The policy refuses one of the addresses of a name. */
-class DeniedError extends ConnectError {}
+interface Decided {
+  readonly verdict: Verdict;
+  readonly policy: Policy;
+}
+
+/** Where a name with addresses of these verdicts goes: one that is a target decides for all. */
+function wayOf(verdicts: readonly Verdict[]): Way {
+  const has = (wanted: Verdict['kind']) => verdicts.some(({ kind }) => kind === wanted);
+  if (has('tunnel')) return 'tunnel';
+  return has('refuse') ? 'nowhere' : 'direct';
+}
 
 /** Connects to the first address that accepts. If none does, throws the first one's error. */
 async function connectInTurn(

@@ -26,7 +26,8 @@ import { watchNetwork } from '../system/watch/network.ts';
 import { dialPatience } from './backoff.ts';
 import { type Dialler, type Located, withPatience } from './dialler.ts';
 import type { SourceFinder } from './opensources.ts';
-import { type DialRequest, Supervisor } from './supervisor.ts';
+import { Supervisor } from './supervisor.ts';
+import type { DialRequest } from './supervisoroptions.ts';
 
 /** Finds the jump host and makes one connection to it: a Dialler, or its stand-in in tests. */
 export type LinkDialler = Pick<Dialler, 'prepare' | 'locate' | 'dial'>;

@@ -45,16 +45,17 @@ import { type Clock, systemClock } from '../base/clock.ts';
 import type { GiveUpSignal } from '../base/giveup.ts';
 import type { ErrorCode } from '../errors/codes.ts';
 import { TunnelError } from '../errors/errors.ts';
-import { reasonOf } from '../errors/reason.ts';
 import type { Conduit } from '../flow/conduit.ts';
 import { ConnectError, type ConnectOptions, LinkGoneError } from '../flow/connector.ts';
 import type { Destination } from '../net/destination.ts';
 import type { Observer } from '../observe/observer.ts';
-import { isProbing, type Probing, type Transport } from '../ssh/transport.ts';
+import { isDescribable } from '../ssh/established.ts';
+import { isProbing, type Transport } from '../ssh/transport.ts';
 import { LinkInUse, OpensOfAllLinks } from './linkinuse.ts';
+import { closedError, inSeconds, type LinkView, Listeners, unexpected } from './linkstate.ts';
 import { LoginWait } from './loginwait.ts';
-import type { SourceFinder } from './opensources.ts';
 import { RedialSchedule } from './redialschedule.ts';
+import type { Demand, SupervisorOptions } from './supervisoroptions.ts';
 import { WaitingConnects } from './waitingconnects.ts';
 
 /** How long a link that has been up may take to answer: a few round trips of a bad network. */
@@ -82,49 +83,6 @@ type State =
   | { readonly name: 'connecting' | 'up' | 'probing' | 'idle' | 'waiting' | 'closed' }
   | { readonly name: 'failed'; readonly error: TunnelError };
 
-export interface DialRequest {
-  /** Aborted when the supervisor is closed. */
-  readonly signal: AbortSignal;
-  /** 1 for the first dial of an outage, and for the very first one. */
-  readonly attempt: number;
-  /** How long the last successful dial took, in ms; undefined: none has succeeded. */
-  readonly lastDialMs: number | undefined;
-}
-
-/** --on-demand */
-export interface Demand {
-  /** At the start: finds what is wrong without the jump host. Rejects as `dial` does. */
-  readonly prepare: (signal: AbortSignal) => Promise<void>;
-  /** --idle-disconnect: seconds without a flow after which the link is closed; 0: never. */
-  readonly idleDisconnect: number;
-}
-
-export interface SupervisorOptions {
-  /**
-   * Makes a link, host key verified and authenticated. Rejects with a TunnelError
-   * (ssh/embedded/handshake/dial.ts), or with the signal's reason.
-   */
-  readonly dial: (request: DialRequest) => Promise<Transport>;
-  /** As Probing.probe, which is the default; may do something about a link that is silent. */
-  readonly probe?: (transport: Transport & Probing, milliseconds: number) => Promise<boolean>;
-  /**
-   * --reconnect-hold: seconds that a connect waits while there is no link; 0: it is refused at
-   * once.
-   */
-  readonly hold: number;
-  /** --wait-auth: seconds for which a refused login is tried again. Default: 0, not at all. */
-  readonly waitAuth?: number;
-  /** Default: it is dialled at the start, and again whenever it is lost. */
-  readonly demand?: Demand | undefined;
-  readonly observer: Observer;
-  /** Default: systemClock. */
-  readonly clock?: Clock;
-  /** Like Math.random, which is the default. */
-  readonly random?: () => number;
-  /** Whose the opens are that come from this machine. Default: all of one user. */
-  readonly finder?: SourceFinder | undefined;
-}
-
 export class Supervisor implements Transport {
   readonly ended: Promise<TunnelError | undefined>;
   readonly #options: SupervisorOptions;
@@ -136,6 +94,10 @@ export class Supervisor implements Transport {
   readonly #opens: OpensOfAllLinks;
   readonly #closing = new AbortController();
   #state: State = { name: 'connecting' };
+  /** When it became that, in ms since 1970. */
+  #stateSince = Date.now();
+  #upSince: number | undefined;
+  readonly #changes = new Listeners();
   #end: (error: TunnelError | undefined) => void = () => {};
   /** Of links that were lost: their close() is under way. */
   readonly #closingLinks = new Set<Promise<void>>();
@@ -223,8 +185,44 @@ export class Supervisor implements Transport {
     } else if (name === 'connecting' || name === 'waiting') {
       const wait = this.#redial.hurry();
       if (wait !== undefined && name === 'waiting')
-        this.#observer.log('debug', `${what}: trying again in ${seconds(wait)}`);
+        this.#observer.log('debug', `${what}: trying again in ${inSeconds(wait)}`);
     }
+  }
+
+  /** Calls `listener` after each change of the state. Returns what ends that. */
+  onChange(listener: () => void): () => void {
+    return this.#changes.add(listener);
+  }
+
+  view(): LinkView {
+    const transport = this.#link?.transport;
+    const established =
+      transport !== undefined && isDescribable(transport) ? transport.describe() : undefined;
+    return {
+      state: this.#state.name,
+      since: this.#stateSince,
+      upSince: this.#link && this.#upSince,
+      attempt: this.#attempt,
+      error: this.#state.name === 'failed' ? this.#state.error : this.#lastError,
+      hold: this.#hold,
+      held: this.#waiting.size,
+      established,
+      roundTripMs: transport && isProbing(transport) ? transport.roundTripMs : undefined,
+    };
+  }
+
+  /**
+   * Gives the link up and dials again, as soon as the jump host may be bothered; where one is
+   * waited for, the wait is cut short. Throws the error with which the link has ended for good.
+   */
+  reconnect(): void {
+    const state = this.#state;
+    if (state.name === 'failed') throw state.error;
+    if (state.name === 'closed') throw closedError();
+    if (this.#link !== undefined)
+      this.#lost(this.#link, new TunnelError('link-lost', 'a user wants a new one'));
+    if (this.#state.name === 'idle') this.#dialAgain();
+    else this.#redial.hurry();
   }
 
   /**
@@ -273,7 +271,7 @@ export class Supervisor implements Transport {
     const { signal } = this.#closing;
     await prepare(signal);
     signal.throwIfAborted();
-    this.#state = { name: 'idle' };
+    this.#become({ name: 'idle' });
   }
 
   /**
@@ -334,12 +332,12 @@ export class Supervisor implements Transport {
     this.#attempt = 0;
     this.#lastError = undefined;
     this.#redial.succeeded();
-    const how = `${this.#everUp ? 'reconnected' : 'connected'} after ${seconds(now - this.#downSince)}`;
+    const how = `${this.#everUp ? 'reconnected' : 'connected'} after ${inSeconds(now - this.#downSince)}`;
     if (this.#inOutage) this.#observer.log('notice', how);
     else if (demand !== undefined) this.#observer.log('info', `${how} (on demand)`);
     this.#inOutage = false;
     this.#everUp = true;
-    this.#state = { name: 'up' };
+    this.#become({ name: 'up' });
     void transport.ended.then((error) => this.#lost(link, error));
     this.#waiting.release();
     const { idleDisconnect = 0 } = demand ?? {};
@@ -350,7 +348,7 @@ export class Supervisor implements Transport {
   /** Nobody has used it. A connect that comes from here on waits for the next link. */
   #disconnect(link: LinkInUse, idleSeconds: number): void {
     this.#drop(link);
-    this.#state = { name: 'idle' };
+    this.#become({ name: 'idle' });
     this.#observer.count('tunnel_idle_disconnects_total');
     const why = `not used for ${idleSeconds} s`;
     this.#observer.log('info', `disconnected: ${why}; it is dialled again when needed`);
@@ -381,7 +379,7 @@ export class Supervisor implements Transport {
         'debug',
         `${error.message}, which nobody used; it is dialled again when needed`,
       );
-      this.#state = { name: 'idle' };
+      this.#become({ name: 'idle' });
       return;
     }
     const reason =
@@ -391,7 +389,7 @@ export class Supervisor implements Transport {
     this.#inOutage = true;
     const wait = this.#redial.afterLoss(this.#downSince - link.since);
     if (wait === 0) this.#dialIfWanted();
-    else this.#state = { name: 'waiting' };
+    else this.#become({ name: 'waiting' });
   }
 
   #dialIfWanted(): void {
@@ -406,13 +404,13 @@ export class Supervisor implements Transport {
 
   /** Until the next connect, which begins afresh. */
   #rest(): void {
-    this.#state = { name: 'idle' };
+    this.#become({ name: 'idle' });
     this.#inOutage = false;
   }
 
   #dialAgain(): void {
     this.#observer.count('tunnel_redials_total');
-    this.#state = { name: 'connecting' };
+    this.#become({ name: 'connecting' });
     this.#dialling = this.#dialUntilAccepted().catch((error: unknown) => this.#dialFailed(error));
   }
 
@@ -436,8 +434,8 @@ export class Supervisor implements Transport {
     const again = known.code.startsWith('auth-')
       ? 'the login is tried again only in'
       : `${this.#blocked(known)}trying again in`;
-    this.#observer.log(news ? 'notice' : 'info', `${known.message}; ${again} ${seconds(wait)}`);
-    this.#state = { name: 'waiting' };
+    this.#observer.log(news ? 'notice' : 'info', `${known.message}; ${again} ${inSeconds(wait)}`);
+    this.#become({ name: 'waiting' });
   }
 
   /** A firewall or fail2ban may have shut us out, with or without a word. */
@@ -453,17 +451,24 @@ export class Supervisor implements Transport {
     if (!isProbing(transport)) return;
     this.#observer.log('debug', `probing the link: ${what}`);
     this.#observer.count('tunnel_probes_total');
-    this.#state = { name: 'probing' };
+    this.#become({ name: 'probing' });
     const { probe = (one, milliseconds) => one.probe(milliseconds) } = this.#options;
     const alive = await probe(transport, PROBE_TIMEOUT_MS);
     if (this.#link !== link) return;
     if (alive) {
-      this.#state = { name: 'up' };
+      this.#become({ name: 'up' });
       return;
     }
     this.#observer.count('tunnel_probes_failed_total');
     const silence = `no answer within ${PROBE_TIMEOUT_MS / 1_000} s`;
     this.#lost(link, new TunnelError('link-lost', `${silence} (${what})`, { cause: silence }));
+  }
+
+  #become(state: State): void {
+    if (state.name !== this.#state.name) this.#stateSince = Date.now();
+    if (state.name === 'up' && this.#state.name !== 'probing') this.#upSince = this.#stateSince;
+    this.#state = state;
+    this.#changes.call();
   }
 
   /** The end, for whatever reason. */
@@ -473,23 +478,8 @@ export class Supervisor implements Transport {
     this.#closing.abort(reason);
     this.#link = undefined;
     this.#redial.cancel();
-    this.#state = state;
+    this.#become(state);
     this.#waiting.refuseAll(reason.message, reason);
     this.#end(error);
   }
-}
-
-function closedError(): TunnelError {
-  return new TunnelError('link-closed', 'the connection to the jump host was closed');
-}
-
-function unexpected(cause: unknown): TunnelError {
-  const text = reasonOf(cause);
-  return new TunnelError('unexpected', `dialling the jump host failed unexpectedly: ${text}`, {
-    cause,
-  });
-}
-
-function seconds(ms: number): string {
-  return ms < 100_000 ? `${(ms / 1_000).toFixed(1)} s` : `${Math.round(ms / 60_000)} min`;
 }

@@ -49,9 +49,9 @@ export function fileName(path: string): string {
   return path === '-' ? 'standard input' : path;
 }
 
-/** Adds an option's name to the place of its text. */
+/** Adds an option's name to the place of its text. A profile has named it already, by its key. */
 export function placeOfOption(place: Place, name: string): Place {
-  if (place.kind === 'file') return { ...place, option: name };
+  if (place.kind === 'file') return place.option === undefined ? { ...place, option: name } : place;
   return place.kind === 'argument' ? { kind: 'option', name } : place;
 }
 

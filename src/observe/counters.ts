@@ -20,6 +20,7 @@ export const COUNTERS = {
   tunnel_flows_given_up_total: 'connections that the application gave up while they were made',
   tunnel_flows_denied_total: 'connections that are against the rules of this run',
   tunnel_flows_over_limit_total: 'connections put off or refused because MAX_FLOWS were open',
+  tunnel_refusals_forgotten_total: 'refusals that tunnel status shows no more, for newer ones',
   tunnel_sent_bytes_total: 'bytes carried to far sides, of connections that have ended',
   tunnel_received_bytes_total: 'bytes carried from far sides, of connections that have ended',
   tunnel_allowlist_denied_total: 'connections that no rule of --allow permits',
@@ -96,6 +97,11 @@ export const COUNTERS = {
   tunnel_other_forms_excluded_total: 'other forms of a destination that a rule forbids',
   tunnel_other_forms_over_limit_total: 'destinations with more other forms than are tried',
   tunnel_other_forms_forgotten_total: 'working forms of destinations forgotten for newer ones',
+
+  // control/
+  tunnel_control_clients_total: 'times that somebody has asked this tunnel for its status',
+  tunnel_control_over_limit_total: 'of these, those turned away because too many had asked',
+  tunnel_control_timeouts_total: 'of these, those that asked nothing or read no answer in time',
 
   // link/
   tunnel_links_lost_total: 'times that the connection to the jump host was lost',

@@ -6,6 +6,7 @@
 import type { NetworkTargets } from '../doctor/network.ts';
 import { reasonOf } from '../errors/reason.ts';
 import type { Observer } from '../observe/observer.ts';
+import type { Finding } from '../system/doctor/diagnosis.ts';
 import type { Machine } from './machine.ts';
 import type { Session } from './session.ts';
 
@@ -19,6 +20,8 @@ export class Advice {
   readonly #machine: Pick<Machine, 'lookAtNetwork' | 'clock'>;
   readonly #observer: Observer;
   readonly #said = new Set<string>();
+  /** What is not as it should be, when it was last looked at. */
+  findings: readonly Finding[] = [];
 
   constructor(machine: Pick<Machine, 'lookAtNetwork' | 'clock'>, observer: Observer) {
     this.#machine = machine;
@@ -47,6 +50,7 @@ export class Advice {
       return [];
     });
     if (session.signal.aborted) return;
+    this.findings = findings.filter(({ state }) => state === 'warning' || state === 'failed');
     for (const { name, state, detail, hint } of findings) {
       if (SAID_BY_CONNECT.has(name)) continue;
       if ((state !== 'warning' && state !== 'failed') || this.#said.has(detail)) continue;

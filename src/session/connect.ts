@@ -166,8 +166,10 @@ export function runConnect(given: Configuration, options: RunOptions): Promise<n
       await session.within(watchHostsFile(session, configuration, { machine, observer }));
     }
     await startProxies(session, tunnel, flows);
+    tunnel.overview.device = device.name;
     logCaptured(device.name, configuration, guard.leading(captured.current), observer);
     tunnel.beginLearning();
+    tunnel.overview.ready = true;
     announceReady(configuration.readyFd);
     observer.log('notice', readiness(configuration.ssh));
     void tunnel.advice.give(session, configuration, device.name);

@@ -118,6 +118,7 @@ export function runExec(configuration: ExecConfiguration, options: RunOptions): 
       await session.within(capture.start(traffic, session.signal));
       session.own('the watch of resolv.conf', resolvers.follow(names), (unwatch) => unwatch());
       tunnel.beginLearning();
+      tunnel.overview.ready = true;
       announceReady(wanted.readyFd);
       observer.log('info', readiness(wanted.ssh));
       for (const ended of [link.ended, capture.ended]) reportLoss(ended, observer);

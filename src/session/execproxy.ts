@@ -68,6 +68,8 @@ export async function runBehindProxy(
   const accept = (request: FlowRequest) => flows.accept(request);
   await session.within(proxy.start({ accept }, signal));
   tunnel.beginLearning();
+  tunnel.overview.proxies = proxy.addresses;
+  tunnel.overview.ready = true;
   announceReady(wanted.readyFd);
   observer.log('info', `${readiness(wanted.ssh)}, proxy at ${proxy.addresses.join(', ')}`);
   signal.throwIfAborted();

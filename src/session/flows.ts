@@ -27,5 +27,6 @@ export function createFlows(tunnel: Tunnel, parts: FlowsParts): Flows {
     direct,
     resolve: createResolve(names, keepsLocalNames ? tunnel.book.here : undefined),
     observer,
+    watch: tunnel.watch,
   });
 }

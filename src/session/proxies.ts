@@ -53,6 +53,7 @@ export async function startProxies(session: Session, tunnel: Tunnel, flows: Flow
   );
   const accept = (request: Parameters<Flows['accept']>[0]) => flows.accept(request, policy);
   await session.within(capture.start({ accept }, session.signal));
+  tunnel.overview.proxies = capture.addresses;
   observer.log('notice', `proxy at ${capture.addresses.join(', ')}`);
   tellBrowsers(capture.pacUrl, pac, observer);
   if (!remoteClients) return;

@@ -28,6 +28,7 @@ export function runProxy(wanted: Configuration, options: RunOptions): Promise<ne
     const flows = createFlows(tunnel, { policy, direct, names });
     await startProxies(session, tunnel, flows);
     tunnel.beginLearning();
+    tunnel.overview.ready = true;
     announceReady(configuration.readyFd);
     observer.log('notice', readiness(configuration.ssh));
     return session.untilEnd();

@@ -15,6 +15,8 @@ import type { Configuration } from '../config/configuration.ts';
 import { createGuard, guardedConnector } from '../connect/guarded.ts';
 import { NameBook } from '../dns/upstream/known.ts';
 import type { Connector } from '../flow/connector.ts';
+import { FlowTable } from '../flow/flowtable.ts';
+import { type FlowWatcher, watchers } from '../flow/flowwatch.ts';
 import { createLink } from '../link/link.ts';
 import type { SourceFinder } from '../link/opensources.ts';
 import type { Supervisor } from '../link/supervisor.ts';
@@ -27,7 +29,9 @@ import type { DialDevice } from '../ssh/dial/device.ts';
 import type { Prompter } from '../ssh/prompter.ts';
 import { SocketSources } from '../system/socketsources.ts';
 import { Advice } from './advice.ts';
+import { offerControl, PrompterInUse } from './control.ts';
 import { linux, type Machine } from './machine.ts';
+import { Overview, type TunnelIdentity } from './overview.ts';
 import type { Session, SessionOptions } from './session.ts';
 import { prepareTargets } from './targets.ts';
 
@@ -38,6 +42,13 @@ export interface RunOptions extends SessionOptions {
   readonly learned: (list: string) => void;
   /** Default: this one. */
   readonly machine?: Machine;
+  /** What the run is called, and how it is stopped. Default: nobody can ask about it. */
+  readonly control?: RunControl;
+}
+
+export interface RunControl extends TunnelIdentity {
+  /** Aborts the run's `stop`. */
+  readonly stop: () => void;
 }
 
 export interface TunnelOptions extends RunOptions {
@@ -67,6 +78,10 @@ export interface Tunnel {
   readonly book: NameBook;
   readonly observer: Observer;
   readonly advice: Advice;
+  /** What is known of the run. Its `ready`, `device` and `proxies` are set by the compositions. */
+  readonly overview: Overview;
+  /** Is told of each flow. */
+  readonly watch: FlowWatcher;
   /**
    * Everything is captured: from here on a list for --dry-run is worth having. What fails before
    * has asked for nothing that one could be made of.
@@ -83,7 +98,8 @@ export async function openTunnel(
   wanted: Configuration,
   options: TunnelOptions,
 ): Promise<Tunnel> {
-  const { observer, prompter, learned, machine = linux, captured } = options;
+  const { observer, learned, machine = linux, captured, control } = options;
+  const prompter = new PrompterInUse(options.prompter);
   const { deviceFor, servers, filtered, finder = new SocketSources() } = options;
   const adviceLevel = options.sharesError ? 'info' : 'notice';
   // The launcher of exec has read the command's words from this process by now.
@@ -113,10 +129,25 @@ export async function openTunnel(
     (it) => it.close(),
   );
   const advice = new Advice(machine, observer);
+  const flows = new FlowTable(observer);
+  let configuration = wanted;
+  const overview = new Overview({
+    identity: control ?? UNNAMED,
+    remote: ssh.remotes[0].text,
+    link,
+    flows,
+    targets: () => namedTargets(configuration),
+    findings: () => advice.findings,
+    namesOf: (address) => book.namesOf(address),
+  });
+  if (control !== undefined)
+    await session.within(
+      offerControl(session, { overview, link, prompter, stop: control.stop, observer }),
+    );
   const routed = captured === undefined ? NO_ROUTES : wanted;
   await session.within(advice.during(session, routed, link.start()));
   const connector = guardedConnector(link, guard, (address) => book.namesOf(address));
-  const configuration = await session.within(complete(connector, session.signal));
+  configuration = await session.within(complete(connector, session.signal));
   return {
     configuration,
     link,
@@ -125,8 +156,22 @@ export async function openTunnel(
     book,
     observer,
     advice,
+    overview,
+    watch: watchers([flows]),
     beginLearning: () => learning.begin(),
   };
+}
+
+const UNNAMED: TunnelIdentity = {
+  name: '',
+  command: 'connect',
+  version: '',
+  counters: () => [],
+};
+
+/** As they were written. */
+function namedTargets({ targets, nameTargets }: Configuration): readonly string[] {
+  return [...targets, ...nameTargets].map(({ text }) => text);
 }
 
 /** The guard of a run, whose list is worth reporting once connections are captured. */

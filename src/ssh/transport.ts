@@ -27,6 +27,8 @@ export interface Probing {
    * can't send any.
    */
   probe(timeout: number, load?: number): Promise<boolean>;
+  /** Of the last answer that was timed, in ms. Undefined: none was, or that is not known. */
+  readonly roundTripMs?: number | undefined;
 }
 
 export function isProbing(transport: Transport): transport is Transport & Probing {

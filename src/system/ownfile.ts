@@ -1,11 +1,16 @@
 /**
- * What to do about a private file that other users may read. Usually chmod(1) mends it. On a
- * read-only file system, such as a Secret that Kubernetes mounts, only a copy does.
+ * Files that must be the user's own: what to do about a private one that other users may read, and
+ * which ones other users could have put commands into.
+ *
+ * Usually chmod(1) mends a file that others may read. On a read-only file system, such as a Secret
+ * that Kubernetes mounts, only a copy does.
  */
-import { accessSync, constants, existsSync } from 'node:fs';
+import { accessSync, constants, existsSync, type Stats } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
+import { UsageError } from '../errors/errors.ts';
 import { shellPath } from '../net/notation.ts';
+import type { Accounts } from './accounts.ts';
 import { homeDirectory } from './home.ts';
 
 /** The parts of a machine that decide it. Each has the obvious default. */
@@ -52,4 +57,31 @@ function writeErrorOf(path: string): string | undefined {
   } catch (error) {
     return (error as NodeJS.ErrnoException).code ?? 'unknown';
   }
+}
+
+const GROUP_MAY_WRITE = 0o020;
+const OTHERS_MAY_WRITE = 0o002;
+
+/**
+ * Refuses a file of settings whose commands somebody else could have written. Throws UsageError. A
+ * group that has nobody else may write, as with Debian's ssh.
+ */
+export function refuseWritable(
+  path: string,
+  { uid, gid, mode }: Pick<Stats, 'uid' | 'gid' | 'mode'>,
+  accounts: Accounts,
+): void {
+  const own = process.geteuid?.();
+  if (uid !== 0 && uid !== own) {
+    throw new UsageError(`${path} belongs to another user (${uid}), whose commands would be run`, {
+      hint: `if its content is yours, run: chown ${own} ${shellPath(path)}`,
+    });
+  }
+  const others = (mode & OTHERS_MAY_WRITE) !== 0;
+  const group = (mode & GROUP_MAY_WRITE) !== 0 && !accounts.isPrivate(gid, own ?? uid);
+  if (!others && !group) return;
+  throw new UsageError(
+    `${path} can be written by other users${others ? '' : ` (group ${gid})`}, whose commands would be run`,
+    { hint: `run: chmod go-w ${shellPath(path)}` },
+  );
 }

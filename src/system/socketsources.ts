@@ -9,6 +9,11 @@
  * serves all who ask until it begins, each is answered as soon as it is found, and there are only
  * so many looks that they take a fifth of a processor at the most (sockettables.ts).
  *
+ * A connection is looked for by both of its ends. The kernel gives one port to several sockets if
+ * they connect to different peers, so the own end may be that of another process as well. While a
+ * table is read, connections that end can move others past the reader. So a connection that isn't
+ * in it is looked for TRIES times.
+ *
  * Limits: MAX_ASKED questions wait for a look; any more are answered "unknown" at once.
  * MAX_DESCRIPTORS are read in one look; who isn't found then has no known process.
  */
@@ -22,6 +27,8 @@ import { Looks, listedSockets, machineAddresses, readSocketTable } from './socke
 
 export const MAX_ASKED = 8192;
 export const MAX_DESCRIPTORS = 16_384;
+/** Looks at the tables for one connection. */
+export const TRIES = 2;
 /** A fifth of a processor at the most. */
 const PAUSES = { limit: MAX_ASKED, pauseFactor: 4, maxPauseMs: 200 };
 /** For how long the addresses of this machine are believed. */
@@ -55,7 +62,11 @@ export interface SocketSourcesOptions {
 }
 
 interface Question {
-  readonly socket: Destination;
+  /** Both ends. */
+  readonly connection: string;
+  readonly port: number;
+  /** Looks that it may still have, after the next one. */
+  readonly triesLeft: number;
   readonly answer: (source: SocketSource | undefined) => void;
 }
 
@@ -131,29 +142,42 @@ export class SocketSources {
         this.#ask = null; // a kernel without it
       }
     }
+    const { port } = socket;
+    const connection = connectionOf(socket, peer);
     return new Promise((answer) => {
-      if (!this.#users.ask({ socket, answer })) answer(undefined);
+      this.#askTables({ connection, port, triesLeft: TRIES - 1, answer });
     });
   }
 
+  #askTables(question: Question): void {
+    if (!this.#users.ask(question)) question.answer(undefined);
+  }
+
   async #lookAtTables(questions: readonly Question[]): Promise<void> {
-    const open = grouped(questions, ({ socket }) => key(socket));
-    const ports = new Set(questions.map(({ socket }) => socket.port));
+    const open = grouped(questions, ({ connection }) => connection);
+    const ports = new Set(questions.map(({ port }) => port));
     for (const name of ['tcp', 'tcp6']) {
       if (open.size === 0) return;
       const entries = new Map<string, Entry>();
       try {
-        for (const { local, state, user, inode } of listedSockets(await this.#table(name), ports))
-          if (inode !== '0' && CONNECTING.has(state)) entries.set(key(local), { user, inode });
+        for (const listed of listedSockets(await this.#table(name), ports)) {
+          const { local, peer, state, user, inode } = listed;
+          if (inode !== '0' && CONNECTING.has(state))
+            entries.set(connectionOf(local, peer), { user, inode });
+        }
       } catch {
         // There is no such table without IPv6, or where /proc is hidden: then nobody is found.
       }
-      for (const [socket, entry] of entries) {
-        for (const { answer } of open.get(socket) ?? []) answer(this.#source(entry));
-        open.delete(socket);
+      for (const [connection, entry] of entries) {
+        for (const { answer } of open.get(connection) ?? []) answer(this.#source(entry));
+        open.delete(connection);
       }
     }
-    for (const unknown of open.values()) for (const { answer } of unknown) answer(undefined);
+    for (const question of [...open.values()].flat()) {
+      const { triesLeft, answer } = question;
+      if (triesLeft > 0) this.#askTables({ ...question, triesLeft: triesLeft - 1 });
+      else answer(undefined);
+    }
   }
 
   /** With its process, if it is one of our own user's: those of others are not shown. */
@@ -231,8 +255,8 @@ function grouped<T>(all: readonly T[], keyOf: (one: T) => string): Map<string, T
   return groups;
 }
 
-function key({ host, port }: Destination): string {
-  return `${host} ${port}`;
+function connectionOf(socket: Destination, peer: Destination): string {
+  return `${socket.host} ${socket.port} ${peer.host} ${peer.port}`;
 }
 
 /** Throws where the kernel or the native part can't tell. Inode 0: no process has it any more. */

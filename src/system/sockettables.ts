@@ -18,6 +18,8 @@ const PAUSE_MS = 10;
 export interface ListedSocket {
   /** Its own address, canonical; of an IPv4 address in an IPv6 socket, the IPv4 address. */
   readonly local: Destination;
+  /** What it is connected, or connecting, to; likewise. Of a listening socket, zeros. */
+  readonly peer: Destination;
   /** As the kernel numbers them: `01` is established, `02` has sent its SYN. */
   readonly state: string;
   readonly user: number;
@@ -26,22 +28,27 @@ export interface ListedSocket {
 }
 
 /**
- * The sockets of a table that have one of the ports: `sl local_address rem_address st queues timer
- * retrnsmt uid timeout inode ...`, addresses in hexadecimal. What is malformed is left out.
+ * The sockets of a table whose own port is one of these: `sl local_address rem_address st queues
+ * timer retrnsmt uid timeout inode ...`, addresses in hexadecimal. What is malformed is left out.
  */
 export function* listedSockets(
   table: string,
   ports: ReadonlySet<number>,
 ): Generator<ListedSocket, void> {
-  const line =
-    /^\s*\d+: ([0-9A-F]+):([0-9A-F]{4}) \S+ ([0-9A-F]{2}) \S+ \S+ \S+ +(\d+) +\d+ (\d+)/gm;
-  for (const [, address = '', hex = '', state = '', user = '', inode = '0'] of table.matchAll(
-    line,
-  )) {
-    const port = Number.parseInt(hex, 16);
-    if (!ports.has(port)) continue;
-    yield { local: { host: hostOf(address), port }, state, user: Number(user), inode };
+  const line = /^\s*\d+: (\S+) (\S+) ([0-9A-F]{2}) \S+ \S+ \S+ +(\d+) +\d+ (\d+)/gm;
+  for (const [, own = '', other = '', state = '', user = '', inode = '0'] of table.matchAll(line)) {
+    if (!ports.has(portOf(own))) continue;
+    yield { local: endOf(own), peer: endOf(other), state, user: Number(user), inode };
   }
+}
+
+/** `ADDRESS:PORT`, in hexadecimal. */
+function endOf(text: string): Destination {
+  return { host: hostOf(text.slice(0, text.indexOf(':'))), port: portOf(text) };
+}
+
+function portOf(text: string): number {
+  return Number.parseInt(text.slice(text.indexOf(':') + 1), 16);
 }
 
 /** The kernel writes each four octets as one number of the machine. */

@@ -154,12 +154,15 @@ describe('exec, while one of its processes asks for what is silent', {
     const exec = await ExecLab.create(undefined, { rtt: ROUND_TRIP_MS });
     try {
       await makeSilent(exec.lab);
-      const flood = { ...GIVEN_UP, host: SILENT, spread: 2400 };
-      const good = [...goodAddresses()].slice(0, 6);
+      // Again and again: its sockets share ports with those of the others (ip_local_port_range).
+      const flood = { ...GIVEN_UP, host: SILENT, spread: 2400, again: true };
+      const good = [...goodAddresses()].slice(0, 12);
       const dials = good.map((host) => `${process.execPath} ${DIALER} connect ${host} 80; echo;`);
       const script = `${process.execPath} ${FLOOD} '${JSON.stringify(flood)}' </dev/null >/dev/null &
         sleep 5; ${dials.join(' ')} kill $!`;
-      const { stdout, stderr } = await exec.exec([PRIVATE4, '--', 'sh', '-c', script]);
+      const { stdout, stderr } = await exec.exec([PRIVATE4, '--', 'sh', '-c', script], {
+        timeout: CONNECT_LIMIT_MS,
+      });
       const attempts = stdout
         .split('\n')
         .filter((line) => line !== '')

@@ -24,7 +24,7 @@ const PACKAGES: readonly { what: string; pattern: RegExp; only: string[] }[] = [
   { what: 'ssh2', pattern: /^ssh2(\/|$)/, only: ['ssh/embedded'] },
   { what: 'socks', pattern: /^socks$/, only: ['ssh/openssh'] },
   { what: 'dns-packet', pattern: /^dns-packet$/, only: ['dns'] },
-  { what: 'yaml', pattern: /^yaml$/, only: ['openstack/settings'] },
+  { what: 'yaml', pattern: /^yaml$/, only: ['openstack/settings', 'yaml'] },
   { what: 'commander', pattern: /^commander$/, only: ['cli'] },
   {
     what: 'child_process',

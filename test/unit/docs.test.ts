@@ -6,6 +6,7 @@ import { dirname, join } from 'node:path';
 import { describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { runCommandLine } from '../../src/cli/program.ts';
+import { standInCommands } from '../support/commands.ts';
 
 const ROOT = fileURLToPath(new URL('../../../', import.meta.url));
 const DECISIONS = readdirSync(join(ROOT, 'docs/decisions')).filter((name) => /^\d{4}-/.test(name));
@@ -44,20 +45,11 @@ describe('jump-hosts.md', () => {
       const words = execFileSync('sh', ['-c', `printf '%s\\n' ${line}`], { encoding: 'utf8' });
       const [, ...args] = words.trimEnd().split('\n');
       const run: string[] = [];
-      const note = (name: string) => async () => {
-        run.push(name);
-      };
       await runCommandLine(
         args,
-        {
-          connect: note('connect'),
-          proxy: note('proxy'),
-          exec: note('exec'),
-          doctor: note('doctor'),
-          openstack: note('openstack'),
-          jumphost: note('jumphost'),
-          clean: note('clean'),
-        },
+        standInCommands(async (name) => {
+          run.push(name);
+        }),
         { output: () => {}, columns: 80 },
       );
       assert.equal(run.length, 1);

@@ -26,7 +26,7 @@ import {
   Scalar,
   type YAMLMap,
 } from 'yaml';
-import { MAX_VALUES } from './depth.ts';
+import { MAX_VALUES } from '../../yaml/depth.ts';
 import { plainScalar, type ScalarValue, taggedScalar } from './scalars.ts';
 
 /** Where and why a text isn't YAML that the clients can read. */

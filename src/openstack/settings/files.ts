@@ -17,7 +17,13 @@ import { LineCounter, parseDocument } from 'yaml';
 import { readAtMost } from '../../base/boundedread.ts';
 import { TunnelError } from '../../errors/errors.ts';
 import { systemCodeOf } from '../../errors/reason.ts';
-import { isBoundedValue, isShallowText, isShallowValue, MAX_DEPTH, MAX_VALUES } from './depth.ts';
+import {
+  isBoundedValue,
+  isShallowText,
+  isShallowValue,
+  MAX_DEPTH,
+  MAX_VALUES,
+} from '../../yaml/depth.ts';
 import { EndlessYaml, OversizeYaml, readYaml, UnreadableYaml } from './document.ts';
 import { jsonNumber, Unquoted } from './scalars.ts';
 

@@ -8,13 +8,12 @@
  * The copy keeps the line numbers, so ssh's error messages can be mapped back to the original
  * files.
  */
-import type { Stats } from 'node:fs';
 import { readdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { UsageError } from '../../errors/errors.ts';
-import { shellPath } from '../../net/notation.ts';
 import { silentObserver } from '../../observe/observer.ts';
 import { Accounts } from '../../system/accounts.ts';
+import { refuseWritable } from '../../system/ownfile.ts';
 import { globRegExp } from '../patterns.ts';
 import { makePrivateDirectory } from '../privatedirectory.ts';
 import { isPathList } from './keywordvalues.ts';
@@ -26,8 +25,6 @@ export const MAX_INCLUDE_DEPTH = 16;
 export const MAX_CONFIG_FILES = 1000;
 export const MAX_CONFIG_FILE_BYTES = 1024 * 1024;
 
-const GROUP_MAY_WRITE = 0o020;
-const OTHERS_MAY_WRITE = 0o002;
 /** Keywords whose values are file names, in which ssh expands a leading `~/`. */
 const PATH_KEYWORDS = new Set([
   'identityfile',
@@ -199,23 +196,6 @@ async function readText(
       cause,
     });
   }
-}
-
-/** Throws UsageError. A group that has nobody else may write, as with Debian's ssh. */
-function refuseWritable(path: string, { uid, gid, mode }: Stats, accounts: Accounts): void {
-  const own = process.getuid?.();
-  if (uid !== 0 && uid !== own) {
-    throw new UsageError(`${path} belongs to another user (${uid}), whose commands would be run`, {
-      hint: `if its content is yours, run: chown ${own} ${shellPath(path)}`,
-    });
-  }
-  const others = (mode & OTHERS_MAY_WRITE) !== 0;
-  const group = (mode & GROUP_MAY_WRITE) !== 0 && !accounts.isPrivate(gid, own ?? uid);
-  if (!others && !group) return;
-  throw new UsageError(
-    `${path} can be written by other users${others ? '' : ` (group ${gid})`}, whose commands would be run`,
-    { hint: `run: chmod go-w ${shellPath(path)}` },
-  );
 }
 
 /** undefined: only ssh knows which files these are. Throws UsageError. */

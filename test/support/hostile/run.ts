@@ -36,8 +36,10 @@ const START_SECONDS = 20;
 const STOP_SECONDS = 8;
 /** How long a connection that is to wait is watched. */
 const WATCH_MS = 300;
-/** How long nothing happens: then at most half of it may be processor time. */
+/** Of a time in which nothing happens, at most half may be processor time. */
 const IDLE_MS = 300;
+/** How long late work may take, such as collecting garbage on a busy machine. */
+const SETTLE_MS = 10_000;
 const TICKS_A_SECOND = 100;
 /** As printable() of observe/ would remove, but written independently of it. */
 const UNCLEAN =
@@ -337,12 +339,18 @@ class UsageWatch {
     }
   }
 
-  /** It must not spin when nothing happens. */
+  /** It must not spin when nothing happens, once its late work is over. */
   async assertIdle(): Promise<void> {
-    const before = cpuOf(this.#pid);
-    await delay(IDLE_MS);
-    const spent = cpuOf(this.#pid) - before;
-    assert.ok(spent <= IDLE_MS / 1000 / 2, `${spent} s of CPU in ${IDLE_MS} ms without work`);
+    const deadline = performance.now() + SETTLE_MS;
+    const shares: string[] = [];
+    while (performance.now() < deadline) {
+      const [before, began] = [cpuOf(this.#pid), performance.now()];
+      await delay(IDLE_MS);
+      const share = (1000 * (cpuOf(this.#pid) - before)) / (performance.now() - began);
+      if (share <= 1 / 2) return;
+      shares.push(`${Math.round(100 * share)} %`);
+    }
+    assert.fail(`of the CPU without work, never idle: ${shares.join(', ')}`);
   }
 }
 

@@ -6,8 +6,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { NAMES } from '../../../src/cli/commands.ts';
 import { runCommandLine } from '../../../src/cli/program.ts';
 import type { Configuration } from '../../../src/config/configuration.ts';
+import { standInCommands } from '../../support/commands.ts';
 
 const MAIN = fileURLToPath(new URL('../../../src/main.js', import.meta.url));
 const directory = mkdtempSync(join(tmpdir(), 'tunnel-commandline-'));
@@ -118,8 +120,12 @@ describe('tunnel, used wrongly', () => {
     [['-v', 'proxy', ...R], /command "proxy" comes before its options/, /tunnel proxy -r/],
     [[...R, 'exec', 'curl'], /command "exec" comes before its options/, /tunnel exec -r/],
     [['exce', ...R, '--', 'true'], /there is no command "exce"/, /exec, .*after the options/],
-    [['status'], /there is no command "status"/, /connect, /],
-    [['help', 'status'], /there is no command "status"/, /the commands are connect, /],
+    [['porxy', ...R], /there is no command "porxy"/, /did you mean proxy\?/],
+    [[...R, 'porxy'], /"porxy" is nearly the command "proxy"/, /tunnel proxy -r .*porxy\. with/],
+    [['-v', 'conect', ...R], /"conect" is nearly the command "connect"/],
+    [['help', 'jumhost'], /there is no command "jumhost"/, /did you mean jumphost\?/],
+    [['statuses'], /there is no command "statuses"/, /connect, /],
+    [['help', 'statuses'], /there is no command "statuses"/, /the commands are connect, /],
     [[...R, '--dns=yes', '10/8'], /unknown option '--dns=yes'/, /--dns takes no value$/],
     [[...R, '10/8', '--', '-x'], /target: "-x" begins with a dash/, /options come before "--"/],
     [
@@ -314,13 +320,7 @@ describe('tunnel, asked about itself', () => {
   }
 });
 
-const NOTHING_ELSE = {
-  exec: () => assert.fail('exec'),
-  doctor: () => assert.fail('doctor'),
-  openstack: () => assert.fail('openstack'),
-  jumphost: () => assert.fail('openstack'),
-  clean: () => assert.fail('clean'),
-};
+const NOTHING_ELSE = standInCommands((name) => assert.fail(name));
 
 describe('the help of each command', () => {
   async function helpOf(command: string): Promise<string> {
@@ -336,18 +336,41 @@ describe('the help of each command', () => {
 
   it('of the program names all of them', async () => {
     const text = await helpOf('connect');
-    for (const name of ['exec', 'proxy', 'doctor', 'openstack', 'jumphost', 'clean'])
-      assert.match(text, new RegExp(`^  ${name} +\\S`, 'm'));
+    for (const name of [
+      'exec',
+      'proxy',
+      'stop',
+      'down',
+      'reconnect',
+      'status',
+      'doctor',
+      'openstack',
+      'jumphost',
+      'clean',
+    ])
+      assert.match(text, new RegExp(`^ {4}${name} +\\S`, 'm'));
+  });
+
+  it('lists each of them once, by purpose', async () => {
+    const [, list = ''] = /Other commands.*\n((?: .*\n)+)/.exec(await helpOf('connect')) ?? [];
+    assert.deepEqual(
+      [...list.matchAll(/^ {4}(\S+)/gm)].map(([, name]) => name).sort(),
+      NAMES.filter((name) => name !== 'connect').sort(),
+    );
+    assert.match(list, /^ {2}Run:\n {4}exec .*^ {2}Repair:\n {4}clean /ms);
   });
 
   const TUNNEL = ['Jump host', 'Targets', 'Names', 'SSH connection', 'OpenStack cloud'];
-  const CONNECT = [...TUNNEL, 'Allow-list', 'Capture', 'Proxies', 'Running'];
+  const CONNECT = [...TUNNEL, 'Allow-list', 'Capture', 'Proxies', 'Profiles', 'Running'];
   for (const [command, headings] of [
     ['connect', [...CONNECT, 'Help', 'Global Options']],
-    ['proxy', ['Proxies', ...TUNNEL, 'Allow-list', 'Running', 'Help']],
-    ['exec', ['Command', ...TUNNEL, 'Allow-list', 'Running', 'Help']],
+    ['proxy', ['Proxies', ...TUNNEL, 'Allow-list', 'Profiles', 'Running', 'Help']],
+    ['exec', ['Command', ...TUNNEL, 'Allow-list', 'Profiles', 'Running', 'Help']],
     ['doctor', ['Report', ...CONNECT, 'Help']],
-    ['openstack', ['Jump host', 'OpenStack cloud', 'Report', 'SSH connection', 'Running', 'Help']],
+    [
+      'openstack',
+      ['Jump host', 'OpenStack cloud', 'Report', 'SSH connection', 'Profiles', 'Running', 'Help'],
+    ],
     ['clean', ['Help']],
   ] as const) {
     it(`${command}: its groups under their headings, and its own options only`, async () => {
@@ -401,6 +424,11 @@ describe('runCommandLine', () => {
       assert.deepEqual(await configurationOf(args), expected, args.join(' '));
     }
     assert.equal(expected.logLevel, 'info');
+  });
+
+  it('takes a word that is nearly a command as a target where it may be one', async () => {
+    for (const words of [['porxy', '10/8'], ['porxy.'], ['10/8', 'porxy'], ['porxy.example']])
+      assert.equal((await configurationOf([...R, ...words])).nameTargets.length, 1, words.join());
   });
 
   it('collects what may be repeated', async () => {

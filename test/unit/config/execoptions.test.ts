@@ -5,6 +5,7 @@ import { runCommandLine } from '../../../src/cli/program.ts';
 import { type ExecConfiguration, splitCommand } from '../../../src/config/execoptions.ts';
 import type { OptionShape } from '../../../src/config/words.ts';
 import { UsageError } from '../../../src/errors/errors.ts';
+import { standInCommands } from '../../support/commands.ts';
 
 const OPTIONS: readonly OptionShape[] = [
   { short: '-r', long: '--remote', takesValue: true },
@@ -77,12 +78,7 @@ describe('the command line of exec', () => {
     await runCommandLine(
       ['exec', ...args],
       {
-        connect: unexpected,
-        proxy: unexpected,
-        doctor: unexpected,
-        openstack: unexpected,
-        jumphost: unexpected,
-        clean: unexpected,
+        ...standInCommands(unexpected),
         exec: async (configuration) => {
           seen.push(configuration);
         },

@@ -11,6 +11,7 @@ import type { JumpHostConfiguration } from '../../../src/config/jumphostoptions.
 import { UsageError } from '../../../src/errors/errors.ts';
 import { printKubernetes } from '../../../src/jumphost/kubernetes/render.ts';
 import { permittedDestinations } from '../../../src/jumphost/permitted.ts';
+import { standInCommands } from '../../support/commands.ts';
 import { publicKeyLine } from '../../support/keyscript.ts';
 
 const MAIN = fileURLToPath(new URL('../../../src/main.js', import.meta.url));
@@ -23,12 +24,7 @@ writeFileSync(PUB, `${publicKeyLine('alice')}\n`);
 async function configurationOf(args: readonly string[]): Promise<JumpHostConfiguration> {
   const other = () => Promise.reject(new TypeError('another command'));
   const commands = {
-    connect: other,
-    proxy: other,
-    exec: other,
-    doctor: other,
-    openstack: other,
-    clean: other,
+    ...standInCommands(other),
     jumphost: async (it: JumpHostConfiguration) => {
       configuration = it;
     },

@@ -7,7 +7,7 @@ import { afterEach, beforeEach, describe, it, mock } from 'node:test';
 import type { TunnelError } from '../../../src/errors/errors.ts';
 import { ConnectError } from '../../../src/flow/connector.ts';
 import { MAX_OPENS_OF_A_NAME } from '../../../src/link/openplaces.ts';
-import type { SupervisorOptions } from '../../../src/link/supervisor.ts';
+import type { SupervisorOptions } from '../../../src/link/supervisoroptions.ts';
 import { MAX_WAITING_CONNECTS } from '../../../src/link/waitingconnects.ts';
 import {
   API,

@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, describe, it, mock } from 'node:test';
 import { TunnelError } from '../../../src/errors/errors.ts';
-import type { SupervisorOptions } from '../../../src/link/supervisor.ts';
+import type { SupervisorOptions } from '../../../src/link/supervisoroptions.ts';
 import {
   API,
   assertRefused,

@@ -128,7 +128,9 @@ describe('the packed package', () => {
     assert.ok(one.paths.includes('dist/src/main.js') && one.paths.includes('tunnel'));
     const strange = one.paths.filter(
       (path) =>
-        !/^(dist\/src|native|docs|packaging)\/|^[A-Z]+(\.md)?$|^(tunnel|package\.json)$/.test(path),
+        !/^(dist\/src|dist\/man|native|docs|packaging)\/|^[A-Z]+(\.md)?$|^(tunnel|package\.json)$/.test(
+          path,
+        ),
     );
     assert.deepEqual(strange, []);
   });

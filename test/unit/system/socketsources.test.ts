@@ -4,35 +4,72 @@ import { once } from 'node:events';
 import { type AddressInfo, connect, createServer, type Server } from 'node:net';
 import { after, before, describe, it } from 'node:test';
 import type { Destination } from '../../../src/net/destination.ts';
-import { MAX_ASKED, SocketSources } from '../../../src/system/socketsources.ts';
+import { MAX_ASKED, SocketSources, TRIES } from '../../../src/system/socketsources.ts';
 
+/** `PORT [LOCAL_PORT]`: connects to the port of this machine, and prints its own. */
 const CONNECT = `
-  const socket = require('node:net').connect(Number(process.argv[1]), '127.0.0.1', () =>
+  const [port, localPort = 0] = process.argv.slice(1).map(Number);
+  const socket = require('node:net').connect({ host: '127.0.0.1', port, localPort }, () =>
     console.log(socket.localPort));`;
 
 /** A listener here, and a child that is connected to it. */
 describe('SocketSources, with the real kernel', () => {
-  let server: Server;
+  const servers: Server[] = [];
+  const children: ChildProcess[] = [];
   let child: ChildProcess;
   let peer: Destination;
   let socket: Destination;
-  before(async () => {
-    server = createServer((accepted) => {
+
+  async function listen(): Promise<Destination> {
+    const server = createServer((accepted) => {
       accepted.on('error', () => {}).resume();
     }).listen(0, '127.0.0.1');
+    servers.push(server);
     await once(server, 'listening');
-    peer = { host: '127.0.0.1', port: (server.address() as AddressInfo).port };
-    child = spawn(process.execPath, ['-e', CONNECT, `${peer.port}`], {
+    return { host: '127.0.0.1', port: (server.address() as AddressInfo).port };
+  }
+
+  /** A process that is connected to it, and its own end. */
+  async function connectTo(to: Destination, localPort = 0): Promise<[ChildProcess, Destination]> {
+    const client = spawn(process.execPath, ['-e', CONNECT, `${to.port}`, `${localPort}`], {
       stdio: ['pipe', 'pipe', 'inherit'],
     });
-    assert.ok(child.stdout !== null);
-    const [port] = await once(child.stdout, 'data');
-    socket = { host: '127.0.0.1', port: Number(port) };
+    children.push(client);
+    assert.ok(client.stdout !== null);
+    const [port] = await once(client.stdout, 'data', { signal: AbortSignal.timeout(20_000) });
+    return [client, { host: '127.0.0.1', port: Number(port) }];
+  }
+
+  before(async () => {
+    peer = await listen();
+    [child, socket] = await connectTo(peer);
   });
   after(() => {
-    child.kill('SIGKILL');
-    server.close();
+    for (const client of children) client.kill('SIGKILL');
+    for (const server of servers) server.close();
   });
+
+  for (const [what, options] of [
+    ['asked for one socket', {}],
+    ['from its tables', { ask: null }],
+  ] as const)
+    it(`tells two processes apart that connect from one port, ${what}`, async () => {
+      const peers = [await listen(), await listen()];
+      // A socket that chose its port by itself would not share it.
+      const { port } = await listen();
+      servers.pop()?.close();
+      const expected: string[] = [];
+      for (const to of peers) {
+        const [client] = await connectTo(to, port);
+        expected.push(`${client.pid} (node)`);
+      }
+      const sources = new SocketSources(options);
+      const found = peers.map(async (to) => {
+        const source = await sources.sourceOf({ host: '127.0.0.1', port }, to);
+        return source?.process;
+      });
+      assert.deepEqual(await Promise.all(found), expected);
+    });
 
   for (const [what, options] of [
     ['asked for one socket', {}],
@@ -92,7 +129,22 @@ describe('SocketSources', () => {
     );
     assert.deepEqual(read, ['tcp']);
     assert.equal(await sources.sourceOf(at(3), PEER), undefined, 'TIME-WAIT');
-    assert.deepEqual(read, ['tcp', 'tcp', 'tcp6']);
+    assert.deepEqual(read, ['tcp', 'tcp', 'tcp6', 'tcp', 'tcp6']);
+  });
+
+  it(`looks ${TRIES} times for what a table does not show`, async () => {
+    let looks = 0;
+    const sources = new SocketSources({
+      ask: null,
+      user: 1,
+      table: async (name) => (name === 'tcp' && ++looks === TRIES ? LINE(1, '02', 7, 1) : ''),
+    });
+    const [shown, never] = await Promise.all(
+      [1, 2].map((port) => sources.sourceOf(at(port), PEER)),
+    );
+    assert.equal(shown?.user, 7);
+    assert.equal(never, undefined);
+    assert.equal(looks, TRIES);
   });
 
   it('does without what it can not ask, or read', async () => {

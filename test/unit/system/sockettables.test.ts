@@ -5,11 +5,14 @@ import { describe, it } from 'node:test';
 import { setImmediate as turn } from 'node:timers/promises';
 import { Looks, listedSockets } from '../../../src/system/sockettables.ts';
 
-function line(address: string, port: number, state: string, user: number, inode: number): string {
+function end(address: string, port: number): string {
   const octets = Buffer.from(address, 'hex');
   if (endianness() === 'LE') octets.swap32();
-  const local = `${octets.toString('hex')}:${port.toString(16).padStart(4, '0')}`.toUpperCase();
-  return `  12: ${local} 00000000:0000 ${state} 00000000:00000000 00:00000000 00000000  ${user}        0 ${inode} 2 0 0`;
+  return `${octets.toString('hex')}:${port.toString(16).padStart(4, '0')}`.toUpperCase();
+}
+
+function line(address: string, port: number, state: string, user: number, inode: number): string {
+  return `  12: ${end(address, port)} ${end('0a4d0001', 443)} ${state} 00000000:00000000 00:00000000 00000000  ${user}        0 ${inode} 2 0 0`;
 }
 
 describe('listedSockets', () => {
@@ -22,12 +25,19 @@ describe('listedSockets', () => {
       line('20010db8000000000000000000000001', 40_000, '0A', 65_534, 9),
       '  13: 0100007F:9C40 00000000:0000 01 cut off',
     ].join('\n');
+    const peer = { host: '10.77.0.1', port: 443 };
     assert.deepEqual(
       [...listedSockets(table, new Set([40_000, 40_002]))],
       [
-        { local: { host: '198.18.0.1', port: 40_000 }, state: '01', user: 1000, inode: '7' },
-        { local: { host: '198.18.0.2', port: 40_002 }, state: '02', user: 0, inode: '0' },
-        { local: { host: '2001:db8::1', port: 40_000 }, state: '0A', user: 65_534, inode: '9' },
+        { local: { host: '198.18.0.1', port: 40_000 }, peer, state: '01', user: 1000, inode: '7' },
+        { local: { host: '198.18.0.2', port: 40_002 }, peer, state: '02', user: 0, inode: '0' },
+        {
+          local: { host: '2001:db8::1', port: 40_000 },
+          peer,
+          state: '0A',
+          user: 65_534,
+          inode: '9',
+        },
       ],
     );
   });

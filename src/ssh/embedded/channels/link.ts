@@ -114,6 +114,8 @@ export class Ssh2Link implements Transport, Probing {
   /** The method of the first key exchange; undefined: another has replaced it. */
   #kex: string | undefined;
   #closing = false;
+  /** As Probing has it. */
+  roundTripMs: number | undefined;
   /** Bytes received since the round trip was last measured. */
   #unmeasured = 0;
   #cause: SshError | undefined;
@@ -184,6 +186,7 @@ export class Ssh2Link implements Transport, Probing {
       },
       lost: () => this.#failed(keepaliveTimeout()),
       measured: (milliseconds) => {
+        this.roundTripMs = milliseconds;
         this.#windows.roundTrip(milliseconds);
         this.#flusher?.roundTrip(milliseconds);
       },

@@ -195,6 +195,10 @@ export class HopChain implements Transport, Probing, Describable {
     return alive.every(Boolean);
   }
 
+  get roundTripMs(): number | undefined {
+    return this.#innermost.roundTripMs;
+  }
+
   describe(): Established {
     return {
       ...this.#facts,

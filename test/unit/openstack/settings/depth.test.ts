@@ -4,13 +4,9 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
-import {
-  isShallowText,
-  isShallowValue,
-  MAX_DEPTH,
-} from '../../../../src/openstack/settings/depth.ts';
 import { findFile, isMapping } from '../../../../src/openstack/settings/files.ts';
 import { withAuth } from '../../../../src/openstack/settings/merge.ts';
+import { isShallowText, isShallowValue, MAX_DEPTH } from '../../../../src/yaml/depth.ts';
 
 const directory = mkdtempSync(join(tmpdir(), 'clouds-'));
 after(() => rmSync(directory, { recursive: true }));

@@ -1,0 +1,103 @@
+/** `tunnel list`: the profiles that there are. */
+import { LIST_GROUPS, LIST_OPTIONS } from '../config/listoptions.ts';
+import { type GivenArguments, readOptions } from '../config/option.ts';
+import { configPaths, readConfigFiles, type Surroundings } from '../config/profiles/files.ts';
+import { layersOf, merge } from '../config/profiles/inherit.ts';
+import { TARGETS } from '../config/profiles/keys.ts';
+import { filePrefix } from '../net/place.ts';
+import { printable } from '../observe/printable.ts';
+import type { CommandDeclaration } from './command.ts';
+
+const EXAMPLES = `\
+Examples:
+  tunnel list
+  tunnel list --config ./team.yaml --json
+`;
+
+const AFTER = `
+Shows the profiles of \${XDG_CONFIG_HOME:-~/.config}/tunnel/config.yaml and of
+/etc/tunnel/config.yaml, with what they inherit. Of two that have the same name, the user's
+own counts. "tunnel --profile NAME --print-config" shows all of one.
+`;
+
+export const LIST: CommandDeclaration = {
+  name: 'list',
+  description: 'show the profiles of the configuration files',
+  purpose: 'Look',
+  usage: '[options]',
+  takesOperands: false,
+  groups: LIST_GROUPS,
+  answersSshuttle: false,
+  examples: EXAMPLES,
+  after: AFTER,
+};
+
+interface ListedProfile {
+  readonly name: string;
+  readonly command: string;
+  readonly remotes: readonly string[];
+  readonly targets: readonly string[];
+  /** File and line. */
+  readonly place: string;
+}
+
+/** Ends in a newline. Throws UsageError. */
+export async function listProfiles(
+  { options }: GivenArguments,
+  surroundings: Surroundings,
+): Promise<string> {
+  const { config, json } = readOptions(LIST_OPTIONS, options);
+  const files = await readConfigFiles(config, surroundings);
+  const paths = config === undefined ? configPaths(surroundings) : [config.value];
+  const names = new Set(files.flatMap(({ profiles }) => [...profiles.keys()]));
+  const listed = [...names].sort().map((name): ListedProfile => {
+    const place = { kind: 'argument', name: 'list' } as const;
+    const layers = layersOf({ text: name, place }, files, paths);
+    const settings = merge(layers);
+    const textsOf = (key: string): string[] =>
+      (settings.get(key)?.entries ?? []).map(({ text }) => text);
+    const own = layers[0]?.place;
+    return {
+      name,
+      command: layers.find(({ command }) => command !== undefined)?.command?.value ?? 'connect',
+      remotes: textsOf('remote'),
+      targets: textsOf(TARGETS),
+      place: own === undefined ? '' : filePrefix(own).replace(/: $/, ''),
+    };
+  });
+  if (json !== undefined) return `${JSON.stringify(listed, undefined, 2)}\n`;
+  if (listed.length === 0) return `no profiles in ${paths.join(' and ')}\n`;
+  return formatProfiles(listed);
+}
+
+/** Longer lists of targets are cut: --print-config shows all. */
+const MAX_TARGETS = 3;
+
+function formatProfiles(listed: readonly ListedProfile[]): string {
+  const rows = [
+    ['NAME', 'COMMAND', 'JUMP HOST', 'TARGETS', 'FROM'],
+    ...listed.map(({ name, command, remotes, targets, place }) => [
+      name,
+      command,
+      remotes[0] ?? '-',
+      targets.length === 0 ? '-' : shortened(targets),
+      place,
+    ]),
+  ].map((row) => row.map((cell) => printable(cell)));
+  const widths = [0, 1, 2, 3].map((column) =>
+    Math.max(...rows.map((row) => row[column]?.length ?? 0)),
+  );
+  const lines = rows.map((row) =>
+    row
+      .map((cell, column) => cell.padEnd(widths[column] ?? 0))
+      .join('  ')
+      .trimEnd(),
+  );
+  return `${lines.join('\n')}\n`;
+}
+
+function shortened(targets: readonly string[]): string {
+  const shown = targets.slice(0, MAX_TARGETS).join(' ');
+  const more = targets.length - MAX_TARGETS;
+  return more > 0 ? `${shown} and ${more} more` : shown;
+}

@@ -1,0 +1,181 @@
+/** `tunnel status`, `stop`, `down` and `reconnect`: the running tunnels of this user. */
+import { CONTROL_GROUPS, STATUS_GROUPS } from '../config/controloptions.ts';
+import type { Found, RunningTunnel, Unanswering } from '../control/client.ts';
+import type { LinkStatus, Status } from '../control/status.ts';
+import { printable } from '../observe/printable.ts';
+import type { CommandDeclaration } from './command.ts';
+
+const NAMES = `
+NAME is what --name says, or else the remote as it was given; a process id does as well.
+Without NAME it is the only tunnel that runs. Root finds the tunnels of all users.
+`;
+
+export const STATUS: CommandDeclaration = {
+  name: 'status',
+  description: 'show the running tunnels: links, flows, what was refused and why',
+  purpose: 'Look',
+  usage: '[NAME] [--json]',
+  takesOperands: true,
+  groups: STATUS_GROUPS,
+  answersSshuttle: false,
+  examples: `\
+Examples:
+  tunnel status
+      all tunnels of this user
+  tunnel status --json | jq '.tunnels[].flows.live'
+      for programs; docs/operations.md explains the fields
+`,
+  after: `${NAMES}
+The exit status is 0 if the link of each tunnel stands, or is made on demand, 5 if one
+does not, and 2 if there is no such tunnel.
+`,
+};
+
+const STOP_DESCRIPTION = 'stop a running tunnel in order, and wait until it has ended';
+
+export const STOP: CommandDeclaration = {
+  name: 'stop',
+  description: STOP_DESCRIPTION,
+  purpose: 'Run',
+  usage: '[NAME]',
+  takesOperands: true,
+  groups: CONTROL_GROUPS,
+  answersSshuttle: false,
+  after: NAMES,
+};
+
+export const DOWN: CommandDeclaration = {
+  ...STOP,
+  name: 'down',
+  description: `${STOP_DESCRIPTION}, as "tunnel stop"`,
+  summary: 'the same as stop',
+};
+
+export const RECONNECT: CommandDeclaration = {
+  name: 'reconnect',
+  description: 'have a running tunnel connect to its jump host again, now',
+  purpose: 'Run',
+  usage: '[NAME]',
+  takesOperands: true,
+  groups: CONTROL_GROUPS,
+  answersSshuttle: false,
+  after: `${NAMES}
+Connections through the tunnel are reset. Passwords and second factors are asked for at
+this terminal. The tunnel goes on as it is if nobody answers.
+`,
+};
+
+/** Flows and refusals that the text shows; JSON has all. */
+const SHOWN = 10;
+
+/** Ends in a newline. */
+export function formatStatusJson({ tunnels, silent }: Found): string {
+  const all = { tunnels: tunnels.map(({ status }) => status), silent };
+  return `${JSON.stringify(all, undefined, 2)}\n`;
+}
+
+/** Ends in a newline. */
+export function formatStatus({ tunnels, silent }: Found): string {
+  if (tunnels.length + silent.length === 0) return 'no tunnel runs\n';
+  return `${[...tunnels.map(formatTunnel), ...silent.map(formatSilent)].join('\n')}`;
+}
+
+/** Whether programs can rely on it now. */
+export function isWell({ status }: RunningTunnel): boolean {
+  return ['up', 'probing', 'idle'].includes(status.link.state);
+}
+
+function formatSilent({ pid, why }: Unanswering): string {
+  return `pid ${pid}: does not answer: ${printable(why)}\n`;
+}
+
+function formatTunnel({ status }: RunningTunnel): string {
+  const { name, command, pid, at, startedAt, device, proxies, targets, flows } = status;
+  const captured = [device, ...proxies.map((address) => `proxy at ${address}`)].filter(
+    (it) => it !== undefined,
+  );
+  const rows: (readonly [string, string])[] = [
+    ['link', describeLink(status.link, at)],
+    ...protection(status.link),
+    ['targets', targets.length === 0 ? 'everything' : some(targets)],
+    ...(captured.length === 0 ? [] : [['captured by', captured.join(', ')] as const]),
+    ['flows', describeFlows(flows)],
+    ...status.checks.map(({ name: check, detail }) => ['check', `${check}: ${detail}`] as const),
+  ];
+  const head = `${name} (${command}, pid ${pid}, for ${duration(at - startedAt)}${status.ready ? '' : ', not ready'})`;
+  const lines = rows.map(([label, text]) => `  ${label.padEnd(12)}${printable(text)}`);
+  return `${[printable(head), ...lines, ...busiest(status), ...refused(status)].join('\n')}\n`;
+}
+
+function describeLink(link: LinkStatus, at: number): string {
+  const { state, since, upSince, error, roundTripMs, held, attempt } = link;
+  const from = `for ${duration(at - (upSince ?? since))}`;
+  const parts = [
+    `${state === 'idle' ? 'waiting (on demand)' : state} ${from}`,
+    link.at === undefined ? undefined : `${link.user}@${link.at}`,
+    link.via.length === 0 ? undefined : `through ${link.via.join(', ')}`,
+    roundTripMs === undefined ? undefined : `round trip ${roundTripMs.toFixed(1)} ms`,
+    held === 0 ? undefined : `${held} connections wait for it`,
+    attempt > 1 ? `attempt ${attempt}` : undefined,
+    error === undefined || upSince !== undefined ? undefined : error.message,
+  ];
+  return parts.filter((part) => part !== undefined).join(', ');
+}
+
+function protection({ server, keyExchange, cipher, hostKey }: LinkStatus) {
+  const parts = [server, keyExchange, cipher, hostKey].filter((part) => part !== undefined);
+  return parts.length === 0 ? [] : [['protected by', parts.join(', ')] as const];
+}
+
+function describeFlows(flows: Status['flows']): string {
+  const { live, opening, opened, refused: no, sentBytes, receivedBytes } = flows;
+  return `${live} live (${opening} being opened), ${opened} opened, ${no} refused; ${formatBytes(sentBytes)} sent, ${formatBytes(receivedBytes)} received`;
+}
+
+function busiest({ flows, at }: Status): string[] {
+  const carried = (flow: (typeof flows.list)[number]) => flow.sentBytes + flow.receivedBytes;
+  const most = [...flows.list].sort((a, b) => carried(b) - carried(a)).slice(0, SHOWN);
+  return most.map((flow) => {
+    const names = flow.names.length === 0 ? '' : ` (${flow.names[0]})`;
+    const bytes = `${formatBytes(flow.sentBytes)} up, ${formatBytes(flow.receivedBytes)} down`;
+    const text = `${flow.destination}${names} from ${flow.source}: ${flow.state}, ${bytes}`;
+    return printable(`    ${text}, ${duration(at - flow.askedAt)}`);
+  });
+}
+
+function refused({ refusals, at }: Status): string[] {
+  return refusals
+    .slice(0, SHOWN)
+    .map(({ at: when, refusal, why }) =>
+      printable(`    ${refusal} ${duration(at - when)} ago: ${why}`),
+    );
+}
+
+function some(all: readonly string[]): string {
+  const more = all.length - SHOWN;
+  return `${all.slice(0, SHOWN).join(', ')}${more > 0 ? ` and ${more} more` : ''}`;
+}
+
+/** `1.5 MB`: decimal, as ssh clients and network tools have it. */
+export function formatBytes(bytes: number): string {
+  const units = ['bytes', 'kB', 'MB', 'GB', 'TB'];
+  let value = bytes;
+  let unit = 0;
+  while (value >= 999.5 && unit < units.length - 1) {
+    value /= 1000;
+    unit++;
+  }
+  return `${unit === 0 || value >= 99.95 ? value.toFixed(0) : value.toFixed(1)} ${units[unit]}`;
+}
+
+/** `ms` in its two largest units: `3 h 12 min`. */
+export function duration(ms: number): string {
+  const seconds = Math.max(0, Math.round(ms / 1000));
+  if (seconds < 60) return `${seconds} s`;
+  const minutes = Math.floor(seconds / 60);
+  if (minutes < 60) return `${minutes} min ${seconds % 60} s`;
+  const hours = Math.floor(minutes / 60);
+  return hours < 24
+    ? `${hours} h ${minutes % 60} min`
+    : `${Math.floor(hours / 24)} d ${hours % 24} h`;
+}

@@ -1,0 +1,47 @@
+/** What `tunnel stop` and `tunnel reconnect` do with a tunnel that runs. */
+import { setTimeout as delay } from 'node:timers/promises';
+import { TunnelError } from '../errors/errors.ts';
+import type { Prompter } from '../ssh/prompter.ts';
+import { ask, type RunningTunnel } from './client.ts';
+import { lives } from './directory.ts';
+import type { WireQuestion } from './wire.ts';
+
+/** Longer than a session takes to close all its parts. */
+const STOP_MS = 30_000;
+const LOOK_MS = 50;
+
+/** Resolves when its process has ended. Rejects with TunnelError `control-failed`. */
+export async function stopTunnel({ pid, path }: RunningTunnel, signal: AbortSignal): Promise<void> {
+  await ask(path, { do: 'stop' }, { signal });
+  const until = performance.now() + STOP_MS;
+  while (lives(pid)) {
+    if (performance.now() > until) {
+      throw new TunnelError('control-failed', `it has not ended within ${STOP_MS / 1_000} s`, {
+        hint: `its log says why; "kill -9 ${pid}" ends it, and "tunnel clean" repairs what is left`,
+      });
+    }
+    await delay(LOOK_MS, undefined, { signal });
+  }
+}
+
+/** Resolves when the link stands again. Its questions go to `prompter`. */
+export async function reconnectTunnel(
+  { path }: RunningTunnel,
+  prompter: Prompter,
+  signal: AbortSignal,
+): Promise<void> {
+  const questions = (question: WireQuestion): Promise<string> => put(question, prompter, signal);
+  await ask(path, { do: 'reconnect' }, { limit: undefined, signal, questions });
+}
+
+async function put(
+  { kind, question, preamble, alternative }: WireQuestion,
+  prompter: Prompter,
+  signal: AbortSignal,
+): Promise<string> {
+  const options = { preamble, signal };
+  if (kind === 'secret') return prompter.secret(question, options);
+  if (kind === 'line') return prompter.line(question, options);
+  const more = alternative === undefined ? options : { ...options, alternative };
+  return (await prompter.confirm(question, more)) ? 'yes' : 'no';
+}

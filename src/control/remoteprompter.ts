@@ -1,0 +1,101 @@
+/**
+ * Asks at the terminal of whoever has called `tunnel reconnect`, for a tunnel that has none. One
+ * question at a time; all are declined when the caller leaves.
+ */
+import { TunnelError } from '../errors/errors.ts';
+import type { ConfirmOptions, Prompter, QuestionOptions } from '../ssh/prompter.ts';
+import { fieldOf, textOf, type WireQuestion } from './wire.ts';
+
+interface Asked {
+  answer(value: string): void;
+  fail(error: unknown): void;
+}
+
+export class RemotePrompter implements Prompter {
+  readonly #send: (question: WireQuestion) => void;
+  #last: Promise<unknown> = Promise.resolve();
+  #asked: Asked | undefined;
+  #closed = false;
+
+  constructor(send: (question: WireQuestion) => void) {
+    this.#send = send;
+  }
+
+  canAsk(): boolean {
+    return !this.#closed;
+  }
+
+  secret(question: string, options: QuestionOptions = {}): Promise<string> {
+    return this.#inTurn('secret', question, options);
+  }
+
+  line(question: string, options: QuestionOptions = {}): Promise<string> {
+    return this.#inTurn('line', question, options);
+  }
+
+  async confirm(question: string, options: ConfirmOptions = {}): Promise<boolean> {
+    return (await this.#inTurn('confirm', question, options)) === 'yes';
+  }
+
+  /** What the caller has said. Anything else than an answer to the question is ignored. */
+  answered(value: unknown): void {
+    const asked = this.#asked;
+    if (asked === undefined) return;
+    const answer = textOf(value, 'answer');
+    if (answer !== undefined) asked.answer(answer);
+    else if (fieldOf(value, 'declined') === true)
+      asked.fail(
+        new TunnelError(
+          textOf(value, 'code') === 'no-terminal' ? 'no-terminal' : 'auth-cancelled',
+          textOf(value, 'why') ?? 'no answer was given',
+        ),
+      );
+  }
+
+  /** The caller has gone. */
+  close(): void {
+    this.#closed = true;
+    this.#asked?.fail(gone());
+  }
+
+  #inTurn(
+    kind: WireQuestion['kind'],
+    question: string,
+    { signal, preamble = [], alternative }: ConfirmOptions,
+  ): Promise<string> {
+    const answer = this.#last.then(() =>
+      this.#ask({ kind, question, preamble, alternative }, signal),
+    );
+    // The next question only waits for its turn; this one's failure goes to its own caller.
+    this.#last = answer.catch(() => undefined);
+    return answer;
+  }
+
+  #ask(question: WireQuestion, signal: AbortSignal | undefined): Promise<string> {
+    if (this.#closed) return Promise.reject(gone());
+    return new Promise((resolve, reject) => {
+      signal?.throwIfAborted();
+      const over = (): void => {
+        this.#asked = undefined;
+        signal?.removeEventListener('abort', abort);
+      };
+      const abort = (): void => this.#asked?.fail(signal?.reason);
+      this.#asked = {
+        answer(value) {
+          over();
+          resolve(value);
+        },
+        fail(error) {
+          over();
+          reject(error);
+        },
+      };
+      signal?.addEventListener('abort', abort, { once: true });
+      this.#send(question);
+    });
+  }
+}
+
+function gone(): TunnelError {
+  return new TunnelError('auth-cancelled', 'whoever was asked has left');
+}

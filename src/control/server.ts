@@ -1,0 +1,207 @@
+/**
+ * The socket of a running tunnel: it answers `tunnel status`, and does what `tunnel stop` and
+ * `tunnel reconnect` ask for. Only its user and root can connect (directory.ts).
+ *
+ *   accepted ── a request within REQUEST_MS ──► answered ──► closed when it has been read
+ *                                          └──► watch: a status every so often, the next one only
+ *                                               when the one before has been taken
+ *
+ * Nothing here waits for a client, and what a client does not read costs at most one answer. Who
+ * has not read it after READ_MS is closed.
+ *
+ * Limits: MAX_CLIENTS at a time; any more are closed at once. Both are counted.
+ */
+import { chmodSync, unlinkSync } from 'node:fs';
+import { createServer, type Server, type Socket } from 'node:net';
+import { TunnelError } from '../errors/errors.ts';
+import { reasonOf } from '../errors/reason.ts';
+import type { Observer } from '../observe/observer.ts';
+import type { Prompter } from '../ssh/prompter.ts';
+import { RemotePrompter } from './remoteprompter.ts';
+import type { Status } from './status.ts';
+import { fieldOf, MAX_REQUEST_BYTES, readLines, textOf } from './wire.ts';
+
+export const MAX_CLIENTS = 32;
+export const REQUEST_MS = 10_000;
+export const READ_MS = 10_000;
+const LEAST_EVERY_MS = 100;
+const MOST_EVERY_MS = 60_000;
+
+export interface ControlHandlers {
+  status(): Status;
+  /** Ends the tunnel in order; returns at once. */
+  stop(): void;
+  /** Resolves when the link stands again. Questions go to `prompter`. */
+  reconnect(prompter: Prompter, signal: AbortSignal): Promise<void>;
+}
+
+export class ControlServer {
+  readonly #path: string;
+  readonly #handlers: ControlHandlers;
+  readonly #observer: Observer;
+  readonly #clients = new Set<Socket>();
+  #server: Server | undefined;
+
+  constructor(path: string, handlers: ControlHandlers, observer: Observer) {
+    this.#path = path;
+    this.#handlers = handlers;
+    this.#observer = observer;
+  }
+
+  /** Rejects with the system's error. */
+  async start(): Promise<void> {
+    this.#removeSocket();
+    const server = createServer({ allowHalfOpen: true }, (socket) => this.#accept(socket));
+    this.#server = server;
+    await new Promise<void>((resolve, reject) => {
+      server.once('error', reject);
+      server.listen(this.#path, resolve);
+    });
+    server.removeAllListeners('error');
+    // A client that could not be accepted finds out by itself.
+    server.on('error', () => {});
+    server.unref();
+    chmodSync(this.#path, 0o600);
+  }
+
+  /** Never rejects. */
+  async close(): Promise<void> {
+    const server = this.#server;
+    if (server === undefined) return;
+    this.#server = undefined;
+    await new Promise<void>((resolve) => {
+      server.close(() => resolve());
+      for (const client of this.#clients) client.destroy();
+    });
+    this.#removeSocket();
+  }
+
+  #removeSocket(): void {
+    try {
+      unlinkSync(this.#path);
+    } catch {
+      // It isn't there.
+    }
+  }
+
+  #accept(socket: Socket): void {
+    if (this.#clients.size >= MAX_CLIENTS) {
+      this.#observer.count('tunnel_control_over_limit_total');
+      socket.destroy();
+      return;
+    }
+    this.#clients.add(socket);
+    this.#observer.count('tunnel_control_clients_total');
+    socket.on('error', () => socket.destroy());
+    socket.on('close', () => this.#clients.delete(socket));
+    new Client(socket, this.#handlers, this.#observer).begin();
+  }
+}
+
+/** One connection, from its request to its end. */
+class Client {
+  readonly #socket: Socket;
+  readonly #handlers: ControlHandlers;
+  readonly #observer: Observer;
+  #deadline: NodeJS.Timeout | undefined;
+  #prompter: RemotePrompter | undefined;
+  #asked = false;
+
+  constructor(socket: Socket, handlers: ControlHandlers, observer: Observer) {
+    this.#socket = socket;
+    this.#handlers = handlers;
+    this.#observer = observer;
+  }
+
+  begin(): void {
+    const socket = this.#socket;
+    this.#within(REQUEST_MS);
+    socket.on('close', () => clearTimeout(this.#deadline));
+    // Who has asked may close its side, as nc(1) does. Nobody else has a reason to.
+    socket.on('end', () => {
+      if (!this.#asked || this.#prompter !== undefined) socket.destroy();
+    });
+    readLines(socket, MAX_REQUEST_BYTES, {
+      line: (value) => this.#take(value),
+      broken: () => this.#refuse(new TunnelError('control-request', 'this is no request')),
+    });
+  }
+
+  #take(value: unknown): void {
+    if (this.#asked) {
+      this.#prompter?.answered(value);
+      return;
+    }
+    this.#asked = true;
+    clearTimeout(this.#deadline);
+    const what = textOf(value, 'do');
+    try {
+      if (what === 'status') this.#last({ ok: true, status: this.#handlers.status() });
+      else if (what === 'watch') this.#watch(Number(fieldOf(value, 'everyMs') ?? 1_000));
+      else if (what === 'stop') {
+        this.#last({ ok: true });
+        this.#handlers.stop();
+      } else if (what === 'reconnect') void this.#reconnect();
+      else throw new TunnelError('control-request', 'a tunnel of this version does not know it');
+    } catch (error) {
+      this.#refuse(error);
+    }
+  }
+
+  async #reconnect(): Promise<void> {
+    const gone = new AbortController();
+    this.#socket.on('close', () => gone.abort());
+    const prompter = new RemotePrompter((question) => this.#write({ ask: question }));
+    this.#prompter = prompter;
+    this.#socket.on('close', () => prompter.close());
+    try {
+      await this.#handlers.reconnect(prompter, gone.signal);
+      this.#last({ ok: true });
+    } catch (error) {
+      this.#refuse(error);
+    }
+  }
+
+  /** Each one is made only when the one before it has been taken. */
+  #watch(wanted: number): void {
+    const every = Math.min(Math.max(wanted || 0, LEAST_EVERY_MS), MOST_EVERY_MS);
+    const show = (): void => {
+      if (this.#socket.destroyed) return;
+      this.#within(READ_MS);
+      this.#write({ ok: true, status: this.#handlers.status() }, () => {
+        this.#within(READ_MS + every);
+        const timer = setTimeout(show, every);
+        timer.unref();
+      });
+    };
+    show();
+  }
+
+  #refuse(error: unknown): void {
+    const { code, message, hint } =
+      error instanceof TunnelError
+        ? error
+        : { code: 'unexpected', message: reasonOf(error), hint: undefined };
+    this.#last({ ok: false, error: { code, message, hint } });
+  }
+
+  #last(answer: unknown): void {
+    if (this.#socket.destroyed) return;
+    this.#within(READ_MS);
+    this.#write(answer);
+    this.#socket.end();
+  }
+
+  #write(answer: unknown, taken?: () => void): void {
+    this.#socket.write(`${JSON.stringify(answer)}\n`, () => taken?.());
+  }
+
+  #within(milliseconds: number): void {
+    clearTimeout(this.#deadline);
+    this.#deadline = setTimeout(() => {
+      this.#observer.count('tunnel_control_timeouts_total');
+      this.#socket.destroy();
+    }, milliseconds);
+    this.#deadline.unref();
+  }
+}

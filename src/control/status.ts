@@ -1,0 +1,96 @@
+/**
+ * What `tunnel status` tells of a running tunnel: the types of its JSON. Programs read it, so a
+ * field keeps its name and its meaning. Times are in milliseconds since 1970, and texts of servers
+ * may hold anything: whoever prints them makes them printable.
+ */
+
+export interface Status {
+  /** --name, the profile, or the remote. */
+  readonly name: string;
+  readonly command: 'connect' | 'proxy' | 'exec';
+  readonly pid: number;
+  readonly version: string;
+  readonly startedAt: number;
+  /** When this was made. */
+  readonly at: number;
+  readonly ready: boolean;
+  readonly remote: string;
+  /** As they were written. */
+  readonly targets: readonly string[];
+  /** The device that captures; undefined: there is none. */
+  readonly device: string | undefined;
+  readonly proxies: readonly string[];
+  readonly link: LinkStatus;
+  readonly flows: FlowsStatus;
+  readonly refusals: readonly RefusalStatus[];
+  /** All counters by their names (observe/counters.ts). */
+  readonly counters: Readonly<Record<string, number>>;
+  /** What tunnel doctor finds wrong with this machine for it. */
+  readonly checks: readonly CheckStatus[];
+}
+
+export interface LinkStatus {
+  readonly state: string;
+  readonly since: number;
+  readonly upSince: number | undefined;
+  readonly attempt: number;
+  /** Why there is no link. */
+  readonly error: { readonly code: string; readonly message: string } | undefined;
+  /** For how long new connections wait while there is none, in seconds. */
+  readonly holdSeconds: number;
+  /** Connections that wait for it. */
+  readonly held: number;
+  readonly roundTripMs: number | undefined;
+  /** host:port */
+  readonly at: string | undefined;
+  readonly via: readonly string[];
+  readonly user: string | undefined;
+  readonly client: string | undefined;
+  readonly server: string | undefined;
+  readonly keyExchange: string | undefined;
+  readonly cipher: string | undefined;
+  readonly hostKey: string | undefined;
+}
+
+export interface FlowsStatus {
+  readonly live: number;
+  /** Of these, those whose far side has not answered. */
+  readonly opening: number;
+  readonly opened: number;
+  readonly refused: number;
+  readonly sentBytes: number;
+  readonly receivedBytes: number;
+  /** The oldest first. */
+  readonly list: readonly FlowStatus[];
+}
+
+export interface FlowStatus {
+  readonly id: number;
+  readonly state: 'opening' | 'open';
+  readonly way: string;
+  readonly source: string;
+  readonly destination: string;
+  /** Names that the destination's address is known by. */
+  readonly names: readonly string[];
+  readonly askedAt: number;
+  readonly openedAt: number | undefined;
+  readonly sentBytes: number;
+  readonly receivedBytes: number;
+}
+
+export interface RefusalStatus {
+  readonly at: number;
+  readonly id: number;
+  readonly source: string;
+  readonly destination: string;
+  readonly refusal: string;
+  readonly by: string;
+  readonly why: string;
+}
+
+export interface CheckStatus {
+  readonly name: string;
+  readonly state: string;
+  readonly detail: string;
+  readonly hint: string | undefined;
+}

@@ -1,0 +1,64 @@
+/** What the supervisor tells of its link, and the errors and words that it has for it. */
+import { TunnelError } from '../errors/errors.ts';
+import { reasonOf } from '../errors/reason.ts';
+import type { Established } from '../ssh/established.ts';
+
+/** See the drawing in supervisor.ts. */
+export type LinkStateName =
+  | 'connecting'
+  | 'up'
+  | 'probing'
+  | 'idle'
+  | 'waiting'
+  | 'closed'
+  | 'failed';
+
+export interface LinkView {
+  readonly state: LinkStateName;
+  /** Since when it is in this state, in milliseconds since 1970. */
+  readonly since: number;
+  /** Since when the link stands; undefined: it does not. */
+  readonly upSince: number | undefined;
+  /** The number of the dial that is under way, or the last one of this outage; 0: none. */
+  readonly attempt: number;
+  /** Why there is no link. */
+  readonly error: TunnelError | undefined;
+  /** For how long connects wait that are asked for now, in seconds. */
+  readonly hold: number;
+  /** Connects that wait for a link. */
+  readonly held: number;
+  readonly established: Established | undefined;
+  /** Of the last answer that was timed, in milliseconds. */
+  readonly roundTripMs: number | undefined;
+}
+
+/** Calls all listeners, whatever they do to the list meanwhile. */
+export class Listeners {
+  readonly #all = new Set<() => void>();
+
+  /** Returns what ends it. */
+  add(listener: () => void): () => void {
+    this.#all.add(listener);
+    return () => this.#all.delete(listener);
+  }
+
+  call(): void {
+    for (const listener of [...this.#all]) listener();
+  }
+}
+
+export function closedError(): TunnelError {
+  return new TunnelError('link-closed', 'the connection to the jump host was closed');
+}
+
+export function unexpected(cause: unknown): TunnelError {
+  const text = reasonOf(cause);
+  return new TunnelError('unexpected', `dialling the jump host failed unexpectedly: ${text}`, {
+    cause,
+  });
+}
+
+/** `ms` in words, for messages: `12.5 s`, `3 min`. */
+export function inSeconds(ms: number): string {
+  return ms < 100_000 ? `${(ms / 1_000).toFixed(1)} s` : `${Math.round(ms / 60_000)} min`;
+}

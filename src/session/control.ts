@@ -1,0 +1,116 @@
+/** The socket over which a running tunnel is asked and told (control/server.ts). */
+import { sweep } from '../control/client.ts';
+import { makeDirectory, socketIn, whoseProcess } from '../control/directory.ts';
+import { ControlServer } from '../control/server.ts';
+import { TunnelError } from '../errors/errors.ts';
+import { reasonOf } from '../errors/reason.ts';
+import type { Supervisor } from '../link/supervisor.ts';
+import type { Observer } from '../observe/observer.ts';
+import type { ConfirmOptions, Prompter, QuestionOptions } from '../ssh/prompter.ts';
+import type { Overview } from './overview.ts';
+import type { Session } from './session.ts';
+
+export interface ControlParts {
+  readonly overview: Overview;
+  readonly link: Supervisor;
+  readonly prompter: PrompterInUse;
+  /** Ends the run in order. */
+  readonly stop: () => void;
+  readonly observer: Observer;
+}
+
+/**
+ * Offers the socket until the session ends. Never rejects: without it the tunnel is as good, only
+ * `tunnel status` doesn't see it, which is said once.
+ */
+export async function offerControl(session: Session, parts: ControlParts): Promise<void> {
+  const { overview, link, prompter, stop, observer } = parts;
+  try {
+    const directory = makeDirectory(whoseProcess());
+    await sweep(directory);
+    const path = socketIn(directory, process.pid);
+    const handlers = {
+      status: () => overview.status(),
+      stop,
+      reconnect: (asker: Prompter, signal: AbortSignal) =>
+        prompter.during(asker, () => reconnected(link, signal)),
+    };
+    const server = new ControlServer(path, handlers, observer);
+    await server.start();
+    session.own('the status socket', server, (it) => it.close());
+  } catch (error) {
+    const hint = error instanceof TunnelError ? error.hint : undefined;
+    observer.log('info', `"tunnel status" will not see this tunnel: ${reasonOf(error)}`, { hint });
+  }
+}
+
+/** Resolves when there is a new link. Rejects with the error of a dial, or as `signal` does. */
+function reconnected(link: Supervisor, signal: AbortSignal): Promise<void> {
+  const before = link.view().upSince;
+  link.reconnect();
+  return new Promise((resolve, reject) => {
+    const over = (): void => {
+      end();
+      signal.removeEventListener('abort', abort);
+    };
+    const abort = (): void => {
+      over();
+      reject(signal.reason);
+    };
+    const look = (): void => {
+      const { state, upSince, error } = link.view();
+      if (state === 'up' && upSince !== before) {
+        over();
+        resolve();
+      } else if (state === 'failed' || state === 'closed' || (state === 'waiting' && error)) {
+        over();
+        reject(error ?? new TunnelError('link-closed', 'the tunnel has ended'));
+      }
+    };
+    const end = link.onChange(look);
+    signal.addEventListener('abort', abort, { once: true });
+    look();
+  });
+}
+
+/** Asks at the run's own terminal, or at that of whoever has asked for a new link. */
+export class PrompterInUse implements Prompter {
+  readonly #own: Prompter;
+  #other: Prompter | undefined;
+
+  constructor(own: Prompter) {
+    this.#own = own;
+  }
+
+  /** Throws TunnelError if somebody else is being asked already. */
+  async during<T>(other: Prompter, work: () => Promise<T>): Promise<T> {
+    if (this.#other !== undefined)
+      throw new TunnelError('control-busy', 'somebody else has asked for a new link already');
+    this.#other = other;
+    try {
+      return await work();
+    } finally {
+      this.#other = undefined;
+    }
+  }
+
+  get #asks(): Prompter {
+    return this.#other ?? this.#own;
+  }
+
+  canAsk(): boolean {
+    return this.#asks.canAsk();
+  }
+
+  secret(question: string, options?: QuestionOptions): Promise<string> {
+    return this.#asks.secret(question, options);
+  }
+
+  line(question: string, options?: QuestionOptions): Promise<string> {
+    return this.#asks.line(question, options);
+  }
+
+  confirm(question: string, options?: ConfirmOptions): Promise<boolean> {
+    return this.#asks.confirm(question, options);
+  }
+}

@@ -1,0 +1,129 @@
+/**
+ * A running tunnel as a whole, for whoever shows it: `tunnel status`, USR1. It keeps nothing itself
+ * that a part knows; `status()` asks them all.
+ */
+import type { LinkStatus, Status } from '../control/status.ts';
+import type { FlowTable } from '../flow/flowtable.ts';
+import type { Flow } from '../flow/flowwatch.ts';
+import type { LinkView } from '../link/linkstate.ts';
+import { isAddress } from '../net/address.ts';
+import { formatDestination } from '../net/destination.ts';
+import type { CounterValue } from '../observe/counters.ts';
+import type { Finding } from '../system/doctor/diagnosis.ts';
+
+/** Who the tunnel is: known before anything is opened. */
+export interface TunnelIdentity {
+  /** `--name`, or the remote. */
+  readonly name: string;
+  readonly command: Status['command'];
+  readonly version: string;
+  /** All counters of the run. */
+  readonly counters: () => readonly CounterValue[];
+}
+
+export interface OverviewParts {
+  readonly identity: TunnelIdentity;
+  readonly remote: string;
+  readonly link: { view(): LinkView };
+  readonly flows: FlowTable;
+  readonly targets: () => readonly string[];
+  readonly findings: () => readonly Finding[];
+  /** Names that a canonical address is known by. */
+  readonly namesOf: (address: string) => readonly string[];
+}
+
+export class Overview {
+  readonly #parts: OverviewParts;
+  readonly #startedAt = Date.now();
+  ready = false;
+  device: string | undefined;
+  proxies: readonly string[] = [];
+
+  constructor(parts: OverviewParts) {
+    this.#parts = parts;
+  }
+
+  status(): Status {
+    const { identity, remote, link, flows, targets, findings } = this.#parts;
+    const { name, command, version, counters } = identity;
+    const list = [...flows.live].map((flow) => this.#flow(flow));
+    const { opened, refused, sent, received } = flows.totals();
+    return {
+      name,
+      command,
+      pid: process.pid,
+      version,
+      startedAt: this.#startedAt,
+      at: Date.now(),
+      ready: this.ready,
+      remote,
+      targets: targets(),
+      device: this.device,
+      proxies: this.proxies,
+      link: linkStatus(link.view()),
+      flows: {
+        live: list.length,
+        opening: list.filter(({ state }) => state === 'opening').length,
+        opened,
+        refused,
+        sentBytes: sent,
+        receivedBytes: received,
+        list,
+      },
+      refusals: flows.refusals.map(({ flow, at, refusal, by, why }) => ({
+        at,
+        id: flow.id,
+        source: formatDestination(flow.source),
+        destination: formatDestination(flow.destination),
+        refusal,
+        by,
+        why,
+      })),
+      counters: Object.fromEntries(counters().map(({ name: counter, value }) => [counter, value])),
+      checks: findings().map(({ name: check, state, detail, hint }) => ({
+        name: check,
+        state,
+        detail,
+        hint,
+      })),
+    };
+  }
+
+  #flow(flow: Flow): Status['flows']['list'][number] {
+    const { host } = flow.destination;
+    return {
+      id: flow.id,
+      state: flow.openedAt === undefined ? 'opening' : 'open',
+      way: flow.way,
+      source: formatDestination(flow.source),
+      destination: formatDestination(flow.destination),
+      names: isAddress(host) ? this.#parts.namesOf(host) : [],
+      askedAt: flow.askedAt,
+      openedAt: flow.openedAt,
+      sentBytes: flow.sent,
+      receivedBytes: flow.received,
+    };
+  }
+}
+
+function linkStatus(view: LinkView): LinkStatus {
+  const { state, since, upSince, attempt, error, hold, held, established, roundTripMs } = view;
+  return {
+    state,
+    since,
+    upSince,
+    attempt,
+    error: error && { code: error.code, message: error.message },
+    holdSeconds: hold,
+    held,
+    roundTripMs,
+    at: established?.at,
+    via: established?.via ?? [],
+    user: established?.login.user,
+    client: established?.client,
+    server: established?.software,
+    keyExchange: established?.algorithms?.kex,
+    cipher: established?.algorithms?.cipher,
+    hostKey: established?.hostKey?.key,
+  };
+}

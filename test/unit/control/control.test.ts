@@ -1,0 +1,302 @@
+/** The status socket: both ends, in a directory of the test. */
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { connect } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, describe, it } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
+import { ask, converse, findTunnels, sweep, tunnelNamed } from '../../../src/control/client.ts';
+import {
+  allDirectories,
+  makeDirectory,
+  ownDirectories,
+  socketIn,
+} from '../../../src/control/directory.ts';
+import { type ControlHandlers, ControlServer, MAX_CLIENTS } from '../../../src/control/server.ts';
+import type { Status } from '../../../src/control/status.ts';
+import { fieldOf } from '../../../src/control/wire.ts';
+import { TunnelError } from '../../../src/errors/errors.ts';
+import { silentObserver } from '../../../src/observe/observer.ts';
+
+const base = mkdtempSync(join(tmpdir(), 'tunnel-control-'));
+after(() => rmSync(base, { recursive: true }));
+const uid = process.geteuid?.() ?? 0;
+const whose = { env: { RUNTIME_DIRECTORY: join(base, 'run') }, uid };
+/** A process id that no process can have. */
+const NO_PID = 4_194_305;
+
+function statusOf(name: string, more: Partial<Status> = {}): Status {
+  return {
+    name,
+    command: 'proxy',
+    pid: process.pid,
+    version: '0',
+    startedAt: 1,
+    at: 2,
+    ready: true,
+    remote: name,
+    targets: [],
+    device: undefined,
+    proxies: [],
+    link: {
+      state: 'up',
+      since: 1,
+      upSince: 1,
+      attempt: 0,
+      error: undefined,
+      holdSeconds: 30,
+      held: 0,
+      roundTripMs: undefined,
+      at: undefined,
+      via: [],
+      user: undefined,
+      client: undefined,
+      server: undefined,
+      keyExchange: undefined,
+      cipher: undefined,
+      hostKey: undefined,
+    },
+    flows: {
+      live: 0,
+      opening: 0,
+      opened: 0,
+      refused: 0,
+      sentBytes: 0,
+      receivedBytes: 0,
+      list: [],
+    },
+    refusals: [],
+    counters: {},
+    checks: [],
+    ...more,
+  };
+}
+
+async function serving<T>(
+  handlers: Partial<ControlHandlers>,
+  work: (path: string) => Promise<T>,
+  pid = process.pid,
+): Promise<T> {
+  const path = socketIn(makeDirectory(whose), pid);
+  const server = new ControlServer(
+    path,
+    {
+      status: () => statusOf('lab', { pid }),
+      stop: () => {},
+      reconnect: () => Promise.resolve(),
+      ...handlers,
+    },
+    silentObserver,
+  );
+  await server.start();
+  try {
+    return await work(path);
+  } finally {
+    await server.close();
+    assert.ok(!existsSync(path), 'the socket is gone');
+  }
+}
+
+describe('the directory of sockets', () => {
+  it('is that of the unit, of the session, or a private one', () => {
+    const env = { XDG_RUNTIME_DIR: '/run/user/1000' };
+    assert.deepEqual(ownDirectories({ env, uid: 1000 }), [
+      '/run/user/1000/tunnel',
+      '/tmp/tunnel-1000',
+    ]);
+    assert.deepEqual(ownDirectories({ env: { XDG_RUNTIME_DIR: 'relative' }, uid: 7 }), [
+      '/run/user/7/tunnel',
+      '/tmp/tunnel-7',
+    ]);
+    assert.deepEqual(ownDirectories({ env, uid: 0 }), ['/run/tunnel']);
+    assert.equal(
+      ownDirectories({ env: { RUNTIME_DIRECTORY: '/run/x:/run/y' }, uid: 0 })[0],
+      '/run/x',
+    );
+    assert.ok(allDirectories({ env: {}, uid: 0 }).includes('/run/tunnel'));
+  });
+
+  it('is not used if others may have made it', () => {
+    const made = (path: string) =>
+      makeDirectory({ env: { RUNTIME_DIRECTORY: path }, uid: uid === 0 ? NO_PID : uid });
+    const open = join(base, 'open');
+    mkdirSync(open);
+    chmodSync(open, 0o777);
+    const link = join(base, 'link');
+    symlinkSync(open, link);
+    const file = join(base, 'file');
+    writeFileSync(file, '');
+    for (const path of [open, link, file, join(base, 'x'.repeat(120))]) {
+      let used = '';
+      try {
+        used = made(path);
+      } catch (error) {
+        assert.ok(error instanceof TunnelError && error.code === 'control-directory');
+      }
+      assert.notEqual(used, path);
+    }
+    rmSync(`/tmp/tunnel-${NO_PID}`, { recursive: true, force: true });
+  });
+
+  it('is closed to others', async () => {
+    await serving({}, async (path) => {
+      assert.equal(statSync(path).mode & 0o777, 0o600);
+      assert.equal(statSync(join(path, '..')).mode & 0o777, 0o700);
+    });
+  });
+});
+
+describe('the status socket', () => {
+  it('answers with the status, to many at a time', async () => {
+    await serving({}, async () => {
+      const all = await Promise.all([1, 2, 3].map(() => findTunnels(whose)));
+      for (const { tunnels, silent } of all) {
+        assert.deepEqual([tunnels.map(({ status }) => status.name), silent], [['lab'], []]);
+      }
+    });
+  });
+
+  it('stops the tunnel, after the answer', async () => {
+    let stopped = 0;
+    await serving({ stop: () => stopped++ }, async (path) => {
+      await ask(path, { do: 'stop' });
+      assert.equal(stopped, 1);
+    });
+  });
+
+  it('asks at the caller’s terminal, and passes its answers and refusals on', async () => {
+    const reconnect: ControlHandlers['reconnect'] = async (prompter) => {
+      assert.equal(await prompter.secret('Password:'), 'hunter2');
+      assert.equal(await prompter.line('Code:', { preamble: ['a line'] }), '123456');
+      assert.equal(await prompter.confirm('Go on?'), true);
+      await prompter.secret('Another:');
+    };
+    await serving({ reconnect }, async (path) => {
+      const asked: string[] = [];
+      const answers = ['hunter2', '123456', 'yes'];
+      const questions = async ({ kind, question }: { kind: string; question: string }) => {
+        asked.push(`${kind} ${question}`);
+        const answer = answers.shift();
+        if (answer === undefined) throw new TunnelError('auth-cancelled', 'no more');
+        return answer;
+      };
+      await assert.rejects(ask(path, { do: 'reconnect' }, { questions }), /no more/);
+      assert.deepEqual(asked, [
+        'secret Password:',
+        'line Code:',
+        'confirm Go on?',
+        'secret Another:',
+      ]);
+    });
+  });
+
+  it('gives a question up when whoever was asked leaves', async () => {
+    let failure: unknown;
+    let end: () => void = () => {};
+    const ended = new Promise<void>((resolve) => {
+      end = resolve;
+    });
+    const reconnect: ControlHandlers['reconnect'] = async (prompter, signal) => {
+      await prompter.secret('Password:').catch((error: unknown) => (failure = error));
+      assert.ok(signal.aborted);
+      end();
+    };
+    await serving({ reconnect }, async (path) => {
+      const leaving = new AbortController();
+      const questions = (): Promise<string> => {
+        leaving.abort();
+        return new Promise(() => {});
+      };
+      await assert.rejects(ask(path, { do: 'reconnect' }, { questions, signal: leaving.signal }));
+      await ended;
+      assert.ok(failure instanceof TunnelError && failure.code === 'auth-cancelled');
+    });
+  });
+
+  it('refuses what is no request', async () => {
+    await serving({}, async (path) => {
+      for (const request of [{ do: 'explode' }, 7, null, 'x'.repeat(70_000)])
+        await assert.rejects(ask(path, request), /control-failed|no request|does not know/);
+    });
+  });
+
+  it('does not make a status for a watcher that has not read the last one', async () => {
+    let made = 0;
+    const big = 'x'.repeat(4_000_000);
+    const status = () => {
+      made++;
+      return statusOf(big);
+    };
+    await serving({ status }, async (path) => {
+      const slow = connect(path);
+      slow.write('{"do":"watch","everyMs":100}\n');
+      slow.pause();
+      await delay(600);
+      assert.ok(made <= 2, `${made} made`);
+      slow.destroy();
+    });
+  });
+
+  it('goes on telling a watcher that reads', async () => {
+    await serving({}, async (path) => {
+      let seen = 0;
+      for await (const answer of converse(path, { do: 'watch', everyMs: 100 })) {
+        assert.equal(fieldOf(fieldOf(answer, 'status'), 'name'), 'lab');
+        if (++seen === 3) break;
+      }
+    });
+  });
+
+  it('turns clients beyond the limit away, and serves again when others have gone', async () => {
+    await serving({}, async (path) => {
+      const idle = Array.from({ length: MAX_CLIENTS }, () => connect(path));
+      await Promise.all(idle.map((one) => new Promise((resolve) => one.on('connect', resolve))));
+      await assert.rejects(ask(path, { do: 'status' }));
+      for (const one of idle) one.destroy();
+      const until = performance.now() + 5_000;
+      for (;;) {
+        const answered = await ask(path, { do: 'status' }).then(
+          () => true,
+          () => false,
+        );
+        if (answered) break;
+        assert.ok(performance.now() < until, 'nobody is served any more');
+        await delay(20);
+      }
+    });
+  });
+
+  it('tells several tunnels apart, and says what it can’t', async () => {
+    const found = await serving({}, async () =>
+      serving({ status: () => statusOf('other', { pid: 1 }) }, () => findTunnels(whose), 1),
+    );
+    assert.equal(tunnelNamed(found, 'other').pid, 1);
+    assert.equal(tunnelNamed(found, String(process.pid)).status.name, 'lab');
+    assert.throws(() => tunnelNamed(found, undefined), /several tunnels run/);
+    assert.throws(() => tunnelNamed(found, 'nobody'), /no tunnel is called nobody/);
+    assert.throws(() => tunnelNamed({ tunnels: [], silent: [] }, undefined), /no tunnel runs/);
+  });
+
+  it('removes the sockets of killed tunnels', async () => {
+    const directory = makeDirectory(whose);
+    const dead = socketIn(directory, NO_PID);
+    spawnSync(process.execPath, [
+      '-e',
+      `require('net').createServer().listen(${JSON.stringify(dead)}, () => process.kill(process.pid, 9))`,
+    ]);
+    assert.ok(existsSync(dead));
+    await sweep(directory, whose);
+    assert.ok(!existsSync(dead));
+  });
+});
