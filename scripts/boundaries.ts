@@ -108,6 +108,7 @@ export const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     'system/resolver',
   ],
   'cli/completion': ['cli', 'config', 'native', 'openstack/settings', 'ssh/config', 'system'],
+  record: ['flow', 'native'],
   doctor: ['connect', 'dns/upstream', 'dns/wire', 'flow', 'policy', 'ssh', 'system/doctor'],
   session: [
     'capture/namespace',
@@ -128,6 +129,7 @@ export const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     'openstack/report',
     'openstack/targets',
     'policy',
+    'record',
     'ssh',
     'ssh/dial',
     'ssh/identities',

@@ -24,11 +24,12 @@
  *             counted. When it takes records again, one message says so, and a record `missing`
  *             says how many there are not, and since when
  */
+
+import { reasonOf } from '../errors/reason.ts';
 import type { Flow, FlowWatcher, Refused } from '../flow/flowwatch.ts';
 import type { FlowResult } from '../flow/join.ts';
 import { isAddress } from '../net/address.ts';
 import type { Destination } from '../net/destination.ts';
-import { reasonOf } from '../errors/reason.ts';
 import type { Observer } from '../observe/observer.ts';
 import { cleaned, type FlowRecord, timestamp } from './records.ts';
 import type { RecordSink } from './sink.ts';
