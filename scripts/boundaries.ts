@@ -142,7 +142,8 @@ export const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     'system/resolver',
     'system/routing',
   ],
-  main: ['cli', 'config', 'control', 'native', 'session', 'system/launcher', 'system/privileged'],
+  entry: ['cli', 'config', 'control', 'native', 'session', 'system/launcher', 'system/privileged'],
+  main: ['cli', 'entry', 'system/privileged'],
 };
 
 export interface Module {

@@ -71,8 +71,8 @@ export interface Addon {
   datagramSocketOnDevice(family: 4 | 6, device: string): number;
 
   /**
-   * A datagram socket that is connected to the Unix socket at `path`; for writeNow(). Throws an Error
-   * with `errno` (positive).
+   * A datagram socket that is connected to the Unix socket at `path`, for writeNow(). Throws an
+   * Error with `errno` (positive).
    */
   datagramSocketTo(path: string): number;
 

@@ -13,7 +13,7 @@
  * FLUSH_MS are missing.
  *
  * Which process has a socket takes a moment, and is looked for with one hundredth of a processor
- * at the most. A record doesn't wait for it: `opened` has what is known when it is written, `closed`
+ * at the most. A record doesn't wait for it: `opened` has what is known when it is made, `closed`
  * what has become known meanwhile.
  *
  * States:

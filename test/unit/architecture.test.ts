@@ -113,9 +113,9 @@ describe('architecture', () => {
     }
   });
 
-  it('only main.ts and cli/ end the process or write to the console', () => {
+  it('only entry/ and cli/ end the process or write to the console', () => {
     for (const { path, text } of modules) {
-      if (!inside(path, 'main.ts', 'cli'))
+      if (!inside(path, 'entry', 'cli'))
         assert.ok(!/\bprocess\.exit\s*\(|\bconsole\s*\./.test(text), path);
     }
   });

@@ -11,7 +11,7 @@ import { fileURLToPath } from 'node:url';
 const MAIN = fileURLToPath(new URL('../../../src/main.js', import.meta.url));
 const ERRORS = new URL('../../../src/errors/errors.js', import.meta.url).href;
 const TIMEOUT_MS = 20_000;
-/** Less than what main.ts grants to whatever is left. */
+/** Less than what entry/self.ts grants to whatever is left. */
 const GRACE_MS = 1500;
 
 const dataUrl = (source: string) => `data:text/javascript,${encodeURIComponent(source)}`;
@@ -39,7 +39,7 @@ async function tunnel(
     }`);
   const hooks = dataUrl(`
     export async function resolve(specifier, context, next) {
-      return specifier === './session/connect.js' ? { url: ${JSON.stringify(run)}, shortCircuit: true } : next(specifier, context);
+      return specifier === '../session/connect.js' ? { url: ${JSON.stringify(run)}, shortCircuit: true } : next(specifier, context);
     }`);
   const loader = dataUrl(
     `import { register } from 'node:module'; register(${JSON.stringify(hooks)});`,

@@ -1,0 +1,127 @@
+/**
+ * This process: how it was started, what it says on standard error, and how it ends.
+ *
+ * All messages go through one LineWriter. Nothing waits for the terminal until the program ends,
+ * and then no longer than FLUSH_MS.
+ */
+import { EXIT_SIGNAL_BASE, execExitCodeOf, exitCodeOf } from '../cli/exit.ts';
+import { closeInspector, type NodeStart, nodeStartOf } from '../cli/node.ts';
+import { isExec } from '../cli/program.ts';
+import { reportError } from '../cli/report.ts';
+import { addon } from '../native/addon.ts';
+import { LineWriter } from '../observe/linewriter.ts';
+import { Log } from '../observe/log.ts';
+import type { Level } from '../observe/observer.ts';
+import { printable } from '../observe/printable.ts';
+import { type NativeWrite, standardErrorWriter } from '../observe/standarderror.ts';
+import type { PrivilegedLink } from '../system/privileged/client.ts';
+
+/** How long the end of the program waits for a terminal that takes nothing. */
+const FLUSH_MS = 1000;
+
+export class Self {
+  /** Without node and script. */
+  readonly args: readonly string[];
+  readonly nodeStart: NodeStart;
+  readonly stderr: LineWriter;
+  /** To the part of this program that is root: under sudo and doas. */
+  privileged: PrivilegedLink | undefined;
+  /** The log of the current run. */
+  #log: Log | undefined;
+  /** Whether stacks are shown: known once the options have been read. */
+  #detailed = false;
+
+  /**
+   * Takes USR1 and USR2 over. This comes first: until the program handles USR1, it makes Node start
+   * its debugger, and USR2 ends the program. Under `exec` both belong to the command; before the
+   * command runs they are ignored.
+   */
+  constructor() {
+    this.args = process.argv.slice(2);
+    this.nodeStart = nodeStartOf(process.execArgv, process.env);
+    process.on('SIGUSR1', () => {
+      if (!isExec(this.args)) this.#log?.showCounters();
+    });
+    process.on('SIGUSR2', () => {});
+    closeInspector(this.nodeStart);
+    const reopens = !this.nodeStart.asRoot;
+    this.stderr = new LineWriter(standardErrorWriter(nativeWrite, { reopens }));
+    this.#sayWarnings();
+    this.#endOnFaults();
+  }
+
+  /** The log of a run. */
+  createLog(level: Level): Log {
+    this.#detailed = level === 'debug';
+    this.#log = new Log({ level, sink: this.stderr });
+    return this.#log;
+  }
+
+  /** The run has ended, and its counters with it. */
+  dropLog(): void {
+    this.#log = undefined;
+  }
+
+  /** Reports the error, and sets the exit status. */
+  fail(error: unknown): void {
+    process.exitCode = isExec(this.args) ? execExitCodeOf(error) : exitCodeOf(error);
+    this.stderr.writeSurely(reportError(error, this.#detailed));
+  }
+
+  /** A signal has stopped what it was asked to do. */
+  failBySignal(number: number): void {
+    process.exitCode = EXIT_SIGNAL_BASE + number;
+  }
+
+  /**
+   * Ends the program. process.exit() waits for pending name look-ups, half a minute with several
+   * silent resolvers, because getaddrinfo(3) can't be cancelled. While one is pending, the program
+   * ends without process.exit(), after an 'exit' event: code that has changed the terminal's mode
+   * restores it then.
+   */
+  end(status: number): never {
+    this.stderr.flush(FLUSH_MS);
+    if (!process.getActiveResourcesInfo().includes('GetAddrInfoReqWrap'))
+      return process.exit(status);
+    process.emit('exit', status);
+    return addon().leave(status);
+  }
+
+  /** Ends the program with the status of another one, and leaves the terminal as that left it. */
+  leave(status: number): never {
+    this.stderr.flush(FLUSH_MS);
+    return addon().leave(status);
+  }
+
+  /**
+   * Node's own streams stay unused: for a pipe they would set O_NONBLOCK for everybody who shares
+   * it.
+   */
+  #sayWarnings(): void {
+    process.removeAllListeners('warning');
+    process.on('warning', (warning) =>
+      this.stderr.write(`tunnel: warning: ${printable(String(warning))}\n`),
+    );
+  }
+
+  /**
+   * After an unhandled fault the parts are in an unknown state. All host state depends on the
+   * process, so end it.
+   */
+  #endOnFaults(): void {
+    for (const event of ['uncaughtException', 'unhandledRejection'] as const) {
+      process.on(event, (error: unknown) => {
+        this.fail(error);
+        this.end(Number(process.exitCode));
+      });
+    }
+  }
+}
+
+function nativeWrite(): NativeWrite | undefined {
+  try {
+    return addon().writeNow;
+  } catch {
+    return undefined; // the addon isn't built: the parts that need it report that
+  }
+}

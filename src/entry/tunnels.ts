@@ -1,0 +1,97 @@
+/**
+ * The commands that run until they are stopped: connect, proxy, exec.
+ *
+ * The SSH client and its dependencies are loaded only when there is something to run: --help and
+ * usage errors don't wait for them.
+ */
+import { learnedList } from '../cli/allow.ts';
+import { print } from '../cli/output.ts';
+import { version } from '../cli/program.ts';
+import { createPrompter } from '../cli/prompt.ts';
+import type { Configuration } from '../config/configuration.ts';
+import type { ExecConfiguration } from '../config/execoptions.ts';
+import type { Log } from '../observe/log.ts';
+import type { TunnelIdentity } from '../session/overview.ts';
+import { adviseAboutAgent, machineBeside } from './ascaller.ts';
+import type { Self } from './self.ts';
+import { stopOnSignals } from './signals.ts';
+
+/** What `tunnel status` calls the run. */
+function identity(
+  { name }: Configuration,
+  command: TunnelIdentity['command'],
+  observer: Log,
+): TunnelIdentity {
+  return { name, command, version: version(), counters: () => observer.snapshot() };
+}
+
+async function load(command: 'connect' | 'proxy') {
+  if (command === 'connect') return (await import('../session/connect.ts')).runConnect;
+  return (await import('../session/proxy.ts')).runProxy;
+}
+
+export async function runTunnel(
+  self: Self,
+  configuration: Configuration,
+  command: 'connect' | 'proxy',
+): Promise<void> {
+  const stopping = stopOnSignals(self);
+  const stop = stopping.signal;
+  const observer = self.createLog(configuration.logLevel);
+  for (const notice of configuration.notices) observer.log('notice', notice);
+  const run = await load(command);
+  const control = {
+    ...identity(configuration, command, observer),
+    stop() {
+      observer.log('notice', 'stopped by "tunnel stop"');
+      stopping.now();
+    },
+  };
+  try {
+    await run(configuration, {
+      observer,
+      prompter: createPrompter(),
+      stop,
+      learned: learnedList(configuration.allow, print, observer),
+      control,
+      ...(await machineBeside(self)),
+    });
+  } catch (error) {
+    adviseAboutAgent(self, error, observer);
+    // An operation that was waiting when the signal came rejects with the signal's reason: that is
+    // an orderly stop.
+    if (!(stop.aborted && error === stop.reason)) throw error;
+  } finally {
+    observer.logCounted();
+  }
+}
+
+/** While the command runs, it gets the signals (system/launcher/job.ts). */
+export async function runCommand(self: Self, configuration: ExecConfiguration): Promise<void> {
+  const { logLevel, notices, allow } = configuration.tunnel;
+  const stop = stopOnSignals(self);
+  const observer = self.createLog(logLevel);
+  for (const notice of notices) observer.log('notice', notice);
+  const { runExec } = await import('../session/exec.ts');
+  let status: number;
+  try {
+    status = await runExec(configuration, {
+      observer,
+      prompter: createPrompter(),
+      stop: stop.signal,
+      // Standard output belongs to the command alone.
+      learned: learnedList(allow, (text) => self.stderr.writeSurely(text), observer),
+      control: {
+        ...identity(configuration.tunnel, 'exec', observer),
+        // As kill(1) does: the command gets it, and its end ends the tunnel.
+        stop: () => process.kill(process.pid, 'SIGTERM'),
+      },
+    });
+  } catch (error) {
+    if (stop.by === undefined || error !== stop.signal.reason) throw error;
+    return self.failBySignal(stop.by);
+  } finally {
+    observer.logCounted();
+  }
+  self.leave(status);
+}
