@@ -107,6 +107,7 @@ export const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     'system/programs',
     'system/resolver',
   ],
+  'cli/watch': ['cli', 'control', 'system'],
   'cli/completion': ['cli', 'config', 'native', 'openstack/settings', 'ssh/config', 'system'],
   doctor: ['connect', 'dns/upstream', 'dns/wire', 'flow', 'policy', 'ssh', 'system/doctor'],
   session: [
@@ -140,7 +141,16 @@ export const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     'system/resolver',
     'system/routing',
   ],
-  entry: ['cli', 'config', 'control', 'native', 'session', 'system/launcher', 'system/privileged'],
+  entry: [
+    'cli',
+    'cli/watch',
+    'config',
+    'control',
+    'native',
+    'session',
+    'system/launcher',
+    'system/privileged',
+  ],
   main: ['cli', 'entry', 'system/privileged'],
 };
 
