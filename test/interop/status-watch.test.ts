@@ -159,6 +159,7 @@ describe('tunnel status --watch', { skip: sshdMissing || tmuxMissing }, () => {
 
   /** The shell has the terminal again, as it was. */
   async function given(status: string): Promise<void> {
+    await tmux.waitFor(/^\$ \n*$(?![\s\S])/m, TIMEOUT_MS);
     await tmux.type(`echo "status=$?"`, 'Enter');
     await tmux.waitFor(new RegExp(`^status=${status}$`, 'm'), TIMEOUT_MS);
     assert.match(await tmux.screen(), /^before$/m);

@@ -1,4 +1,4 @@
-/** What the view knows of a tunnel: its last status, and the rates that follow from those before. */
+/** What the view knows of a tunnel: its last status, and the rates that the earlier ones give. */
 import type { FlowStatus, Status } from '../../control/status.ts';
 
 /** Bytes a second. */
