@@ -67,6 +67,12 @@ export interface ProxyOptions {
   readonly remoteClients: boolean;
 }
 
+/** --metrics: where they are served. */
+export type MetricsPlace =
+  | { readonly kind: 'socket'; readonly path: string }
+  /** `host` is a canonical loopback address. 0: any free port. */
+  | { readonly kind: 'port'; readonly host: string; readonly port: number };
+
 /** --allow: what may be opened. A rule without ports permits all ports. */
 export interface AllowRules {
   readonly prefixes: readonly Target[];
@@ -124,6 +130,8 @@ export interface Configuration extends TargetRules {
   readonly capture: CaptureOptions;
   /** undefined: no proxy. `proxy` always has one. */
   readonly proxies: ProxyOptions | undefined;
+  /** undefined: no metrics. */
+  readonly metrics: MetricsPlace | undefined;
   readonly logLevel: Level;
   /** --ready-fd: once traffic flows, `READY=1\n` is written to it and it is closed. */
   readonly readyFd: number | undefined;

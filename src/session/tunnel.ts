@@ -31,6 +31,7 @@ import { SocketSources } from '../system/socketsources.ts';
 import { Advice } from './advice.ts';
 import { offerControl, PrompterInUse } from './control.ts';
 import { linux, type Machine } from './machine.ts';
+import { offerMetrics } from './metrics.ts';
 import { Overview, type TunnelIdentity } from './overview.ts';
 import type { Session, SessionOptions } from './session.ts';
 import { prepareTargets } from './targets.ts';
@@ -131,8 +132,9 @@ export async function openTunnel(
   const advice = new Advice(machine, observer);
   const flows = new FlowTable(observer);
   let configuration = wanted;
+  const identity = control ?? UNNAMED;
   const overview = new Overview({
-    identity: control ?? UNNAMED,
+    identity,
     remote: ssh.remotes[0].text,
     link,
     flows,
@@ -140,6 +142,15 @@ export async function openTunnel(
     findings: () => advice.findings,
     namesOf: (address) => book.namesOf(address),
   });
+  const metrics = await session.within(
+    offerMetrics(session, {
+      identity,
+      overview,
+      link,
+      configuration: () => configuration,
+      observer,
+    }),
+  );
   if (control !== undefined)
     await session.within(
       offerControl(session, { overview, link, prompter, stop: control.stop, observer }),
@@ -157,7 +168,7 @@ export async function openTunnel(
     observer,
     advice,
     overview,
-    watch: watchers([flows]),
+    watch: watchers([flows, ...metrics]),
     beginLearning: () => learning.begin(),
   };
 }
