@@ -108,7 +108,16 @@ export const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     'system/programs',
     'system/resolver',
   ],
-  'cli/completion': ['cli', 'config', 'native', 'openstack/settings', 'ssh/config', 'system'],
+  'cli/completion': [
+    'cli',
+    'config',
+    'config/profiles',
+    'control',
+    'native',
+    'openstack/settings',
+    'ssh/config',
+    'system',
+  ],
   doctor: ['connect', 'dns/upstream', 'dns/wire', 'flow', 'policy', 'ssh', 'system/doctor'],
   session: [
     'capture/namespace',

@@ -16,6 +16,7 @@ export const STATUS: CommandDeclaration = {
   purpose: 'Look',
   usage: '[NAME] [--json]',
   takesOperands: true,
+  operands: ['tunnel', 'none'],
   groups: STATUS_GROUPS,
   answersSshuttle: false,
   examples: `\
@@ -39,6 +40,7 @@ export const STOP: CommandDeclaration = {
   purpose: 'Run',
   usage: '[NAME]',
   takesOperands: true,
+  operands: ['tunnel', 'none'],
   groups: CONTROL_GROUPS,
   answersSshuttle: false,
   after: NAMES,
@@ -57,6 +59,7 @@ export const RECONNECT: CommandDeclaration = {
   purpose: 'Run',
   usage: '[NAME]',
   takesOperands: true,
+  operands: ['tunnel', 'none'],
   groups: CONTROL_GROUPS,
   answersSshuttle: false,
   after: `${NAMES}

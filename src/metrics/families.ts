@@ -71,7 +71,7 @@ function family(
   type: Family['type'],
   [name, help]: readonly [name: string, help: string],
   read: Read,
-  { labels = [], private: ofOperator = []  }: Declared = {},
+  { labels = [], private: ofOperator = [] }: Declared = {},
 ): Family {
   return {
     name,

@@ -16,9 +16,10 @@
  *
  * Limits: MAX_CLIENTS at a time; any more are closed at once. All of these are counted.
  */
-import { chmodSync, lstatSync, type Stats, unlinkSync } from 'node:fs';
+import { chmodSync, existsSync, lstatSync, type Stats, unlinkSync } from 'node:fs';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { connect, type Socket } from 'node:net';
+import { dirname } from 'node:path';
 import type { MetricsPlace } from '../config/configuration.ts';
 import { TunnelError } from '../errors/errors.ts';
 import { reasonOf } from '../errors/reason.ts';
@@ -229,7 +230,11 @@ async function makeRoomFor(path: string): Promise<void> {
   } catch (error) {
     throw unavailable(place, reasonOf(error), error);
   }
-  if (found === undefined) return;
+  if (found === undefined) {
+    // Node would say "permission denied".
+    if (!existsSync(dirname(path))) throw unavailable(place, 'its directory does not exist');
+    return;
+  }
   if (!found.isSocket()) throw unavailable(place, 'there is another file, which is no socket');
   if (found.uid !== process.geteuid?.())
     throw unavailable(place, `the socket that is there belongs to user ${found.uid}`);

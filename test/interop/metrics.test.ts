@@ -130,7 +130,7 @@ describe('--metrics', { skip: sshdMissing }, () => {
     await second.child.stop('SIGTERM');
     writeFileSync(path, 'precious');
     await refused(path, /there is another file, which is no socket/);
-    await refused(join(directory, 'no/such.sock'), /ENOENT|no such file/i);
+    await refused(join(directory, 'no/such.sock'), /its directory does not exist/);
     await refused(`127.0.0.1:${echoPort()}`, /EADDRINUSE|in use/i);
   });
 

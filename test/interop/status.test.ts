@@ -1,6 +1,6 @@
 /** `tunnel status`, `stop` and `reconnect` with real tunnels at a real sshd. */
 import assert from 'node:assert/strict';
-import { existsSync, mkdtempSync, rmSync, statSync } from 'node:fs';
+import { existsSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { createServer, type Server, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -93,6 +93,24 @@ describe('tunnel status', { skip: sshdMissing }, () => {
     assert.equal(text.status, 0);
     assert.match(text.stdout, /^lab \(proxy, pid \d+, for \d+ s\)\n {2}link +up for/);
     assert.match(text.stdout, /5 live \(0 being opened\), 5 opened, 1 refused; 15\.0 kB sent/);
+    const config = join(directory, 'config.yaml');
+    const profiles = 'profiles:\n  lab: {remote: a}\n  home: {remote: b}\n';
+    writeFileSync(config, profiles, { mode: 0o600 });
+    const listed = await tunnel('list', '--config', config, '--json');
+    assert.deepEqual(
+      (JSON.parse(listed.stdout) as { name: string; running: number[] }[]).map((it) => [
+        it.name,
+        it.running,
+      ]),
+      [
+        ['home', []],
+        ['lab', [child.pid]],
+      ],
+    );
+    const complete = join(MAIN, '../cli/completion/main.js');
+    const words = ['fish', '--', 'stop', 'la'];
+    const offered = await run([process.execPath, complete, ...words], { env, timeout: ANSWER_MS });
+    assert.match(offered.stdout, /^lab\t/m);
     for (const socket of sockets) socket.destroy();
     assert.equal(statSync(join(directory, `${child.pid}.sock`)).mode & 0o777, 0o600);
     const stopped = await tunnel('stop', 'lab', '-v');
