@@ -118,6 +118,7 @@ export const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     'ssh/config',
     'system',
   ],
+  record: ['flow', 'native'],
   doctor: ['connect', 'dns/upstream', 'dns/wire', 'flow', 'policy', 'ssh', 'system/doctor'],
   session: [
     'capture/namespace',
@@ -139,6 +140,7 @@ export const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     'openstack/report',
     'openstack/targets',
     'policy',
+    'record',
     'ssh',
     'ssh/dial',
     'ssh/identities',

@@ -20,6 +20,7 @@ import { CLOUD_OPTIONS, readOpenStackOptions, withoutAsking } from './openstacko
 import { type GivenArguments, readOptions, toggle } from './option.ts';
 import { PROFILE_OPTIONS, SAVE_OPTIONS } from './profileoptions.ts';
 import { PROXY_OPTIONS, readProxyOptions } from './proxyoptions.ts';
+import { FLOW_LOG_OPTIONS, readFlowLogOptions } from './recordoptions.ts';
 import { READY_OPTIONS, readLogLevel, readReadyFd, VERBOSITY_OPTIONS } from './runoptions.ts';
 import {
   CONNECTION_OPTIONS,
@@ -57,6 +58,7 @@ const CARRYING_GROUPS = [
 const RUNNING_GROUPS = [
   PROFILE_OPTIONS,
   SAVE_OPTIONS,
+  FLOW_LOG_OPTIONS,
   NAME_OPTIONS,
   METRICS_OPTIONS,
   READY_OPTIONS,
@@ -108,6 +110,7 @@ export function buildConfiguration(
     proxies,
     metrics: readMetricsPlace(options),
     logLevel: readLogLevel(options),
+    flowLog: readFlowLogOptions(options),
     readyFd: readReadyFd(options),
     notices,
   };

@@ -61,6 +61,7 @@ describe('buildConfiguration', () => {
       proxies: undefined,
       metrics: undefined,
       logLevel: 'notice',
+      flowLog: undefined,
       name: 'user@jumphost',
       readyFd: undefined,
       notices: [],
