@@ -109,6 +109,7 @@ export const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   ],
   'cli/completion': ['cli', 'config', 'native', 'openstack/settings', 'ssh/config', 'system'],
   doctor: ['connect', 'dns/upstream', 'dns/wire', 'flow', 'policy', 'ssh', 'system/doctor'],
+  embed: ['config', 'flow', 'ssh'],
   session: [
     'capture/namespace',
     'capture/proxy',
@@ -120,6 +121,7 @@ export const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     'dns/server',
     'dns/upstream',
     'doctor',
+    'embed',
     'flow',
     'jumphost',
     'jumphost/kubernetes',
@@ -141,6 +143,7 @@ export const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     'system/routing',
   ],
   entry: ['cli', 'config', 'control', 'native', 'session', 'system/launcher', 'system/privileged'],
+  library: ['embed', 'flow', 'session'],
   main: ['cli', 'entry', 'system/privileged'],
 };
 
