@@ -16,6 +16,7 @@ export const STATUS: CommandDeclaration = {
   purpose: 'Look',
   usage: '[NAME] [--json]',
   takesOperands: true,
+  operands: ['tunnel', 'none'],
   groups: STATUS_GROUPS,
   answersSshuttle: false,
   examples: `\
@@ -39,6 +40,7 @@ export const STOP: CommandDeclaration = {
   purpose: 'Run',
   usage: '[NAME]',
   takesOperands: true,
+  operands: ['tunnel', 'none'],
   groups: CONTROL_GROUPS,
   answersSshuttle: false,
   after: NAMES,
@@ -57,6 +59,7 @@ export const RECONNECT: CommandDeclaration = {
   purpose: 'Run',
   usage: '[NAME]',
   takesOperands: true,
+  operands: ['tunnel', 'none'],
   groups: CONTROL_GROUPS,
   answersSshuttle: false,
   after: `${NAMES}
@@ -103,7 +106,7 @@ function formatTunnel({ status }: RunningTunnel): string {
     ...status.checks.map(({ name: check, detail }) => ['check', `${check}: ${detail}`] as const),
   ];
   const head = `${name} (${command}, pid ${pid}, for ${duration(at - startedAt)}${status.ready ? '' : ', not ready'})`;
-  const lines = rows.map(([label, text]) => `  ${label.padEnd(12)}${printable(text)}`);
+  const lines = rows.map(([label, text]) => `  ${label.padEnd(14)}${printable(text)}`);
   return `${[printable(head), ...lines, ...busiest(status), ...refused(status)].join('\n')}\n`;
 }
 
@@ -139,15 +142,16 @@ function busiest({ flows, at }: Status): string[] {
     const names = flow.names.length === 0 ? '' : ` (${flow.names[0]})`;
     const bytes = `${formatBytes(flow.sentBytes)} up, ${formatBytes(flow.receivedBytes)} down`;
     const text = `${flow.destination}${names} from ${flow.source}: ${flow.state}, ${bytes}`;
-    return printable(`    ${text}, ${duration(at - flow.askedAt)}`);
+    return `    ${printable(text)}, ${duration(at - flow.askedAt)}`;
   });
 }
 
 function refused({ refusals, at }: Status): string[] {
   return refusals
     .slice(0, SHOWN)
-    .map(({ at: when, refusal, why }) =>
-      printable(`    ${refusal} ${duration(at - when)} ago: ${why}`),
+    .map(
+      ({ at: when, refusal, why }) =>
+        `    ${refusal} ${duration(at - when)} ago: ${printable(why)}`,
     );
 }
 

@@ -19,6 +19,7 @@ export const UP: CommandDeclaration = {
   purpose: 'Run',
   usage: '--foreground [options] NAME',
   takesOperands: true,
+  operands: ['profile'],
   groups: UP_GROUPS,
   answersSshuttle: false,
   examples: EXAMPLES,

@@ -12,6 +12,7 @@ import type { Level } from '../observe/observer.ts';
 import type { SshOptions } from '../ssh/options.ts';
 import type { DnsOptions } from './dnsoptions.ts';
 import type { OpenStackOptions } from './openstackoptions.ts';
+import type { FlowLogOptions } from './recordoptions.ts';
 
 /** A range of addresses, limited to some ports if `ports` isn't empty. */
 export interface Target {
@@ -125,6 +126,8 @@ export interface Configuration extends TargetRules {
   /** undefined: no proxy. `proxy` always has one. */
   readonly proxies: ProxyOptions | undefined;
   readonly logLevel: Level;
+  /** --flow-log */
+  readonly flowLog: FlowLogOptions | undefined;
   /** --ready-fd: once traffic flows, `READY=1\n` is written to it and it is closed. */
   readonly readyFd: number | undefined;
   /**

@@ -19,6 +19,7 @@ import { CLOUD_OPTIONS, readOpenStackOptions, withoutAsking } from './openstacko
 import { type GivenArguments, readOptions, toggle } from './option.ts';
 import { PROFILE_OPTIONS, SAVE_OPTIONS } from './profileoptions.ts';
 import { PROXY_OPTIONS, readProxyOptions } from './proxyoptions.ts';
+import { FLOW_LOG_OPTIONS, readFlowLogOptions } from './recordoptions.ts';
 import { READY_OPTIONS, readLogLevel, readReadyFd, VERBOSITY_OPTIONS } from './runoptions.ts';
 import {
   CONNECTION_OPTIONS,
@@ -56,6 +57,7 @@ const CARRYING_GROUPS = [
 const RUNNING_GROUPS = [
   PROFILE_OPTIONS,
   SAVE_OPTIONS,
+  FLOW_LOG_OPTIONS,
   NAME_OPTIONS,
   READY_OPTIONS,
   VERBOSITY_OPTIONS,
@@ -107,6 +109,7 @@ export function buildConfiguration(
     capture: readCaptureOptions(options, rules),
     proxies,
     logLevel: readLogLevel(options),
+    flowLog: readFlowLogOptions(options),
     readyFd: readReadyFd(options),
     notices,
   };

@@ -307,6 +307,12 @@ export const ERRORS = [
       'the installed helper has another version; the message has the command that updates it',
   },
   {
+    codes: ['record-file'],
+    exit: EXIT.usage,
+    meaning:
+      "the file of `--flow-log` or `--pcap` can't be used: it is none, it is not yours, others may write it, or it holds something else",
+  },
+  {
     codes: ['native-missing'],
     exit: EXIT.capture,
     meaning: "the native part isn't built: run `npm run build:native`",

@@ -48,6 +48,8 @@ export async function offerControl(session: Session, parts: ControlParts): Promi
 function reconnected(link: Supervisor, signal: AbortSignal): Promise<void> {
   const before = link.view().upSince;
   link.reconnect();
+  // The wait before the first dial is none for a dial that has failed.
+  let dialled = false;
   return new Promise((resolve, reject) => {
     const over = (): void => {
       end();
@@ -59,10 +61,11 @@ function reconnected(link: Supervisor, signal: AbortSignal): Promise<void> {
     };
     const look = (): void => {
       const { state, upSince, error } = link.view();
+      dialled ||= state === 'connecting';
       if (state === 'up' && upSince !== before) {
         over();
         resolve();
-      } else if (state === 'failed' || state === 'closed' || (state === 'waiting' && error)) {
+      } else if (state === 'failed' || state === 'closed' || (state === 'waiting' && dialled)) {
         over();
         reject(error ?? new TunnelError('link-closed', 'the tunnel has ended'));
       }

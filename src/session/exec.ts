@@ -34,7 +34,11 @@ import { type DatagramVerdict, ExecPolicy } from '../policy/execpolicy.ts';
 import { createPolicy } from '../policy/policy.ts';
 import type { Launcher } from '../system/launcher/launcher.ts';
 import { isAnyLoopback, proxiesOfCaller } from '../system/launcher/proxyvariables.ts';
-import { SocketSources } from '../system/socketsources.ts';
+import {
+  RECORD_PAUSES,
+  SocketSources,
+  type SocketSourcesOptions,
+} from '../system/socketsources.ts';
 import { type ExecPlan, planExec } from './execplan.ts';
 import { runBehindProxy } from './execproxy.ts';
 import { ExecResolvers, resolvConfOf } from './execresolvers.ts';
@@ -73,6 +77,7 @@ export function runExec(configuration: ExecConfiguration, options: RunOptions): 
         ...options,
         sharesError: true,
         finder: socketsOf(launcher.command.pid),
+        recordFinder: socketsOf(launcher.command.pid, { processes: RECORD_PAUSES }),
       });
       const { configuration: complete, link, guard } = tunnel;
       session.own('the watch', machine.watch(link, '', observer), (unwatch) => unwatch());
@@ -160,8 +165,9 @@ async function launch(
 }
 
 /** Whose the sockets are in the network of this process, which becomes the command. */
-function socketsOf(pid: number): SourceFinder {
+function socketsOf(pid: number, options: SocketSourcesOptions = {}): SourceFinder {
   const sources = new SocketSources({
+    ...options,
     ask: null, // it tells about this process's own network only
     table: (name) => readFile(`/proc/${pid}/net/${name}`, 'latin1'),
   });

@@ -27,11 +27,12 @@ import type { CapturedPrefixes } from '../policy/captured.ts';
 import type { JumpHostServers } from '../policy/jumphost.ts';
 import type { DialDevice } from '../ssh/dial/device.ts';
 import type { Prompter } from '../ssh/prompter.ts';
-import { SocketSources } from '../system/socketsources.ts';
+import { RECORD_PAUSES, SocketSources } from '../system/socketsources.ts';
 import { Advice } from './advice.ts';
 import { offerControl, PrompterInUse } from './control.ts';
 import { linux, type Machine } from './machine.ts';
 import { Overview, type TunnelIdentity } from './overview.ts';
+import { openRecording } from './recording.ts';
 import type { Session, SessionOptions } from './session.ts';
 import { prepareTargets } from './targets.ts';
 
@@ -69,6 +70,8 @@ export interface TunnelOptions extends RunOptions {
   readonly sharesError?: true;
   /** Whose the sockets are that connect. Default: those of this machine. */
   readonly finder?: SourceFinder;
+  /** The same for the flow log, which asks for each connection. */
+  readonly recordFinder?: SourceFinder;
 }
 
 const NO_ROUTES = { targets: [], exclusions: [] };
@@ -114,17 +117,23 @@ export async function openTunnel(
   }
   if (machine.privileged !== undefined) session.endsWith(machine.privileged.ended);
   const { ssh, allow } = wanted;
+  const book = new NameBook({ observer });
+  const recording = await openRecording(session, wanted, {
+    identity: control ?? UNNAMED,
+    finder: options.recordFinder ?? new SocketSources({ processes: RECORD_PAUSES }),
+    namesOf: (address) => book.namesOf(address),
+    observer,
+  });
   const complete = await session.within(prepareTargets(wanted, observer, prompter));
   const learning = session.own('the allow-list', new LearningGuard(allow, observer), (it) =>
     it.report(learned),
   );
   const { guard } = learning;
-  const book = new NameBook({ observer });
   const dialler = machine.dialler({ ssh, prompter, observer, deviceFor, adviceLevel });
   const link = session.own(
     'the SSH connection',
     createLink(ssh, {
-      dialler,
+      dialler: recording.dialler(dialler),
       clock: machine.clock,
       observer,
       captured,
@@ -165,7 +174,7 @@ export async function openTunnel(
     observer,
     advice,
     overview,
-    watch: watchers([flows]),
+    watch: watchers([flows, ...recording.watchers]),
     beginLearning: () => learning.begin(),
   };
 }

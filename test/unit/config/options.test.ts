@@ -60,6 +60,7 @@ describe('buildConfiguration', () => {
       capture: { allowDiverted: false, captureLocal: false, failClosed: false },
       proxies: undefined,
       logLevel: 'notice',
+      flowLog: undefined,
       name: 'user@jumphost',
       readyFd: undefined,
       notices: [],

@@ -286,7 +286,7 @@ describe('profiles', () => {
       run([...save, '--force', '-e', 'sshpass -p hidden ssh']),
       /looks like it has a secret/,
     );
-    assert.match((await run(['list', '--config', FILE])).out, /^new +connect +u@k/m);
+    assert.match((await run(['list', '--config', FILE])).out, /^new +- +connect +u@k/m);
   });
 
   it('shows the outcome with where it is from, as a file that can be read', async () => {
