@@ -118,6 +118,8 @@ export const COUNTERS = {
   tunnel_opens_over_limit_total: 'connections turned away because too many waited to be opened',
   tunnel_opens_wait_timeouts_total: 'connections that got no place to be opened in within a minute',
   tunnel_opens_given_up_total: 'connections given up while the jump host was asked to open them',
+  tunnel_opens_looks_again_total: 'repeated looks for the owner of a connection that waits',
+  tunnel_opens_unknown_total: 'connections that waited and whose owner was never found',
   tunnel_opens_stalls_total: 'times that connections waited because others got no answer',
   tunnel_opens_server_short_total: 'connections put off because the jump host had no descriptors',
   tunnel_opens_markers_total: 'opens that only ask how far the jump host has got with its lookups',
