@@ -15,6 +15,7 @@ import {
 } from './configuration.ts';
 import { NAME_OPTIONS, readTunnelName } from './controloptions.ts';
 import { DNS_OPTIONS, readDnsOptions } from './dnsoptions.ts';
+import { METRICS_OPTIONS, readMetricsPlace } from './metricsoptions.ts';
 import { CLOUD_OPTIONS, readOpenStackOptions, withoutAsking } from './openstackoptions.ts';
 import { type GivenArguments, readOptions, toggle } from './option.ts';
 import { PROFILE_OPTIONS, SAVE_OPTIONS } from './profileoptions.ts';
@@ -59,6 +60,7 @@ const RUNNING_GROUPS = [
   SAVE_OPTIONS,
   FLOW_LOG_OPTIONS,
   NAME_OPTIONS,
+  METRICS_OPTIONS,
   READY_OPTIONS,
   VERBOSITY_OPTIONS,
 ] as const;
@@ -108,6 +110,7 @@ export function buildConfiguration(
     allow: readAllowOptions(options),
     capture: readCaptureOptions(options, rules),
     proxies,
+    metrics: readMetricsPlace(options),
     logLevel: readLogLevel(options),
     flowLog: readFlowLogOptions(options),
     readyFd: readReadyFd(options),

@@ -103,6 +103,15 @@ export const COUNTERS = {
   tunnel_control_over_limit_total: 'of these, those turned away because too many had asked',
   tunnel_control_timeouts_total: 'of these, those that asked nothing or read no answer in time',
 
+  // metrics/
+  tunnel_metrics_requests_total: 'requests for metrics',
+  tunnel_metrics_over_limit_total:
+    'clients of --metrics turned away because too many were connected',
+  tunnel_metrics_timeouts_total: 'clients of --metrics that asked nothing or read nothing in time',
+  tunnel_metrics_bad_requests_total:
+    'requests to --metrics that were malformed, or for other things',
+  tunnel_metrics_targets_other_total: 'flows counted as of target "other", for there are too many',
+
   // link/
   tunnel_links_lost_total: 'times that the connection to the jump host was lost',
   tunnel_idle_disconnects_total: 'times that it was closed because nothing used it',

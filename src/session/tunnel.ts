@@ -31,6 +31,7 @@ import { RECORD_PAUSES, SocketSources } from '../system/socketsources.ts';
 import { Advice } from './advice.ts';
 import { offerControl, PrompterInUse } from './control.ts';
 import { linux, type Machine } from './machine.ts';
+import { offerMetrics } from './metrics.ts';
 import { Overview, type TunnelIdentity } from './overview.ts';
 import { openRecording } from './recording.ts';
 import type { Session, SessionOptions } from './session.ts';
@@ -147,8 +148,9 @@ export async function openTunnel(
   const advice = new Advice(machine, observer);
   const flows = new FlowTable(observer);
   let configuration = wanted;
+  const identity = control ?? UNNAMED;
   const overview = new Overview({
-    identity: control ?? UNNAMED,
+    identity,
     remote: ssh.remotes[0].text,
     link,
     flows,
@@ -156,6 +158,15 @@ export async function openTunnel(
     findings: () => advice.findings,
     namesOf: (address) => book.namesOf(address),
   });
+  const metrics = await session.within(
+    offerMetrics(session, {
+      identity,
+      overview,
+      link,
+      configuration: () => configuration,
+      observer,
+    }),
+  );
   if (control !== undefined)
     await session.within(
       offerControl(session, { overview, link, prompter, stop: control.stop, observer }),
@@ -174,7 +185,7 @@ export async function openTunnel(
     observer,
     advice,
     overview,
-    watch: watchers([flows, ...recording.watchers]),
+    watch: watchers([flows, ...metrics, ...recording.watchers]),
     beginLearning: () => learning.begin(),
   };
 }
