@@ -121,6 +121,7 @@ export const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   ],
   record: ['flow', 'native'],
   doctor: ['connect', 'dns/upstream', 'dns/wire', 'flow', 'policy', 'ssh', 'system/doctor'],
+  embed: ['config', 'flow', 'ssh'],
   session: [
     'capture/namespace',
     'capture/proxy',
@@ -132,6 +133,7 @@ export const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     'dns/server',
     'dns/upstream',
     'doctor',
+    'embed',
     'flow',
     'jumphost',
     'jumphost/kubernetes',
@@ -164,6 +166,7 @@ export const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     'system/launcher',
     'system/privileged',
   ],
+  library: ['embed', 'flow', 'session'],
   main: ['cli', 'entry', 'system/privileged'],
 };
 

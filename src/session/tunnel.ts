@@ -54,6 +54,11 @@ export interface RunControl extends TunnelIdentity {
 }
 
 export interface TunnelOptions extends RunOptions {
+  /**
+   * `library`: this process is somebody else's program, of which nothing is changed and to which
+   * nothing is advised. Default: a command.
+   */
+  readonly kind?: 'library';
   /** What the link must not fall into. Default: nothing is captured that it could. */
   readonly captured?: CapturedPrefixes;
   /** How the link is kept out of that (session/uplinks.ts). */
@@ -106,9 +111,11 @@ export async function openTunnel(
   const prompter = new PrompterInUse(options.prompter);
   const { deviceFor, servers, filtered, finder = new SocketSources() } = options;
   const adviceLevel = options.sharesError ? 'info' : 'notice';
-  // The launcher of exec has read the command's words from this process by now.
-  machine.hideMemory();
-  machine.sayWho(observer, adviceLevel);
+  if (options.kind !== 'library') {
+    // The launcher of exec has read the command's words from this process by now.
+    machine.hideMemory();
+    machine.sayWho(observer, adviceLevel);
+  }
   if (machine.privileged !== undefined) session.endsWith(machine.privileged.ended);
   const { ssh, allow } = wanted;
   const book = new NameBook({ observer });
@@ -165,7 +172,8 @@ export async function openTunnel(
       offerControl(session, { overview, link, prompter, stop: control.stop, observer }),
     );
   const routed = captured === undefined ? NO_ROUTES : wanted;
-  await session.within(advice.during(session, routed, link.start()));
+  const start = link.start();
+  await session.within(options.kind === 'library' ? start : advice.during(session, routed, start));
   const connector = guardedConnector(link, guard, (address) => book.namesOf(address));
   configuration = await session.within(complete(connector, session.signal));
   return {
