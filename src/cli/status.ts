@@ -14,7 +14,7 @@ export const STATUS: CommandDeclaration = {
   name: 'status',
   description: 'show the running tunnels: links, flows, what was refused and why',
   purpose: 'Look',
-  usage: '[NAME] [--json]',
+  usage: '[NAME] [--json|--watch]',
   takesOperands: true,
   operands: ['tunnel', 'none'],
   groups: STATUS_GROUPS,
@@ -23,12 +23,15 @@ export const STATUS: CommandDeclaration = {
 Examples:
   tunnel status
       all tunnels of this user
+  tunnel status --watch
+      on the whole screen, every second: rates, flows, refusals; ? shows the keys
   tunnel status --json | jq '.tunnels[].flows.live'
       for programs; docs/operations.md explains the fields
 `,
   after: `${NAMES}
 The exit status is 0 if the link of each tunnel stands, or is made on demand, 5 if one
-does not, and 2 if there is no such tunnel.
+does not, and 2 if there is no such tunnel. With --watch it is 0 after q, and when the
+last tunnel has ended.
 `,
 };
 
@@ -112,9 +115,10 @@ function formatTunnel({ status }: RunningTunnel): string {
   const captured = [device, ...proxies.map((address) => `proxy at ${address}`)].filter(
     (it) => it !== undefined,
   );
+  const protectedBy = protection(status.link);
   const rows: (readonly [string, string])[] = [
     ['link', describeLink(status.link, at)],
-    ...protection(status.link),
+    ...(protectedBy === undefined ? [] : [['protected by', protectedBy] as const]),
     ['targets', targets.length === 0 ? 'everything' : some(targets)],
     ...(captured.length === 0 ? [] : [['captured by', captured.join(', ')] as const]),
     ['flows', describeFlows(flows)],
@@ -125,7 +129,7 @@ function formatTunnel({ status }: RunningTunnel): string {
   return `${[printable(head), ...lines, ...busiest(status), ...refused(status)].join('\n')}\n`;
 }
 
-function describeLink(link: LinkStatus, at: number): string {
+export function describeLink(link: LinkStatus, at: number): string {
   const { state, since, upSince, error, roundTripMs, held, attempt } = link;
   const from = `for ${duration(at - (upSince ?? since))}`;
   const parts = [
@@ -140,9 +144,11 @@ function describeLink(link: LinkStatus, at: number): string {
   return parts.filter((part) => part !== undefined).join(', ');
 }
 
-function protection({ server, keyExchange, cipher, hostKey }: LinkStatus) {
+/** What protects the link; undefined: nothing is known of it. */
+export function protection(link: LinkStatus): string | undefined {
+  const { server, keyExchange, cipher, hostKey } = link;
   const parts = [server, keyExchange, cipher, hostKey].filter((part) => part !== undefined);
-  return parts.length === 0 ? [] : [['protected by', parts.join(', ')] as const];
+  return parts.length === 0 ? undefined : parts.join(', ');
 }
 
 function describeFlows(flows: Status['flows']): string {

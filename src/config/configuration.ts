@@ -69,6 +69,12 @@ export interface ProxyOptions {
   readonly remoteClients: boolean;
 }
 
+/** --metrics: where they are served. */
+export type MetricsPlace =
+  | { readonly kind: 'socket'; readonly path: string }
+  /** `host` is a canonical loopback address. 0: any free port. */
+  | { readonly kind: 'port'; readonly host: string; readonly port: number };
+
 /** --allow: what may be opened. A rule without ports permits all ports. */
 export interface AllowRules {
   readonly prefixes: readonly Target[];
@@ -126,6 +132,8 @@ export interface Configuration extends TargetRules {
   readonly capture: CaptureOptions;
   /** undefined: no proxy. `proxy` always has one. */
   readonly proxies: ProxyOptions | undefined;
+  /** undefined: no metrics. */
+  readonly metrics: MetricsPlace | undefined;
   readonly logLevel: Level;
   /** --flow-log */
   readonly flowLog: FlowLogOptions | undefined;

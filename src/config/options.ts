@@ -15,6 +15,7 @@ import {
 } from './configuration.ts';
 import { NAME_OPTIONS, readTunnelName } from './controloptions.ts';
 import { DNS_OPTIONS, readDnsOptions } from './dnsoptions.ts';
+import { METRICS_OPTIONS, readMetricsPlace } from './metricsoptions.ts';
 import { CLOUD_OPTIONS, readOpenStackOptions, withoutAsking } from './openstackoptions.ts';
 import { type GivenArguments, readOptions, toggle } from './option.ts';
 import { PROFILE_OPTIONS, SAVE_OPTIONS } from './profileoptions.ts';
@@ -59,6 +60,7 @@ const RUNNING_GROUPS = [
   SAVE_OPTIONS,
   FLOW_LOG_OPTIONS,
   NAME_OPTIONS,
+  METRICS_OPTIONS,
   READY_OPTIONS,
   VERBOSITY_OPTIONS,
 ] as const;
@@ -77,11 +79,12 @@ export const PROXY_GROUPS = [PROXY_OPTIONS, ...TUNNEL_GROUPS] as const;
 
 /**
  * `proxy` always has a proxy, needs no target, and may have targets that can't be captured by a
- * route. `exec` has EVERYTHING as its targets if none is named. Throws UsageError.
+ * route. `exec` has EVERYTHING as its targets if none is named. `library` captures nothing and
+ * needs no target. Throws UsageError.
  */
 export function buildConfiguration(
   given: GivenArguments,
-  command: 'connect' | 'proxy' | 'exec' | 'doctor' = 'connect',
+  command: 'connect' | 'proxy' | 'exec' | 'doctor' | 'library' = 'connect',
 ): Configuration {
   const { options } = given;
   const ssh = readSshOptions(options);
@@ -94,7 +97,8 @@ export function buildConfiguration(
   const everything = command === 'exec' && !named && cloud === undefined;
   const targets = everything ? EVERYTHING : rules.targets;
   const none = targets.length + rules.nameTargets.length === 0 && cloud === undefined;
-  if (none && command !== 'doctor') requireNoTarget(command, ssh, proxies?.onlyTargets ?? false);
+  if (none && command !== 'doctor' && command !== 'library')
+    requireNoTarget(command, ssh, proxies?.onlyTargets ?? false);
   const profile = readOptions(PROFILE_OPTIONS, options).profile?.value;
   return {
     name: readTunnelName(options) ?? profile ?? ssh.remotes[0].text,
@@ -106,6 +110,7 @@ export function buildConfiguration(
     allow: readAllowOptions(options),
     capture: readCaptureOptions(options, rules),
     proxies,
+    metrics: readMetricsPlace(options),
     logLevel: readLogLevel(options),
     flowLog: readFlowLogOptions(options),
     readyFd: readReadyFd(options),

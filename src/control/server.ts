@@ -1,6 +1,7 @@
 /**
  * The socket of a running tunnel: it answers `tunnel status`, and does what `tunnel stop`,
- * `tunnel reconnect` and `tunnel reload` ask for. Only its user and root can connect (directory.ts).
+ * `tunnel reconnect` and `tunnel reload` ask for. Only its user and root can connect
+ * (directory.ts).
  *
  *   accepted ── a request within REQUEST_MS ──► answered ──► closed when it has been read
  *                                          └──► watch: a status every so often, the next one only

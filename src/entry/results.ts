@@ -18,8 +18,12 @@ import { stopOnSignals } from './signals.ts';
 export async function status(self: Self, configuration: ControlConfiguration): Promise<void> {
   const { findTunnels, tunnelNamed } = await import('../control/client.ts');
   const { formatStatus, formatStatusJson, isWell } = await import('../cli/status.ts');
-  const { name, json } = configuration;
-  await printResult(self, configuration, async () => {
+  const { name, json, watch } = configuration;
+  await printResult(self, configuration, async (_, { stop: signal }) => {
+    if (watch) {
+      const { watchTunnels } = await import('../cli/watch/watch.ts');
+      return watchTunnels(name, signal, process.env);
+    }
     const found = await findTunnels();
     const wanted = name === undefined ? found : { tunnels: [tunnelNamed(found, name)], silent: [] };
     const well = wanted.tunnels.every(isWell) && wanted.silent.length === 0;

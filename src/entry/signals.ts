@@ -1,4 +1,6 @@
-/** INT, TERM and HUP stop what runs, in order; without a terminal HUP has it read its line again. */
+/**
+ * INT, TERM and HUP stop what runs, in order. Without a terminal HUP has it read its line again.
+ */
 import { closeSync, openSync } from 'node:fs';
 import { constants } from 'node:os';
 import { EXIT_SIGNAL_BASE } from '../cli/exit.ts';

@@ -427,6 +427,11 @@ export const ERRORS = [
     meaning: 'a running tunnel could not be asked, or could not do it; the message says why',
   },
   {
+    codes: ['metrics-unavailable'],
+    exit: EXIT.unexpected,
+    meaning: "metrics can't be served where `--metrics` says; the message says why",
+  },
+  {
     codes: ['output-failed'],
     exit: EXIT.unexpected,
     meaning: "standard output can't be written, often because a disk is full",

@@ -13,8 +13,8 @@
  * rules that would permit the same run.
  *
  * Without these two options nothing is looked up. A reload may replace the list, and give or take
- * one. A rule by name applies to connections that are carried by name, and to addresses whose names the caller knows
- * (`namesOf`). For any other address only the rules by address apply.
+ * one. A rule by name applies to connections that are carried by name, and to addresses whose names
+ * the caller knows (`namesOf`). For any other address only the rules by address apply.
  */
 import { isAddress } from '../net/address.ts';
 import { type Destination, formatDestination } from '../net/destination.ts';

@@ -103,7 +103,7 @@ export function openNames(session: Session, tunnel: Tunnel, parts: NamesParts): 
     rebindDomains: configuration.dns.rebindDomains ?? [],
     book,
     keepsLocalNames: keepsLocalNames ?? false,
-    userOf: users === undefined ? undefined : (socket, of) => users.userOf(socket, of),
+    userOf: users === undefined ? undefined : (socket, peer) => users.userOf(socket, peer),
     neighbours,
     observer,
   });

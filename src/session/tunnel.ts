@@ -32,6 +32,7 @@ import { Advice } from './advice.ts';
 import { offerControl, PrompterInUse } from './control.ts';
 import { Current } from './current.ts';
 import { linux, type Machine } from './machine.ts';
+import { offerMetrics } from './metrics.ts';
 import { Overview, type TunnelIdentity } from './overview.ts';
 import { openRecording } from './recording.ts';
 import type { Reloads } from './reloads.ts';
@@ -57,6 +58,11 @@ export interface RunControl extends TunnelIdentity {
 }
 
 export interface TunnelOptions extends RunOptions {
+  /**
+   * `library`: this process is somebody else's program, of which nothing is changed and to which
+   * nothing is advised. Default: a command.
+   */
+  readonly kind?: 'library';
   /** What the link must not fall into. Default: nothing is captured that it could. */
   readonly captured?: CapturedPrefixes;
   /** How the link is kept out of that (session/uplinks.ts). */
@@ -118,9 +124,11 @@ export async function openTunnel(
   const prompter = new PrompterInUse(options.prompter);
   const { deviceFor, servers, filtered, finder = new SocketSources() } = options;
   const adviceLevel = options.sharesError ? 'info' : 'notice';
-  // The launcher of exec has read the command's words from this process by now.
-  machine.hideMemory();
-  machine.sayWho(observer, adviceLevel);
+  if (options.kind !== 'library') {
+    // The launcher of exec has read the command's words from this process by now.
+    machine.hideMemory();
+    machine.sayWho(observer, adviceLevel);
+  }
   if (machine.privileged !== undefined) session.endsWith(machine.privileged.ended);
   const { ssh, allow } = wanted;
   const book = new NameBook({ observer });
@@ -152,9 +160,14 @@ export async function openTunnel(
   );
   const advice = new Advice(machine, observer);
   const flows = new FlowTable(observer);
+<<<<<<< HEAD
   const current = new Current(wanted);
+=======
+  let configuration = wanted;
+  const identity = control ?? UNNAMED;
+>>>>>>> main
   const overview = new Overview({
-    identity: control ?? UNNAMED,
+    identity,
     remote: ssh.remotes[0].text,
     link,
     flows,
@@ -162,6 +175,15 @@ export async function openTunnel(
     findings: () => advice.findings,
     namesOf: (address) => book.namesOf(address),
   });
+  const metrics = await session.within(
+    offerMetrics(session, {
+      identity,
+      overview,
+      link,
+      configuration: () => configuration,
+      observer,
+    }),
+  );
   if (control !== undefined)
     await session.within(
       offerControl(session, {
@@ -169,7 +191,8 @@ export async function openTunnel(
       }),
     );
   const routed = captured === undefined ? NO_ROUTES : wanted;
-  await session.within(advice.during(session, routed, link.start()));
+  const start = link.start();
+  await session.within(options.kind === 'library' ? start : advice.during(session, routed, start));
   const connector = guardedConnector(link, guard, (address) => book.namesOf(address));
   current.replace(await session.within(complete(connector, session.signal)));
   return {
@@ -186,7 +209,7 @@ export async function openTunnel(
     advice,
     prompter,
     overview,
-    watch: watchers([flows, ...recording.watchers]),
+    watch: watchers([flows, ...metrics, ...recording.watchers]),
     beginLearning: () => learning.begin(),
   };
 }

@@ -23,7 +23,13 @@ import { setImmediate as turn } from 'node:timers/promises';
 import { addon } from '../native/addon.ts';
 import { addressBytes } from '../net/address.ts';
 import type { Destination } from '../net/destination.ts';
-import { Looks, listedSockets, machineAddresses, readSocketTable } from './sockettables.ts';
+import {
+  CONNECTING,
+  Looks,
+  listedSockets,
+  machineAddresses,
+  readSocketTable,
+} from './sockettables.ts';
 
 export const MAX_ASKED = 8192;
 export const MAX_DESCRIPTORS = 16_384;
@@ -35,8 +41,6 @@ const PAUSES = { limit: MAX_ASKED, pauseFactor: 4, maxPauseMs: 200 };
 export const RECORD_PAUSES = { limit: MAX_ASKED, pauseFactor: 100, maxPauseMs: 2_000 };
 /** For how long the addresses of this machine are believed. */
 const ADDRESSES_MS = 5_000;
-/** States of a socket that may ask for a connection: established, and SYN sent. */
-const CONNECTING = new Set(['01', '02']);
 
 export interface SocketSource {
   readonly user: number;

@@ -1,13 +1,14 @@
 /** `tunnel status`, `stop` and `reconnect` with real tunnels at a real sshd. */
 import assert from 'node:assert/strict';
 import { existsSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
-import { connect, createServer, type Server, type Socket } from 'node:net';
+import { createServer, type Server, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import type { Status } from '../../src/control/status.ts';
 import { LoopbackSshd, sshdMissing } from '../support/loopback-sshd.ts';
 import { Child, run } from '../support/process.ts';
+import { exchange, throughProxy } from '../support/socksclient.ts';
 import { MAIN } from '../support/tunnel.ts';
 
 const READY = /tunnel: ready\n/;
@@ -141,32 +142,3 @@ describe('tunnel status', { skip: sshdMissing }, () => {
     await other.child.stop('SIGTERM');
   });
 });
-
-/** A connection through the SOCKS proxy. Rejects if it is refused. */
-function throughProxy(proxy: number, port: number): Promise<Socket> {
-  return new Promise((resolve, reject) => {
-    const socket = connect({ host: '127.0.0.1', port: proxy });
-    socket.on('error', reject);
-    socket.write(Buffer.from([5, 1, 0, 5, 1, 0, 1, 127, 0, 0, 1, port >> 8, port & 255]));
-    let got = Buffer.alloc(0);
-    const take = (chunk: Buffer): void => {
-      got = Buffer.concat([got, chunk]);
-      if (got.length < 12) return;
-      socket.off('data', take);
-      if (got[3] === 0) resolve(socket);
-      else reject(new Error(`reply ${got[3]}`));
-    };
-    socket.on('data', take);
-  });
-}
-
-function exchange(socket: Socket, bytes: number): Promise<void> {
-  return new Promise((resolve) => {
-    let left = bytes;
-    socket.on('data', (chunk: Buffer) => {
-      left -= chunk.length;
-      if (left === 0) resolve();
-    });
-    socket.write(Buffer.alloc(bytes));
-  });
-}

@@ -59,6 +59,7 @@ describe('buildConfiguration', () => {
       allow: { rules: undefined, dryRun: false, dryRunTo: undefined },
       capture: { allowDiverted: false, captureLocal: false, failClosed: false },
       proxies: undefined,
+      metrics: undefined,
       logLevel: 'notice',
       flowLog: undefined,
       name: 'user@jumphost',

@@ -113,6 +113,7 @@ describe('profiles', () => {
     'proxy-auth': [secretFile],
     'ready-fd': ['1'],
     name: [NAME],
+    metrics: ['127.0.0.1:9470'],
   };
   const keys = [...PROFILE_KEYS.values()];
 

@@ -154,12 +154,12 @@ describe('the allow-list', () => {
   it('is replaced, for the policies that it guards already', () => {
     const { guard, policy } = guardOf(undefined);
     assert.equal(guard.active, false);
-    const destination = { host: '10.0.0.1', port: 443 };
+    const destination = { host: '192.0.2.1', port: 443 };
     assert.equal(policy.decide(destination).kind, 'tunnel');
-    guard.setRules(rulesOf('10.0.0.2:443\n'));
+    guard.setRules(rulesOf('192.0.2.2:443\n'));
     assert.equal(guard.active, true);
     assert.equal(policy.decide(destination).kind, 'refuse');
-    guard.setRules(rulesOf('10.0.0.1:443\n'));
+    guard.setRules(rulesOf('192.0.2.1:443\n'));
     assert.equal(policy.decide(destination).kind, 'tunnel');
     assert.equal(guard.learned(), undefined);
   });
