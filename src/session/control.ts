@@ -1,6 +1,6 @@
 /** The socket over which a running tunnel is asked and told (control/server.ts). */
 import { sweep } from '../control/client.ts';
-import { makeDirectory, socketIn, whoseProcess } from '../control/directory.ts';
+import { makeDirectory, removeIfTemporary, socketIn, whoseProcess } from '../control/directory.ts';
 import { ControlServer } from '../control/server.ts';
 import { TunnelError } from '../errors/errors.ts';
 import { reasonOf } from '../errors/reason.ts';
@@ -44,7 +44,10 @@ export async function offerControl(session: Session, parts: ControlParts): Promi
     };
     const server = new ControlServer(path, handlers, observer);
     await server.start();
-    session.own('the status socket', server, (it) => it.close());
+    session.own('the status socket', server, async (it) => {
+      await it.close();
+      removeIfTemporary(directory);
+    });
   } catch (error) {
     const hint = error instanceof TunnelError ? error.hint : undefined;
     observer.log('info', `"tunnel status" will not see this tunnel: ${reasonOf(error)}`, { hint });
