@@ -160,12 +160,8 @@ export async function openTunnel(
   );
   const advice = new Advice(machine, observer);
   const flows = new FlowTable(observer);
-<<<<<<< HEAD
   const current = new Current(wanted);
-=======
-  let configuration = wanted;
   const identity = control ?? UNNAMED;
->>>>>>> main
   const overview = new Overview({
     identity,
     remote: ssh.remotes[0].text,
@@ -180,7 +176,7 @@ export async function openTunnel(
       identity,
       overview,
       link,
-      configuration: () => configuration,
+      configuration: () => current.configuration,
       observer,
     }),
   );
