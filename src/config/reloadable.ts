@@ -24,7 +24,7 @@ const NEEDS_RESTART = [
   ...['--max-window', '--window-budget', '--no-flush'],
   ...['--dns', '--dns-server', '--rebind-domain-ok', '--virtual-range'],
   ...['--dry-run', '--dry-run-to', '--fail-closed'],
-  ...['--flow-log', '--flow-log-size', '--flow-log-keep'],
+  ...['--flow-log', '--flow-log-size', '--flow-log-keep', '--metrics'],
   ...['--listen', '--socks', '--http', '--only-targets', '--proxy-auth', '--proxy-shared'],
   ...['--allow-remote-clients', '--isolate', '--name', '--save', '--force', '--print-config'],
 ] as const;
