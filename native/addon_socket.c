@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "addon.h"
@@ -43,6 +44,31 @@ static napi_value socket_on_device_js(napi_env env, napi_callback_info info) {
 
 static napi_value datagram_socket_on_device_js(napi_env env, napi_callback_info info) {
   return socket_on_device(env, info, SOCK_DGRAM);
+}
+
+static napi_value datagram_socket_to_js(napi_env env, napi_callback_info info) {
+  size_t argc = 1, length;
+  napi_value argv[1], result;
+  struct sockaddr_un address = {.sun_family = AF_UNIX};
+  if (napi_get_cb_info(env, info, &argc, argv, NULL, NULL) != napi_ok || argc < 1 ||
+      napi_get_value_string_utf8(env, argv[0], address.sun_path, sizeof address.sun_path,
+                                 &length) != napi_ok ||
+      length == 0 || length >= sizeof address.sun_path - 1) {
+    napi_throw_type_error(env, NULL, "the path of a Unix socket is needed");
+    return NULL;
+  }
+  const int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  if (fd < 0) return addon_throw_errno(env, "socket", errno);
+  if (connect(fd, (struct sockaddr *)&address, sizeof address) < 0) {
+    const int error = errno;
+    close(fd);
+    return addon_throw_errno(env, address.sun_path, error);
+  }
+  if (napi_create_int32(env, fd, &result) != napi_ok) {
+    close(fd);
+    return NULL;
+  }
+  return result;
 }
 
 static napi_value set_tcp_option(napi_env env, napi_callback_info info, const char *name,
@@ -98,6 +124,8 @@ napi_status addon_socket_register(napi_env env, napi_value exports) {
   napi_status status = addon_function(env, exports, "socketOnDevice", socket_on_device_js);
   if (status == napi_ok)
     status = addon_function(env, exports, "datagramSocketOnDevice", datagram_socket_on_device_js);
+  if (status == napi_ok)
+    status = addon_function(env, exports, "datagramSocketTo", datagram_socket_to_js);
   if (status == napi_ok)
     status = addon_function(env, exports, "setTcpUserTimeout", set_tcp_user_timeout_js);
   if (status == napi_ok)

@@ -22,13 +22,21 @@ import { print } from './cli/output.ts';
 import { isExec, runCommandLine } from './cli/program.ts';
 import { readAsCaller, startAsCaller } from './entry/ascaller.ts';
 import { runAsDaemon } from './entry/daemon.ts';
-import { clean, doctor, jumphost, openstack, reconnect, status, stop } from './entry/results.ts';
+import {
+  clean,
+  doctor,
+  jumphost,
+  openstack,
+  reconnect,
+  reload,
+  status,
+  stop,
+} from './entry/results.ts';
 import { Self } from './entry/self.ts';
 import { runCommand, runTunnel } from './entry/tunnels.ts';
 import { EXIT } from './errors/codes.ts';
 import { PrivilegedLink } from './system/privileged/client.ts';
 import { completeIdentity } from './system/privileged/identity.ts';
-import { Notifier } from './system/service/notify.ts';
 
 const DEFAULT_COLUMNS = 80;
 const MAX_COLUMNS = 100;
@@ -51,7 +59,7 @@ try {
     else await startAsCaller(self);
   }
   giveBack(process.env);
-  self.notifier = Notifier.take(process.env);
+  self.findSystemd();
   self.privileged = PrivilegedLink.take(process.env);
   if (self.privileged !== undefined) completeIdentity(process.env);
   await runCommandLine(
@@ -69,6 +77,7 @@ try {
       status: (configuration) => status(self, configuration),
       stop: (configuration) => stop(self, configuration),
       reconnect: (configuration) => reconnect(self, configuration),
+      reload: (configuration) => reload(self, configuration),
       clean: () => clean(self),
     },
     {

@@ -14,7 +14,7 @@ import { JUMPHOST } from './jumphost.ts';
 import { LIST } from './list.ts';
 import { OPENSTACK } from './openstack.ts';
 import { PROXY } from './proxy.ts';
-import { DOWN, RECONNECT, STATUS, STOP } from './status.ts';
+import { DOWN, RECONNECT, RELOAD, STATUS, STOP } from './status.ts';
 import { UP } from './up.ts';
 
 const OTHERS = {
@@ -24,6 +24,7 @@ const OTHERS = {
   down: DOWN,
   stop: STOP,
   reconnect: RECONNECT,
+  reload: RELOAD,
   status: STATUS,
   doctor: DOCTOR,
   openstack: OPENSTACK,

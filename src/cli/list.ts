@@ -1,9 +1,10 @@
-/** `tunnel list`: the profiles that there are. */
+/** `tunnel list`: the profiles that there are, and which of them run. */
 import { LIST_GROUPS, LIST_OPTIONS } from '../config/listoptions.ts';
 import { type GivenArguments, readOptions } from '../config/option.ts';
 import { configPaths, readConfigFiles, type Surroundings } from '../config/profiles/files.ts';
 import { layersOf, merge } from '../config/profiles/inherit.ts';
 import { TARGETS } from '../config/profiles/keys.ts';
+import { findTunnels } from '../control/client.ts';
 import { filePrefix } from '../net/place.ts';
 import { printable } from '../observe/printable.ts';
 import type { CommandDeclaration } from './command.ts';
@@ -22,7 +23,7 @@ own counts. "tunnel --profile NAME --print-config" shows all of one.
 
 export const LIST: CommandDeclaration = {
   name: 'list',
-  description: 'show the profiles of the configuration files',
+  description: 'show the profiles of the configuration files, and which of them run',
   purpose: 'Look',
   usage: '[options]',
   takesOperands: false,
@@ -39,6 +40,8 @@ interface ListedProfile {
   readonly targets: readonly string[];
   /** File and line. */
   readonly place: string;
+  /** Process ids of the tunnels that are called so. */
+  readonly running: readonly number[];
 }
 
 /** Ends in a newline. Throws UsageError. */
@@ -49,6 +52,9 @@ export async function listProfiles(
   const { config, json } = readOptions(LIST_OPTIONS, options);
   const files = await readConfigFiles(config, surroundings);
   const paths = config === undefined ? configPaths(surroundings) : [config.value];
+  const { tunnels } = await findTunnels();
+  const running = (name: string): number[] =>
+    tunnels.filter(({ status }) => status.name === name).map(({ pid }) => pid);
   const names = new Set(files.flatMap(({ profiles }) => [...profiles.keys()]));
   const listed = [...names].sort().map((name): ListedProfile => {
     const place = { kind: 'argument', name: 'list' } as const;
@@ -63,6 +69,7 @@ export async function listProfiles(
       remotes: textsOf('remote'),
       targets: textsOf(TARGETS),
       place: own === undefined ? '' : filePrefix(own).replace(/: $/, ''),
+      running: running(name),
     };
   });
   if (json !== undefined) return `${JSON.stringify(listed, undefined, 2)}\n`;
@@ -75,16 +82,17 @@ const MAX_TARGETS = 3;
 
 function formatProfiles(listed: readonly ListedProfile[]): string {
   const rows = [
-    ['NAME', 'COMMAND', 'JUMP HOST', 'TARGETS', 'FROM'],
-    ...listed.map(({ name, command, remotes, targets, place }) => [
+    ['NAME', 'RUNS', 'COMMAND', 'JUMP HOST', 'TARGETS', 'FROM'],
+    ...listed.map(({ name, running, command, remotes, targets, place }) => [
       name,
+      running.length === 0 ? '-' : `pid ${running.join(', ')}`,
       command,
       remotes[0] ?? '-',
       targets.length === 0 ? '-' : shortened(targets),
       place,
     ]),
   ].map((row) => row.map((cell) => printable(cell)));
-  const widths = [0, 1, 2, 3].map((column) =>
+  const widths = [0, 1, 2, 3, 4].map((column) =>
     Math.max(...rows.map((row) => row[column]?.length ?? 0)),
   );
   const lines = rows.map((row) =>

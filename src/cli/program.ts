@@ -37,6 +37,7 @@ import type { GivenArguments, OptionGroup } from '../config/option.ts';
 import { buildConfiguration } from '../config/options.ts';
 import { refusePastedCommand, refuseRemoteWithoutOption } from '../config/pasted.ts';
 import type { TunnelCommand } from '../config/profiles/keys.ts';
+import { READY_OPTIONS } from '../config/runoptions.ts';
 import { lineOfUp } from '../config/upoptions.ts';
 import { LIKE_A_COMMAND, type OptionShape } from '../config/words.ts';
 import { UsageError } from '../errors/errors.ts';
@@ -70,6 +71,7 @@ export interface Commands {
   status(configuration: ControlConfiguration): Promise<void>;
   stop(configuration: ControlConfiguration): Promise<void>;
   reconnect(configuration: ControlConfiguration): Promise<void>;
+  reload(configuration: ControlConfiguration): Promise<void>;
   clean(): Promise<void>;
 }
 
@@ -77,6 +79,8 @@ export interface Output {
   readonly output: (text: string) => void;
   /** The width that help is wrapped to. */
   readonly columns: number;
+  /** For a reload: the descriptor of --ready-fd has been closed, and isn't looked at. */
+  readonly again?: true;
 }
 
 /** Reads the arguments (without node and script) and runs the command that they name. */
@@ -97,7 +101,7 @@ export async function runCommandLine(
   const run = async (line: GivenArguments, wanted: TunnelCommand | undefined): Promise<void> => {
     const read = await readTunnelLine(line, wanted, surroundings, output.output);
     if (read === undefined) return;
-    const { given } = read;
+    const given = output.again === true ? withoutDescriptor(read.given) : read.given;
     if (read.command === 'exec') return commands.exec(buildExecConfiguration(given, command));
     await commands[read.command](buildConfiguration(given, read.command));
   };
@@ -118,6 +122,7 @@ export async function runCommandLine(
     stop: (given) => commands.stop(buildControlConfiguration(given)),
     down: (given) => commands.stop(buildControlConfiguration(given)),
     reconnect: (given) => commands.reconnect(buildControlConfiguration(given)),
+    reload: (given) => commands.reload(buildControlConfiguration(given)),
     status: (given) => commands.status(buildControlConfiguration(given)),
     list: async (given) => output.output(await listProfiles(given, surroundings)),
     jumphost: (given) => commands.jumphost(buildJumpHostConfiguration(given)),
@@ -159,6 +164,33 @@ export async function runCommandLine(
     if (error.exitCode !== 0)
       throw usageError(error, marked.unmarked(error.message), commandNamed(own[0]));
   }
+}
+
+/**
+ * Reads the arguments of a tunnel that runs again. Rejects with UsageError, as runCommandLine does.
+ */
+export async function readAgain(args: readonly string[]): Promise<Configuration> {
+  let found: Configuration | undefined;
+  const take = async (configuration: Configuration): Promise<void> => {
+    found = configuration;
+  };
+  const none = async (): Promise<void> => {};
+  const carried = { doctor: none, openstack: none, jumphost: none, clean: none };
+  const others = { ...carried, status: none, stop: none, reconnect: none, reload: none };
+  await runCommandLine(
+    args,
+    { connect: take, proxy: take, exec: ({ tunnel }) => take(tunnel), ...others },
+    { output: () => {}, columns: 0, again: true },
+  );
+  if (found !== undefined) return found;
+  throw new UsageError('the command line no longer runs a tunnel', {
+    hint: 'look at the @FILEs and the profile that it names',
+  });
+}
+
+function withoutDescriptor({ operands, options }: GivenArguments): GivenArguments {
+  const rest = [...options].filter(([option]) => option !== READY_OPTIONS.options.readyFd);
+  return { operands, options: new Map(rest) };
 }
 
 /** Leaves names of commands unchanged: commander looks for them. */

@@ -1,4 +1,4 @@
-/** `tunnel status`, `stop`, `down` and `reconnect`: the running tunnels of this user. */
+/** `tunnel status`, `stop`, `down`, `reconnect` and `reload`: the running tunnels of this user. */
 import { CONTROL_GROUPS, STATUS_GROUPS } from '../config/controloptions.ts';
 import type { Found, RunningTunnel, Unanswering } from '../control/client.ts';
 import type { LinkStatus, Status } from '../control/status.ts';
@@ -14,20 +14,24 @@ export const STATUS: CommandDeclaration = {
   name: 'status',
   description: 'show the running tunnels: links, flows, what was refused and why',
   purpose: 'Look',
-  usage: '[NAME] [--json]',
+  usage: '[NAME] [--json|--watch]',
   takesOperands: true,
+  operands: ['tunnel', 'none'],
   groups: STATUS_GROUPS,
   answersSshuttle: false,
   examples: `\
 Examples:
   tunnel status
       all tunnels of this user
+  tunnel status --watch
+      on the whole screen, every second: rates, flows, refusals; ? shows the keys
   tunnel status --json | jq '.tunnels[].flows.live'
       for programs; docs/operations.md explains the fields
 `,
   after: `${NAMES}
 The exit status is 0 if the link of each tunnel stands, or is made on demand, 5 if one
-does not, and 2 if there is no such tunnel.
+does not, and 2 if there is no such tunnel. With --watch it is 0 after q, and when the
+last tunnel has ended.
 `,
 };
 
@@ -39,6 +43,7 @@ export const STOP: CommandDeclaration = {
   purpose: 'Run',
   usage: '[NAME]',
   takesOperands: true,
+  operands: ['tunnel', 'none'],
   groups: CONTROL_GROUPS,
   answersSshuttle: false,
   after: NAMES,
@@ -57,11 +62,27 @@ export const RECONNECT: CommandDeclaration = {
   purpose: 'Run',
   usage: '[NAME]',
   takesOperands: true,
+  operands: ['tunnel', 'none'],
   groups: CONTROL_GROUPS,
   answersSshuttle: false,
   after: `${NAMES}
 Connections through the tunnel are reset. Passwords and second factors are asked for at
 this terminal. The tunnel goes on as it is if nobody answers.
+`,
+};
+
+export const RELOAD: CommandDeclaration = {
+  name: 'reload',
+  description: 'have a running tunnel read its targets and its allow-list again',
+  purpose: 'Run',
+  usage: '[NAME]',
+  takesOperands: true,
+  groups: CONTROL_GROUPS,
+  answersSshuttle: false,
+  after: `${NAMES}
+It reads its command line again, with the @FILEs, the profile, the files of -s, -X and
+--allow, and the cloud's catalog. Connections go on; what is new holds for the next one.
+What needs a restart is named. If something is wrong, nothing changes.
 `,
 };
 
@@ -94,20 +115,21 @@ function formatTunnel({ status }: RunningTunnel): string {
   const captured = [device, ...proxies.map((address) => `proxy at ${address}`)].filter(
     (it) => it !== undefined,
   );
+  const protectedBy = protection(status.link);
   const rows: (readonly [string, string])[] = [
     ['link', describeLink(status.link, at)],
-    ...protection(status.link),
+    ...(protectedBy === undefined ? [] : [['protected by', protectedBy] as const]),
     ['targets', targets.length === 0 ? 'everything' : some(targets)],
     ...(captured.length === 0 ? [] : [['captured by', captured.join(', ')] as const]),
     ['flows', describeFlows(flows)],
     ...status.checks.map(({ name: check, detail }) => ['check', `${check}: ${detail}`] as const),
   ];
   const head = `${name} (${command}, pid ${pid}, for ${duration(at - startedAt)}${status.ready ? '' : ', not ready'})`;
-  const lines = rows.map(([label, text]) => `  ${label.padEnd(12)}${printable(text)}`);
+  const lines = rows.map(([label, text]) => `  ${label.padEnd(14)}${printable(text)}`);
   return `${[printable(head), ...lines, ...busiest(status), ...refused(status)].join('\n')}\n`;
 }
 
-function describeLink(link: LinkStatus, at: number): string {
+export function describeLink(link: LinkStatus, at: number): string {
   const { state, since, upSince, error, roundTripMs, held, attempt } = link;
   const from = `for ${duration(at - (upSince ?? since))}`;
   const parts = [
@@ -122,9 +144,11 @@ function describeLink(link: LinkStatus, at: number): string {
   return parts.filter((part) => part !== undefined).join(', ');
 }
 
-function protection({ server, keyExchange, cipher, hostKey }: LinkStatus) {
+/** What protects the link; undefined: nothing is known of it. */
+export function protection(link: LinkStatus): string | undefined {
+  const { server, keyExchange, cipher, hostKey } = link;
   const parts = [server, keyExchange, cipher, hostKey].filter((part) => part !== undefined);
-  return parts.length === 0 ? [] : [['protected by', parts.join(', ')] as const];
+  return parts.length === 0 ? undefined : parts.join(', ');
 }
 
 function describeFlows(flows: Status['flows']): string {
@@ -139,15 +163,16 @@ function busiest({ flows, at }: Status): string[] {
     const names = flow.names.length === 0 ? '' : ` (${flow.names[0]})`;
     const bytes = `${formatBytes(flow.sentBytes)} up, ${formatBytes(flow.receivedBytes)} down`;
     const text = `${flow.destination}${names} from ${flow.source}: ${flow.state}, ${bytes}`;
-    return printable(`    ${text}, ${duration(at - flow.askedAt)}`);
+    return `    ${printable(text)}, ${duration(at - flow.askedAt)}`;
   });
 }
 
 function refused({ refusals, at }: Status): string[] {
   return refusals
     .slice(0, SHOWN)
-    .map(({ at: when, refusal, why }) =>
-      printable(`    ${refusal} ${duration(at - when)} ago: ${why}`),
+    .map(
+      ({ at: when, refusal, why }) =>
+        `    ${refusal} ${duration(at - when)} ago: ${printable(why)}`,
     );
 }
 

@@ -22,6 +22,7 @@ export const UP: CommandDeclaration = {
   purpose: 'Run',
   usage: '[options] NAME',
   takesOperands: true,
+  operands: ['profile'],
   groups: UP_GROUPS,
   answersSshuttle: false,
   examples: EXAMPLES,

@@ -5,7 +5,11 @@ export type NamedKind =
   /** Several of them, with commas. */
   | 'hops'
   /** Of clouds.yaml. */
-  | 'cloud';
+  | 'cloud'
+  /** Of config.yaml. */
+  | 'profile'
+  /** Running ones. */
+  | 'tunnel';
 
 export type ValueKind =
   | NamedKind

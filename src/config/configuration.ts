@@ -12,6 +12,8 @@ import type { Level } from '../observe/observer.ts';
 import type { SshOptions } from '../ssh/options.ts';
 import type { DnsOptions } from './dnsoptions.ts';
 import type { OpenStackOptions } from './openstackoptions.ts';
+import type { GivenOptions } from './option.ts';
+import type { FlowLogOptions } from './recordoptions.ts';
 import type { ServiceOptions } from './serviceoptions.ts';
 
 /** A range of addresses, limited to some ports if `ports` isn't empty. */
@@ -67,6 +69,12 @@ export interface ProxyOptions {
   /** Whether clients on other machines can connect. */
   readonly remoteClients: boolean;
 }
+
+/** --metrics: where they are served. */
+export type MetricsPlace =
+  | { readonly kind: 'socket'; readonly path: string }
+  /** `host` is a canonical loopback address. 0: any free port. */
+  | { readonly kind: 'port'; readonly host: string; readonly port: number };
 
 /** --allow: what may be opened. A rule without ports permits all ports. */
 export interface AllowRules {
@@ -125,9 +133,13 @@ export interface Configuration extends TargetRules {
   readonly capture: CaptureOptions;
   /** undefined: no proxy. `proxy` always has one. */
   readonly proxies: ProxyOptions | undefined;
+  /** undefined: no metrics. */
+  readonly metrics: MetricsPlace | undefined;
   readonly logLevel: Level;
   /** -D, --pidfile, --syslog */
   readonly service: ServiceOptions;
+  /** --flow-log */
+  readonly flowLog: FlowLogOptions | undefined;
   /** --ready-fd: once traffic flows, `READY=1\n` is written to it and it is closed. */
   readonly readyFd: number | undefined;
   /**
@@ -135,4 +147,6 @@ export interface Configuration extends TargetRules {
    * the start.
    */
   readonly notices: readonly string[];
+  /** The options of the line and its profile, for a reload to compare (reloadable.ts). */
+  readonly given: GivenOptions;
 }

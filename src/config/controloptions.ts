@@ -19,7 +19,10 @@ export const NAME_OPTIONS = {
 
 const STATUS_OPTIONS = {
   heading: 'Output:',
-  options: { json: toggle('--json', 'print JSON, with every flow and counter') },
+  options: {
+    json: toggle('--json', 'print JSON, with every flow and counter'),
+    watch: toggle('--watch', 'show them on the whole screen, renewed every second'),
+  },
 } as const;
 
 export const STATUS_GROUPS = [STATUS_OPTIONS, VERBOSITY_OPTIONS] as const;
@@ -30,6 +33,8 @@ export interface ControlConfiguration {
   /** undefined: all of them, or the only one. */
   readonly name: string | undefined;
   readonly json: boolean;
+  /** On the whole screen. */
+  readonly watch: boolean;
   readonly logLevel: Level;
 }
 
@@ -49,8 +54,18 @@ export function buildControlConfiguration({
       hint: 'name one tunnel; "tunnel status" lists them',
     });
   }
-  const { json } = readOptions(STATUS_OPTIONS, options);
-  return { name: first?.text, json: json !== undefined, logLevel: readLogLevel(options) };
+  const { json, watch } = readOptions(STATUS_OPTIONS, options);
+  if (json !== undefined && watch !== undefined) {
+    throw new UsageError('--json and --watch exclude each other', {
+      hint: '--watch is for people; programs run "tunnel status --json" again',
+    });
+  }
+  return {
+    name: first?.text,
+    json: json !== undefined,
+    watch: watch !== undefined,
+    logLevel: readLogLevel(options),
+  };
 }
 
 /** As in names of files and of units: no spaces, no slashes, and not a process id. */

@@ -15,10 +15,12 @@ import {
 } from './configuration.ts';
 import { NAME_OPTIONS, readTunnelName } from './controloptions.ts';
 import { DNS_OPTIONS, readDnsOptions } from './dnsoptions.ts';
+import { METRICS_OPTIONS, readMetricsPlace } from './metricsoptions.ts';
 import { CLOUD_OPTIONS, readOpenStackOptions, withoutAsking } from './openstackoptions.ts';
 import { type GivenArguments, readOptions, toggle } from './option.ts';
 import { PROFILE_OPTIONS, SAVE_OPTIONS } from './profileoptions.ts';
 import { PROXY_OPTIONS, readProxyOptions } from './proxyoptions.ts';
+import { FLOW_LOG_OPTIONS, readFlowLogOptions } from './recordoptions.ts';
 import { READY_OPTIONS, readLogLevel, readReadyFd, VERBOSITY_OPTIONS } from './runoptions.ts';
 import { readServiceOptions, SERVICE_OPTIONS } from './serviceoptions.ts';
 import {
@@ -57,7 +59,9 @@ const CARRYING_GROUPS = [
 const RUNNING_GROUPS = [
   PROFILE_OPTIONS,
   SAVE_OPTIONS,
+  FLOW_LOG_OPTIONS,
   NAME_OPTIONS,
+  METRICS_OPTIONS,
   READY_OPTIONS,
   VERBOSITY_OPTIONS,
 ] as const;
@@ -69,24 +73,20 @@ export const CONNECT_GROUPS = [
   ...CARRYING_GROUPS,
   CAPTURE_OPTIONS,
   PROXY_OPTIONS,
-  SERVICE_OPTIONS,
   ...RUNNING_GROUPS,
+  SERVICE_OPTIONS,
 ] as const;
 
-export const PROXY_GROUPS = [
-  PROXY_OPTIONS,
-  ...CARRYING_GROUPS,
-  SERVICE_OPTIONS,
-  ...RUNNING_GROUPS,
-] as const;
+export const PROXY_GROUPS = [PROXY_OPTIONS, ...TUNNEL_GROUPS, SERVICE_OPTIONS] as const;
 
 /**
  * `proxy` always has a proxy, needs no target, and may have targets that can't be captured by a
- * route. `exec` has EVERYTHING as its targets if none is named. Throws UsageError.
+ * route. `exec` has EVERYTHING as its targets if none is named. `library` captures nothing and
+ * needs no target. Throws UsageError.
  */
 export function buildConfiguration(
   given: GivenArguments,
-  command: 'connect' | 'proxy' | 'exec' | 'doctor' = 'connect',
+  command: 'connect' | 'proxy' | 'exec' | 'doctor' | 'library' = 'connect',
 ): Configuration {
   const { options } = given;
   const ssh = readSshOptions(options);
@@ -99,7 +99,8 @@ export function buildConfiguration(
   const everything = command === 'exec' && !named && cloud === undefined;
   const targets = everything ? EVERYTHING : rules.targets;
   const none = targets.length + rules.nameTargets.length === 0 && cloud === undefined;
-  if (none && command !== 'doctor') requireNoTarget(command, ssh, proxies?.onlyTargets ?? false);
+  if (none && command !== 'doctor' && command !== 'library')
+    requireNoTarget(command, ssh, proxies?.onlyTargets ?? false);
   const profile = readOptions(PROFILE_OPTIONS, options).profile?.value;
   return {
     name: readTunnelName(options) ?? profile ?? ssh.remotes[0].text,
@@ -111,10 +112,13 @@ export function buildConfiguration(
     allow: readAllowOptions(options),
     capture: readCaptureOptions(options, rules),
     proxies,
+    metrics: readMetricsPlace(options),
     logLevel: readLogLevel(options),
     service: readServiceOptions(options),
+    flowLog: readFlowLogOptions(options),
     readyFd: readReadyFd(options),
     notices,
+    given: options,
   };
 }
 

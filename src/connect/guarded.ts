@@ -44,10 +44,10 @@ export function guardedConnector(
   guard: AllowGuard,
   namesOf: (address: string) => readonly string[],
 ): Connector {
-  if (!guard.active) return link;
   const policy = guard.guard(THROUGH_THE_TUNNEL, { namesOf });
   return {
     async connect(destination, options) {
+      if (!guard.active) return link.connect(destination, options);
       const verdict = policy.decide(destination);
       if (verdict.kind !== 'refuse') return link.connect(destination, options);
       throw new NotAllowedError(verdict.refusal, destination, verdict.why);

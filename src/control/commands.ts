@@ -1,10 +1,10 @@
-/** What `tunnel stop` and `tunnel reconnect` do with a tunnel that runs. */
+/** What `tunnel stop`, `tunnel reconnect` and `tunnel reload` do with a tunnel that runs. */
 import { setTimeout as delay } from 'node:timers/promises';
 import { TunnelError } from '../errors/errors.ts';
 import type { Prompter } from '../ssh/prompter.ts';
 import { ask, type RunningTunnel } from './client.ts';
 import { lives } from './directory.ts';
-import type { WireQuestion } from './wire.ts';
+import { fieldOf, textOf, type WireQuestion } from './wire.ts';
 
 /** Longer than a session takes to close all its parts. */
 const STOP_MS = 30_000;
@@ -32,6 +32,21 @@ export async function reconnectTunnel(
 ): Promise<void> {
   const questions = (question: WireQuestion): Promise<string> => put(question, prompter, signal);
   await ask(path, { do: 'reconnect' }, { limit: undefined, signal, questions });
+}
+
+/** Resolves when it has read its line again, with a sentence for each thing that came of it. */
+export async function reloadTunnel(
+  { path }: RunningTunnel,
+  prompter: Prompter,
+  signal: AbortSignal,
+): Promise<readonly string[]> {
+  const questions = (question: WireQuestion): Promise<string> => put(question, prompter, signal);
+  const answer = await ask(path, { do: 'reload' }, { limit: undefined, signal, questions });
+  const reload = fieldOf(answer, 'reload');
+  const notices = fieldOf(reload, 'notices');
+  return [textOf(reload, 'said'), ...(Array.isArray(notices) ? notices.map(String) : [])].filter(
+    (text) => text !== undefined,
+  );
 }
 
 async function put(

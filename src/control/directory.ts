@@ -9,7 +9,7 @@
  * and root in. In /tmp anybody may have made it first: then it isn't used. A socket whose tunnel
  * was killed is removed by whoever finds that nobody listens.
  */
-import { chmodSync, lstatSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
+import { chmodSync, lstatSync, mkdirSync, readdirSync, readFileSync, rmdirSync } from 'node:fs';
 import { isAbsolute, join } from 'node:path';
 import { TunnelError } from '../errors/errors.ts';
 import { reasonOf } from '../errors/reason.ts';
@@ -124,6 +124,16 @@ function namesIn(directory: string): readonly string[] {
     return readdirSync(directory).map((name) => join(directory, name));
   } catch {
     return []; // it isn't there, or may not be read: then nothing of ours is in it
+  }
+}
+
+/** A directory of ours in /tmp goes with the last socket in it. */
+export function removeIfTemporary(directory: string): void {
+  if (!directory.startsWith('/tmp/')) return;
+  try {
+    rmdirSync(directory);
+  } catch {
+    // Another tunnel has its socket there.
   }
 }
 

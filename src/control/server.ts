@@ -1,6 +1,7 @@
 /**
- * The socket of a running tunnel: it answers `tunnel status`, and does what `tunnel stop` and
- * `tunnel reconnect` ask for. Only its user and root can connect (directory.ts).
+ * The socket of a running tunnel: it answers `tunnel status`, and does what `tunnel stop`,
+ * `tunnel reconnect` and `tunnel reload` ask for. Only its user and root can connect
+ * (directory.ts).
  *
  *   accepted ── a request within REQUEST_MS ──► answered ──► closed when it has been read
  *                                          └──► watch: a status every so often, the next one only
@@ -18,7 +19,7 @@ import { reasonOf } from '../errors/reason.ts';
 import type { Observer } from '../observe/observer.ts';
 import type { Prompter } from '../ssh/prompter.ts';
 import { RemotePrompter } from './remoteprompter.ts';
-import type { Status } from './status.ts';
+import type { ReloadAnswer, Status } from './status.ts';
 import { fieldOf, MAX_REQUEST_BYTES, readLines, textOf } from './wire.ts';
 
 export const MAX_CLIENTS = 32;
@@ -33,6 +34,8 @@ export interface ControlHandlers {
   stop(): void;
   /** Resolves when the link stands again. Questions go to `prompter`. */
   reconnect(prompter: Prompter, signal: AbortSignal): Promise<void>;
+  /** Resolves when the line has been read again, with what came of it. */
+  reload(prompter: Prompter): Promise<ReloadAnswer>;
 }
 
 export class ControlServer {
@@ -141,25 +144,33 @@ class Client {
       else if (what === 'stop') {
         this.#last({ ok: true });
         this.#handlers.stop();
-      } else if (what === 'reconnect') void this.#reconnect();
+      } else if (what === 'reconnect')
+        this.#prompted(async (prompter, signal) => {
+          await this.#handlers.reconnect(prompter, signal);
+          return { ok: true };
+        });
+      else if (what === 'reload')
+        this.#prompted(async (prompter) => ({
+          ok: true,
+          reload: await this.#handlers.reload(prompter),
+        }));
       else throw new TunnelError('control-request', 'a tunnel of this version does not know it');
     } catch (error) {
       this.#refuse(error);
     }
   }
 
-  async #reconnect(): Promise<void> {
+  /** Sends what `work` resolves with. Its questions go to the client. */
+  #prompted(work: (prompter: RemotePrompter, gone: AbortSignal) => Promise<unknown>): void {
     const gone = new AbortController();
     this.#socket.on('close', () => gone.abort());
     const prompter = new RemotePrompter((question) => this.#write({ ask: question }));
     this.#prompter = prompter;
     this.#socket.on('close', () => prompter.close());
-    try {
-      await this.#handlers.reconnect(prompter, gone.signal);
-      this.#last({ ok: true });
-    } catch (error) {
-      this.#refuse(error);
-    }
+    work(prompter, gone.signal).then(
+      (answer) => this.#last(answer),
+      (error: unknown) => this.#refuse(error),
+    );
   }
 
   /** Each one is made only when the one before it has been taken. */

@@ -94,3 +94,11 @@ export interface CheckStatus {
   readonly detail: string;
   readonly hint: string | undefined;
 }
+
+/** What a reload has come to: the answer to `{"do":"reload"}` has it as `reload`. */
+export interface ReloadAnswer {
+  /** "reloaded: 3 targets added, 1 removed" */
+  readonly said: string;
+  /** What needs a restart, and the like: a sentence each. */
+  readonly notices: readonly string[];
+}

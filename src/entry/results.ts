@@ -9,6 +9,7 @@ import type { JumpHostConfiguration } from '../config/jumphostoptions.ts';
 import type { OpenStackConfiguration } from '../config/openstackreport.ts';
 import { EXIT } from '../errors/codes.ts';
 import type { Level } from '../observe/observer.ts';
+import { printable } from '../observe/printable.ts';
 import type { RunOptions } from '../session/tunnel.ts';
 import { adviseAboutAgent, machineBeside } from './ascaller.ts';
 import type { Self } from './self.ts';
@@ -17,8 +18,12 @@ import { stopOnSignals } from './signals.ts';
 export async function status(self: Self, configuration: ControlConfiguration): Promise<void> {
   const { findTunnels, tunnelNamed } = await import('../control/client.ts');
   const { formatStatus, formatStatusJson, isWell } = await import('../cli/status.ts');
-  const { name, json } = configuration;
-  await printResult(self, configuration, async () => {
+  const { name, json, watch } = configuration;
+  await printResult(self, configuration, async (_, { stop: signal }) => {
+    if (watch) {
+      const { watchTunnels } = await import('../cli/watch/watch.ts');
+      return watchTunnels(name, signal, process.env);
+    }
     const found = await findTunnels();
     const wanted = name === undefined ? found : { tunnels: [tunnelNamed(found, name)], silent: [] };
     const well = wanted.tunnels.every(isWell) && wanted.silent.length === 0;
@@ -46,6 +51,16 @@ export async function reconnect(self: Self, configuration: ControlConfiguration)
     await reconnectTunnel(tunnel, prompter, signal);
     observer.log('info', `${tunnel.status.name} (pid ${tunnel.pid}) has reconnected`);
     return '';
+  });
+}
+
+export async function reload(self: Self, configuration: ControlConfiguration): Promise<void> {
+  const { findTunnels, tunnelNamed } = await import('../control/client.ts');
+  const { reloadTunnel } = await import('../control/commands.ts');
+  await printResult(self, configuration, async ({ name }, { prompter, stop: signal }) => {
+    const tunnel = tunnelNamed(await findTunnels(), name);
+    const said = await reloadTunnel(tunnel, prompter, signal);
+    return said.map((sentence) => `${printable(sentence)}\n`).join('');
   });
 }
 

@@ -41,8 +41,7 @@ export class Self {
   privileged: PrivilegedLink | undefined;
   /** To the process that waits until this one is ready: with -D. */
   readonly daemon: DaemonLink | undefined;
-  /** To systemd, if it listens: known once the arguments are about to be read. */
-  notifier: Notifier = Notifier.take({});
+  #notifier = Notifier.take({});
   readonly #standardError: StandardErrorWriter;
   /** The log of the current run. */
   #log: Log | undefined;
@@ -70,6 +69,16 @@ export class Self {
     this.stderr = new Messages(isJournalsOwn() ? new JournalLines(lines) : lines);
     this.#sayWarnings();
     this.#endOnFaults();
+  }
+
+  /** To systemd, if it listens. */
+  get notifier(): Notifier {
+    return this.#notifier;
+  }
+
+  /** From now on it hears of this process, and not of those that this one starts. */
+  findSystemd(): void {
+    this.#notifier = Notifier.take(process.env);
   }
 
   /** The log of a run. */

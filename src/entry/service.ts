@@ -6,16 +6,16 @@
  *   ready()     systemd hears READY=1, and from now on WATCHDOG=1
  *               -D: the terminal is left, the root part's first; messages go to the system log;
  *               the process that was started is let go
+ *   during()    a reload: RELOADING=1, and READY=1 when it is over
  *   stopping    STOPPING=1
  *   close()     the pidfile is removed
  */
 import type { ServiceOptions } from '../config/serviceoptions.ts';
 import { reasonOf } from '../errors/reason.ts';
-import type { Supervisor } from '../link/supervisor.ts';
 import { addon } from '../native/addon.ts';
 import type { Observer } from '../observe/observer.ts';
 import { printable } from '../observe/printable.ts';
-import type { RunService } from '../session/ready.ts';
+import type { FollowedLink, RunService } from '../session/ready.ts';
 import { Pidfile } from '../system/service/pidfile.ts';
 import type { Self } from './self.ts';
 import type { Stop } from './signals.ts';
@@ -44,7 +44,7 @@ export class Service implements RunService {
     stop.signal.addEventListener('abort', () => this.#stopping('Stopping'), { once: true });
   }
 
-  follow(link: Supervisor): () => void {
+  follow(link: FollowedLink): () => void {
     const tell = () => this.#tell(describe(link));
     tell();
     return link.onChange(tell);
@@ -60,6 +60,18 @@ export class Service implements RunService {
     notifier.keepAlive();
     if (daemon !== undefined) await this.#leaveTerminal();
     else if (this.#options.syslog) this.#self.logToSystem(FLUSH_MS);
+  }
+
+  /** A reload: systemd is told that it begins, and that it is over (sd_notify(3)). */
+  async during<T>(reload: () => Promise<T>): Promise<T> {
+    const { notifier } = this.#self;
+    const now = process.hrtime.bigint() / 1_000n; // CLOCK_MONOTONIC
+    notifier.send('RELOADING=1', `MONOTONIC_USEC=${now}`);
+    try {
+      return await reload();
+    } finally {
+      notifier.send('READY=1');
+    }
   }
 
   /** May be called more than once. `error`: why the run has ended, if not in order. */
@@ -88,7 +100,7 @@ export class Service implements RunService {
   }
 }
 
-function describe(link: Supervisor): string {
+function describe(link: FollowedLink): string {
   const { state, attempt, error, established } = link.view();
   switch (state) {
     case 'up':

@@ -1,4 +1,7 @@
-/** INT, TERM and HUP stop what runs, in order. */
+/**
+ * INT, TERM and HUP stop what runs, in order. Without a terminal HUP has it read its line again.
+ */
+import { closeSync, openSync } from 'node:fs';
 import { constants } from 'node:os';
 import { EXIT_SIGNAL_BASE } from '../cli/exit.ts';
 import type { Self } from './self.ts';
@@ -19,6 +22,29 @@ export interface Stop {
   readonly by: number | undefined;
   /** As a signal does, but for another reason. */
   now(): void;
+}
+
+/** Whether a HUP says that the terminal has gone, and not that files are to be read again. */
+function hasTerminal(): boolean {
+  try {
+    closeSync(openSync('/dev/tty', 'r'));
+    return true;
+  } catch {
+    return false; // ENXIO
+  }
+}
+
+/**
+ * While this process has no controlling terminal, HUP calls `reload` and stops nothing; -D leaves
+ * the terminal later. To be called after stopOnSignals().
+ */
+export function reloadOnHangup(reload: () => void): void {
+  const stops = process.listeners('SIGHUP');
+  process.removeAllListeners('SIGHUP');
+  process.on('SIGHUP', (name: NodeJS.Signals) => {
+    if (hasTerminal()) for (const stop of stops) stop(name);
+    else reload();
+  });
 }
 
 /** The first signal starts an orderly stop. A later INT (Ctrl-C again) ends the program at once. */

@@ -6,17 +6,18 @@
  */
 import { learnedList } from '../cli/allow.ts';
 import { print } from '../cli/output.ts';
-import { version } from '../cli/program.ts';
+import { readAgain, version } from '../cli/program.ts';
 import { createPrompter } from '../cli/prompt.ts';
 import type { Configuration } from '../config/configuration.ts';
 import type { ExecConfiguration } from '../config/execoptions.ts';
 import type { Log } from '../observe/log.ts';
 import type { TunnelIdentity } from '../session/overview.ts';
+import { Reloads } from '../session/reloads.ts';
 import { adviseAboutAgent, machineBeside } from './ascaller.ts';
 import { runAsDaemonAfterAll } from './daemon.ts';
 import type { Self } from './self.ts';
 import { Service } from './service.ts';
-import { stopOnSignals } from './signals.ts';
+import { reloadOnHangup, stopOnSignals } from './signals.ts';
 
 /** What `tunnel status` calls the run. */
 function identity(
@@ -43,6 +44,13 @@ export async function runTunnel(
   const observer = self.createLog(configuration.logLevel);
   for (const notice of configuration.notices) observer.log('notice', notice);
   const service = new Service(self, configuration.service, stopping, observer);
+  const reloads = new Reloads(
+    () => readAgain(self.args),
+    (work) => service.during(work),
+  );
+  reloadOnHangup(() => {
+    reloads.request().catch(() => {}); // the session has said it
+  });
   const run = await load(command);
   const control = {
     ...identity(configuration, command, observer),
@@ -56,6 +64,7 @@ export async function runTunnel(
       observer,
       prompter: createPrompter(),
       stop,
+      reloads,
       learned: learnedList(configuration.allow, print, observer),
       control,
       service,
@@ -89,6 +98,11 @@ export async function runCommand(self: Self, configuration: ExecConfiguration): 
       observer,
       prompter: createPrompter(),
       stop: stop.signal,
+      // Signals are the command's: only "tunnel reload" asks for it.
+      reloads: new Reloads(
+        () => readAgain(self.args),
+        (work) => service.during(work),
+      ),
       // Standard output belongs to the command alone.
       service,
       learned: learnedList(allow, (text) => self.stderr.writeSurely(text), observer),

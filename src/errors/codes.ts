@@ -312,6 +312,12 @@ export const ERRORS = [
       'the installed helper has another version; the message has the command that updates it',
   },
   {
+    codes: ['record-file'],
+    exit: EXIT.usage,
+    meaning:
+      "the file of `--flow-log` or `--pcap` can't be used: it is none, it is not yours, others may write it, or it holds something else",
+  },
+  {
     codes: ['native-missing'],
     exit: EXIT.capture,
     meaning: "the native part isn't built: run `npm run build:native`",
@@ -424,6 +430,11 @@ export const ERRORS = [
     codes: ['control-directory', 'control-request', 'control-failed', 'control-busy'],
     exit: EXIT.unexpected,
     meaning: 'a running tunnel could not be asked, or could not do it; the message says why',
+  },
+  {
+    codes: ['metrics-unavailable'],
+    exit: EXIT.unexpected,
+    meaning: "metrics can't be served where `--metrics` says; the message says why",
   },
   {
     codes: ['output-failed'],

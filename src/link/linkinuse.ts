@@ -76,15 +76,15 @@ export class LinkInUse {
   ): Promise<Conduit> {
     this.#flows++;
     let opened = false;
-    const answered = this.#all.slow.begin(destination);
+    const progress = this.#all.slow.begin(destination);
     try {
-      const conduit = await this.#opens.connect(destination, options);
+      const conduit = await this.#opens.connect(destination, { ...options, sent: progress.sent });
       opened = true;
       this.#follow(conduit, destination, { flow: options.flow, since });
       return conduit;
     } finally {
       if (!opened) this.#ended();
-      answered(opened);
+      progress.ended(opened);
     }
   }
 

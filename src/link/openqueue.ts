@@ -8,6 +8,7 @@
  *                                            (waitingopens.ts)
  *
  *   waits -> a place  -> the transport
+ *         -> its owner was not found -> is looked for again (ownersearch.ts)
  *         -> given up -> leaves
  *         -> WAIT_MS  -> "timeout": the application sees silence, as from its destination
  *         -> too many wait, and its own group has the most -> BusyError: put off, or refused
@@ -47,6 +48,7 @@ import { AnsweredDestinations } from './answereddestinations.ts';
 import { OpenPlaces, type OpenRequest, type Outcome, type Place } from './openplaces.ts';
 import { groupsOf, groupsOfUser, type SourceFinder } from './opensources.ts';
 import { OpenStall } from './openstall.ts';
+import { type Found, OwnerSearch } from './ownersearch.ts';
 import { WaitingOpens } from './waitingopens.ts';
 
 /**
@@ -81,17 +83,29 @@ export interface OpenQueueOptions {
   readonly stall?: OpenStall | undefined;
 }
 
+interface QueuedOptions extends ConnectOptions {
+  /** Called when it has its place, and the transport is asked. */
+  readonly sent?: () => void;
+}
+
 interface Waiting {
   readonly request: OpenRequest;
   readonly destination: Destination;
   readonly since: number;
+  /** undefined: it is not known to have an owner that can be found. */
+  readonly search: OwnerSearch | undefined;
   ready: boolean;
   place: Place | undefined;
   start(place: Place): void;
   refuse(error: ConnectError): void;
 }
 
-type More = SocketSource | Promise<SocketSource | undefined>;
+/** Whose it is, if that is not known yet. */
+interface Owner {
+  readonly search: OwnerSearch;
+  /** `missed`: the first look is over. */
+  readonly found: SocketSource | Promise<SocketSource | undefined> | 'missed';
+}
 
 export class OpenQueue implements Connector {
   readonly #connector: Connector;
@@ -128,7 +142,7 @@ export class OpenQueue implements Connector {
     });
   }
 
-  connect(destination: Destination, options: ConnectOptions = {}): Promise<Conduit> {
+  connect(destination: Destination, options: QueuedOptions = {}): Promise<Conduit> {
     const { signal } = options;
     if (signal?.aborted) return Promise.reject(signal.reason);
     const text = formatDestination(destination);
@@ -148,46 +162,37 @@ export class OpenQueue implements Connector {
     const { contended } = this.#places;
     let place = this.#places.take(request, now, contended);
     if (place !== undefined) return this.#open(place, destination, options);
-    const more = contended
-      ? this.#identify(request, destination, options)
-      : this.#identifyLater(request, destination, options);
-    if (more === undefined) place = this.#places.take(request, now);
+    const look = this.#lookFor(destination, options);
+    let owner: Owner | undefined;
+    if (look !== undefined)
+      owner = contended
+        ? identify(request, destination, look)
+        : { search: new OwnerSearch(look), found: this.#later(request, look) };
+    if (owner === undefined || owner.found === 'missed') place = this.#places.take(request, now);
     if (place !== undefined) return this.#open(place, destination, options);
-    return this.#turn(request, destination, { signal, more }).then((taken) =>
+    return this.#turn(request, destination, { signal, owner }).then((taken) =>
       this.#open(taken, destination, options),
     );
   }
 
-  /** A burst to what is good is served before anybody is looked for. */
-  #identifyLater(
-    request: OpenRequest,
+  /** Looks for whoever has the socket; undefined: it is none of this machine's. */
+  #lookFor(
     destination: Destination,
-    options: ConnectOptions,
-  ): More | undefined {
-    const { originator } = options;
-    if (originator === undefined || !this.#finder?.isHere(originator.host)) return undefined;
+    { originator, peer = destination }: ConnectOptions,
+  ): (() => Found) | undefined {
+    const finder = this.#finder;
+    if (originator === undefined || !finder?.isHere(originator.host)) return undefined;
+    return () => finder.sourceOf(originator, peer);
+  }
+
+  /** A burst to what is good is served before anybody is looked for. */
+  #later(request: OpenRequest, look: () => Found): Promise<SocketSource | undefined> {
     return new Promise((resolve) => {
       this.#clock.after(BURST_MS, () => {
         const waits = this.#waiting.to(request.destination) !== undefined;
-        resolve(
-          waits ? this.#finder?.sourceOf(originator, options.peer ?? destination) : undefined,
-        );
+        resolve(waits ? look() : undefined);
       });
     });
-  }
-
-  /** Finds whose it is. Returns what is not known at once. */
-  #identify(
-    request: OpenRequest,
-    destination: Destination,
-    { originator, peer = destination }: ConnectOptions,
-  ): More | undefined {
-    const finder = this.#finder;
-    if (originator === undefined || !finder?.isHere(originator.host)) return undefined;
-    const source = finder.sourceOf(originator, peer);
-    if (source instanceof Promise) return source;
-    request.groups = groupsOfUser(destination, source?.user, undefined);
-    return source?.process === undefined ? undefined : source;
   }
 
   /**
@@ -198,7 +203,7 @@ export class OpenQueue implements Connector {
   #open(
     place: Place,
     destination: Destination,
-    { signal, ...options }: ConnectOptions,
+    { signal, sent, ...options }: QueuedOptions,
   ): Promise<Conduit> {
     return new Promise((resolve, reject) => {
       // It may have been aborted since its turn came.
@@ -212,6 +217,7 @@ export class OpenQueue implements Connector {
         reject(signal?.reason);
       };
       signal?.addEventListener('abort', abort, { once: true });
+      sent?.();
       this.#connector.connect(destination, options).then(
         (conduit) => {
           signal?.removeEventListener('abort', abort);
@@ -260,14 +266,14 @@ export class OpenQueue implements Connector {
     if (this.#waiting.to(destination) !== undefined) this.#hopeful.add(destination);
   }
 
-  /** Resolves when a place has been taken. `more`: whose it is, if that is not known yet. */
+  /** Resolves when a place has been taken. */
   #turn(
     request: OpenRequest,
     destination: Destination,
     {
       signal,
-      more,
-    }: { readonly signal: GiveUpSignal | undefined; readonly more: More | undefined },
+      owner,
+    }: { readonly signal: GiveUpSignal | undefined; readonly owner: Owner | undefined },
   ): Promise<Place> {
     this.#observer.count('tunnel_opens_delayed_total');
     return new Promise((resolve, reject) => {
@@ -283,7 +289,8 @@ export class OpenQueue implements Connector {
         request,
         destination,
         since: this.#clock.now(),
-        ready: more === undefined,
+        search: owner?.search,
+        ready: owner === undefined || owner.found === 'missed',
         place: undefined,
         start: (place) => {
           leave();
@@ -300,21 +307,45 @@ export class OpenQueue implements Connector {
       this.#looking ??= this.#clock.after(LOOK_MS, () => this.#look());
       if (this.#places.trusts(request.destination, this.#clock.now()))
         this.#hope(request.destination);
-      if (more !== undefined) void this.#find(waiting, more);
+      if (owner?.found === 'missed') this.#missed(waiting);
+      else if (owner !== undefined) void this.#find(waiting, owner.found);
     });
   }
 
-  async #find(waiting: Waiting, more: More): Promise<void> {
+  /** May be called again while it waits. What was known stays known. */
+  async #find(waiting: Waiting, found: Found): Promise<void> {
     const { destination } = waiting;
-    const source = await more;
-    let process: string | undefined;
-    if (source?.process !== undefined) {
-      this.#waiting.regroup(waiting, groupsOfUser(destination, source.user, undefined));
-      process = await source.process;
-    }
-    this.#waiting.regroup(waiting, groupsOfUser(destination, source?.user, process));
-    this.#waiting.ready(waiting);
+    const source = await found;
+    const process = await this.#processOf(waiting, source);
+    if (source !== undefined || !waiting.ready)
+      this.#waiting.regroup(waiting, groupsOfUser(destination, source?.user, process));
+    if (!isFound(source, process)) this.#missed(waiting);
+    if (!waiting.ready) this.#waiting.ready(waiting);
     this.#serveSoon();
+  }
+
+  /** Meanwhile it counts as one of its user's. */
+  #processOf(
+    waiting: Waiting,
+    source: SocketSource | undefined,
+  ): Promise<string | undefined> | undefined {
+    if (source?.process === undefined) return undefined;
+    this.#waiting.regroup(waiting, groupsOfUser(waiting.destination, source.user, undefined));
+    return source.process;
+  }
+
+  #missed({ search }: Waiting): void {
+    if (search?.missed(this.#clock.now()) !== true)
+      this.#observer.count('tunnel_opens_unknown_total');
+  }
+
+  /** Those that wait, and whose owners the last look has not shown. */
+  #findAgain(now: number): void {
+    for (const waiting of this.#waiting.all) {
+      if (waiting.search?.due(now) !== true) continue;
+      this.#observer.count('tunnel_opens_looks_again_total');
+      void this.#find(waiting, waiting.search.again());
+    }
   }
 
   /** Whoever has most waiting has one less. */
@@ -384,6 +415,7 @@ export class OpenQueue implements Connector {
     }
     const [longest] = this.#waiting.all;
     if (longest === undefined) return;
+    this.#findAgain(now);
     this.#stall.look(this.#places, now - longest.since, this.#waiting.size, now);
     if ([...this.#waiting.all].some(({ request }) => request.name !== undefined)) this.#mark(now);
     this.#serveSoon();
@@ -406,6 +438,26 @@ export class OpenQueue implements Connector {
       over();
     }, over);
   }
+}
+
+/**
+ * Looks for whose it is, and sets its groups. Returns what is not known at once; undefined: all is.
+ */
+function identify(
+  request: OpenRequest,
+  destination: Destination,
+  look: () => Found,
+): Owner | undefined {
+  const found = look();
+  const isPending = found instanceof Promise;
+  if (!isPending) request.groups = groupsOfUser(destination, found?.user, undefined);
+  if (!isPending && isFound(found, undefined)) return undefined;
+  return { search: new OwnerSearch(look), found: found ?? 'missed' };
+}
+
+/** Whether all is known that can be: the process, too, if it is one of our own user's. */
+function isFound(source: SocketSource | undefined, process: string | undefined): boolean {
+  return source !== undefined && (source.process === undefined || process !== undefined);
 }
 
 /** What has answered, for one link after another. */

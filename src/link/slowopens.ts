@@ -1,13 +1,16 @@
 /**
- * Says which connections the jump host takes long to open. A workspace that is started on first use
- * needs a minute or more, and so does sshd with a destination that drops everything; in both cases
- * nothing else shows why a program hangs.
+ * Says which connections take long to open, and what they wait for. A workspace that is started on
+ * first use needs a minute or more, and so does sshd with a destination that drops everything. Or
+ * the jump host hasn't been asked yet, because others hold the places (openqueue.ts). Nothing else
+ * shows why a program hangs.
  *
- *   begin() ──► pending ──► end
- *                  │ the oldest is FIRST_REMINDER_MS old
- *                  ▼
- *               one message for all: names the oldest, counts the others; then after ever longer
- *               intervals (base/reminder.ts) while there is a slow one
+ *   begin() ──► has no place ── sent() ──► asked ──► ended()
+ *                    │                       │
+ *                    └───────────┬───────────┘
+ *                                │ the oldest has been so for FIRST_REMINDER_MS
+ *                                ▼
+ *               one message for all of its state: names the oldest, counts the others; then after
+ *               ever longer intervals (base/reminder.ts) while there is a slow one
  *
  * When there has been no slow one for QUIET_MS, it begins with the short interval again. So a
  * program that tries a dead destination for hours makes a message every few minutes, no more.
@@ -20,6 +23,14 @@ import type { Observer } from '../observe/observer.ts';
 /** Milliseconds. */
 export const QUIET_MS = 60_000;
 
+/** How far one open has got. */
+interface OpenProgress {
+  /** It has a place, and the jump host is asked. Call it once at the most. */
+  readonly sent: () => void;
+  /** The jump host has answered (`opened`), or nobody waits any more. Call it once. */
+  readonly ended: (opened: boolean) => void;
+}
+
 interface Pending {
   readonly destination: Destination;
   readonly since: number;
@@ -29,7 +40,52 @@ interface Pending {
 export class SlowOpens {
   readonly #observer: Observer;
   readonly #clock: Clock;
-  /** In the order in which they were begun. */
+  readonly #withoutPlace: SlowState;
+  readonly #asked: SlowState;
+
+  constructor(observer: Observer, clock: Clock = systemClock) {
+    this.#observer = observer;
+    this.#clock = clock;
+    const tell = (message: string): void => observer.log('notice', message);
+    this.#withoutPlace = new SlowState(clock, (which, seconds) =>
+      tell(
+        `waiting for a place to open ${which}, before the jump host is asked (${seconds} s so far)`,
+      ),
+    );
+    this.#asked = new SlowState(clock, (which, seconds) =>
+      tell(`waiting for the jump host to open ${which} (${seconds} s so far)`),
+    );
+  }
+
+  /** Somebody wants this to be opened. */
+  begin(destination: Destination): OpenProgress {
+    const since = this.#clock.now();
+    let state = this.#withoutPlace;
+    let pending = state.enter(destination);
+    return {
+      sent: () => {
+        state.leave(pending);
+        state = this.#asked;
+        pending = state.enter(destination, pending.named);
+      },
+      ended: (opened) => {
+        state.leave(pending);
+        if (!pending.named || !opened) return;
+        const seconds = Math.round((this.#clock.now() - since) / 1000);
+        this.#observer.log(
+          'notice',
+          `${formatDestination(destination)} is open, after ${seconds} s`,
+        );
+      },
+    };
+  }
+}
+
+/** Those that wait for the same thing. */
+class SlowState {
+  readonly #clock: Clock;
+  readonly #tell: (which: string, seconds: number) => void;
+  /** In the order in which they came. */
   readonly #pending = new Set<Pending>();
   #timer: ClockTimer | undefined;
   /** The slow time: from its first slow open on. */
@@ -39,29 +95,23 @@ export class SlowOpens {
   /** When there last was a slow one. */
   #lastSlow = Number.NEGATIVE_INFINITY;
 
-  constructor(observer: Observer, clock: Clock = systemClock) {
-    this.#observer = observer;
+  constructor(clock: Clock, tell: (which: string, seconds: number) => void) {
     this.#clock = clock;
+    this.#tell = tell;
   }
 
-  /**
-   * The jump host is asked to open something. Call what this returns once, when it has answered
-   * (`opened`) or nobody waits any more.
-   */
-  begin(destination: Destination): (opened: boolean) => void {
-    const pending: Pending = { destination, since: this.#clock.now(), named: false };
+  /** `named`: a message has named it already. */
+  enter(destination: Destination, named = false): Pending {
+    const pending: Pending = { destination, since: this.#clock.now(), named };
     this.#pending.add(pending);
     this.#timer ??= this.#clock.after(FIRST_REMINDER_MS, () => this.#look());
-    return (opened) => {
-      this.#pending.delete(pending);
-      const took = this.#clock.now() - pending.since;
-      if (took >= FIRST_REMINDER_MS) this.#lastSlow = this.#clock.now();
-      if (pending.named && opened)
-        this.#observer.log(
-          'notice',
-          `${formatDestination(destination)} is open, after ${Math.round(took / 1000)} s`,
-        );
-    };
+    return pending;
+  }
+
+  leave(pending: Pending): void {
+    this.#pending.delete(pending);
+    const now = this.#clock.now();
+    if (now - pending.since >= FIRST_REMINDER_MS) this.#lastSlow = now;
   }
 
   #look(): void {
@@ -80,7 +130,7 @@ export class SlowOpens {
     }
     this.#lastSlow = now;
     if (now >= this.#next) {
-      this.#tell(oldest, age);
+      this.#remind(oldest, age);
       this.#next = now + nextInterval(now - this.#since);
     }
     // Every few seconds, so that #lastSlow is right.
@@ -91,15 +141,12 @@ export class SlowOpens {
     this.#timer = this.#clock.after(milliseconds, () => this.#look());
   }
 
-  #tell(oldest: Pending, age: number): void {
+  #remind(oldest: Pending, age: number): void {
     oldest.named = true;
     const now = this.#clock.now();
     const slow = [...this.#pending].filter(({ since }) => now - since >= FIRST_REMINDER_MS);
     const others = slow.length - 1;
     const and = others === 0 ? '' : ` and ${others} other connection${others === 1 ? '' : 's'}`;
-    this.#observer.log(
-      'notice',
-      `waiting for the jump host to open ${formatDestination(oldest.destination)}${and} (${Math.round(age / 1000)} s so far)`,
-    );
+    this.#tell(`${formatDestination(oldest.destination)}${and}`, Math.round(age / 1000));
   }
 }

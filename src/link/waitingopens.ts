@@ -73,6 +73,8 @@ export class WaitingOpens<T extends WaitingOpen> {
 
   /** More is known about whose it is. */
   regroup(open: T, groups: Groups): void {
+    // It keeps its turn.
+    if (groups.every((group, level) => group === open.request.groups[level])) return;
     this.#leave(open);
     open.request.groups = groups;
     if (this.#all.has(open)) this.#join(open);

@@ -71,6 +71,12 @@ export interface Addon {
   datagramSocketOnDevice(family: 4 | 6, device: string): number;
 
   /**
+   * A datagram socket that is connected to the Unix socket at `path`, for writeNow(). Throws an
+   * Error with `errno` (positive).
+   */
+  datagramSocketTo(path: string): number;
+
+  /**
    * TCP_USER_TIMEOUT (tcp(7), RFC 5482): if sent data stays unacknowledged for this long, the
    * connection ends with ETIMEDOUT. 0: the system's default. Throws an Error with `errno`
    * (positive).

@@ -64,6 +64,11 @@ export const COUNTERS = {
   tunnel_capture_diverted_total: 'ways past the tunnel that --allow-diverted permitted',
   tunnel_capture_samples_over_limit_total: 'checks of the capture that had too much to look at',
 
+  // session/reload.ts
+  tunnel_reloads_total: 'times that the command line was read again and applied',
+  tunnel_reload_failures_total: 'reloads that failed and changed nothing',
+  tunnel_reload_kept_over_limit_total: 'looks at former targets with too many live connections',
+
   // capture/namespace/
   tunnel_datagram_associations_total: 'UDP associations opened past the tunnel',
   tunnel_datagram_associations_over_limit_total: 'UDP associations ended for newer ones',
@@ -103,6 +108,15 @@ export const COUNTERS = {
   tunnel_control_over_limit_total: 'of these, those turned away because too many had asked',
   tunnel_control_timeouts_total: 'of these, those that asked nothing or read no answer in time',
 
+  // metrics/
+  tunnel_metrics_requests_total: 'requests for metrics',
+  tunnel_metrics_over_limit_total:
+    'clients of --metrics turned away because too many were connected',
+  tunnel_metrics_timeouts_total: 'clients of --metrics that asked nothing or read nothing in time',
+  tunnel_metrics_bad_requests_total:
+    'requests to --metrics that were malformed, or for other things',
+  tunnel_metrics_targets_other_total: 'flows counted as of target "other", for there are too many',
+
   // link/
   tunnel_links_lost_total: 'times that the connection to the jump host was lost',
   tunnel_idle_disconnects_total: 'times that it was closed because nothing used it',
@@ -118,6 +132,8 @@ export const COUNTERS = {
   tunnel_opens_over_limit_total: 'connections turned away because too many waited to be opened',
   tunnel_opens_wait_timeouts_total: 'connections that got no place to be opened in within a minute',
   tunnel_opens_given_up_total: 'connections given up while the jump host was asked to open them',
+  tunnel_opens_looks_again_total: 'repeated looks for the owner of a connection that waits',
+  tunnel_opens_unknown_total: 'connections that waited and whose owner was never found',
   tunnel_opens_stalls_total: 'times that connections waited because others got no answer',
   tunnel_opens_server_short_total: 'connections put off because the jump host had no descriptors',
   tunnel_opens_markers_total: 'opens that only ask how far the jump host has got with its lookups',
@@ -192,6 +208,8 @@ export const COUNTERS = {
 
   // system/, observe/
   tunnel_recovered_total: 'changes of an earlier run that were undone',
+  tunnel_flow_log_records_total: 'records written to the flow log',
+  tunnel_flow_log_missing_total: 'records left out because the flow log could not be written',
   tunnel_log_dropped_total: 'messages left out because standard error was blocked',
 } as const satisfies Readonly<Record<`tunnel_${string}`, string>>;
 

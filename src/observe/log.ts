@@ -44,7 +44,7 @@ export interface LogOptions {
 }
 
 export class Log implements Observer {
-  readonly #limit: number;
+  #limit: number;
   readonly #sink: LineSink;
   readonly #counters = new Counters();
 
@@ -56,6 +56,10 @@ export class Log implements Observer {
 
   shows(level: Level): boolean {
     return !this.#sink.broken && LEVELS.indexOf(level) <= this.#limit;
+  }
+
+  setLevel(level: Level): void {
+    this.#limit = LEVELS.indexOf(level);
   }
 
   log(level: Level, message: string, fields?: Fields): void {

@@ -19,6 +19,8 @@ export interface Observer {
    * make. Undefined: somebody may.
    */
   shows?(level: Level): boolean;
+  /** Changes the least severe level that is read. Undefined: that can't be changed. */
+  setLevel?(level: Level): void;
   /** Adds to a counter (counters.ts). */
   count(name: CounterName, n?: number): void;
   /** For a part that keeps counters in its own fields. Undefined: nobody shows them. */

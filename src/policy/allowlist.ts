@@ -12,9 +12,9 @@
  * With --dry-run nothing is denied: learned.ts records the destinations, and at the end prints
  * rules that would permit the same run.
  *
- * Without these two options, policies are not wrapped, so the list costs nothing. A rule by name
- * applies to connections that are carried by name, and to addresses whose names the caller knows
- * (`namesOf`). For any other address only the rules by address apply.
+ * Without these two options nothing is looked up. A reload may replace the list, and give or take
+ * one. A rule by name applies to connections that are carried by name, and to addresses whose names
+ * the caller knows (`namesOf`). For any other address only the rules by address apply.
  */
 import { isAddress } from '../net/address.ts';
 import { type Destination, formatDestination } from '../net/destination.ts';
@@ -58,8 +58,10 @@ export interface GuardOptions {
 }
 
 export interface AllowGuard {
-  /** Whether there is a list, or one is being learned. */
+  /** Whether there is a list now, or one is being learned. */
   readonly active: boolean;
+  /** Replaces the list, for all policies that it guards already. Undefined: there is none. */
+  setRules(rules: AllowListRules | undefined): void;
   /**
    * The policy, with the list checked after it. All policies of a run share the log and the learned
    * list.
@@ -96,10 +98,11 @@ export function createAllowGuard({
   observer,
   now = () => performance.now(),
 }: AllowGuardOptions): AllowGuard {
-  const list = rules === undefined ? undefined : createAllowList(rules);
+  const listOf = (wanted: AllowListRules | undefined) => wanted && createAllowList(wanted);
+  let list = listOf(rules);
   const learned = dryRun ? new LearnedDestinations(observer) : undefined;
   const denials = new DenialLog({ observer, now });
-  const active = list !== undefined || learned !== undefined;
+  const isActive = () => list !== undefined || learned !== undefined;
 
   const decide = (
     destination: Destination,
@@ -113,8 +116,9 @@ export function createAllowGuard({
       host: name,
       port,
     }));
+    const rulesNow = list;
     const permitted =
-      list === undefined || [destination, ...named].some((form) => list.permits(form));
+      rulesNow === undefined || [destination, ...named].some((form) => rulesNow.permits(form));
     // A rule for a direct connection uses the name, which outlives its addresses. A rule for the
     // tunnel uses the form that the jump host is asked for.
     const [rule = destination] = kind === 'direct' ? named : [];
@@ -129,10 +133,19 @@ export function createAllowGuard({
   };
 
   return {
-    active,
+    get active() {
+      return isActive();
+    },
+    setRules(wanted) {
+      list = listOf(wanted);
+    },
     guard(policy, options = {}) {
-      if (!active) return policy;
-      return { decide: (destination) => decide(destination, policy.decide(destination), options) };
+      return {
+        decide(destination) {
+          const verdict = policy.decide(destination);
+          return isActive() ? decide(destination, verdict, options) : verdict;
+        },
+      };
     },
     permits: (destination) =>
       list === undefined || learned !== undefined || list.permits(destination),

@@ -62,6 +62,17 @@ export class CapturedPrefixes {
     return this.#current;
   }
 
+  /** The rules last applied, or being applied. */
+  get rules(): CaptureRules {
+    return this.#rules;
+  }
+
+  /** What the rules capture without what is only kept. */
+  get asked(): readonly Prefix[] {
+    const { kept: _, ...rules } = this.#rules;
+    return capturedPrefixes({ ...rules, mayBeEmpty: true, always: this.#own });
+  }
+
   /**
    * Leaves out `own`, and what `leaveOutOnly` was last given. Addresses that were tried since
    * without success are captured again, because there may be any number of them. Rejects as

@@ -247,6 +247,11 @@ export interface CaptureRules extends Rules {
    * captured, but the network's own route is more specific than a wide target and would win.
    */
   readonly single?: readonly Prefix[];
+  /**
+   * Captured although no target says so any more, and whatever is excluded: connections to them
+   * live that began when they were targets (session/keptroutes.ts).
+   */
+  readonly kept?: readonly Prefix[];
   /** Don't throw if no prefix is left to capture. */
   readonly mayBeEmpty?: boolean;
 }
@@ -263,6 +268,7 @@ export function capturedPrefixes({
   exclusions,
   always,
   single = [],
+  kept = [],
   mayBeEmpty = false,
 }: CaptureRules & { readonly always: readonly Prefix[] }): Prefix[] {
   const requested: Prefix[] = [];
@@ -278,11 +284,11 @@ export function capturedPrefixes({
   // of them.
   const separate = single.flatMap((prefix) => subtractPrefixes([prefix], [...excluded, ...always]));
   const known = new Set(merged.map(formatPrefix));
-  const captured = [
-    ...merged,
-    ...separate.filter((prefix) => !known.has(formatPrefix(prefix))),
-  ].sort(comparePrefixes);
-  if (captured.length === 0 && !mayBeEmpty) throw nothingCaptured(wanted, excluded, always);
+  const asked = [...merged, ...separate.filter((prefix) => !known.has(formatPrefix(prefix)))];
+  if (asked.length === 0 && !mayBeEmpty) throw nothingCaptured(wanted, excluded, always);
+  const captured = [...asked, ...beyond(subtractPrefixes(kept, always), asked)].sort(
+    comparePrefixes,
+  );
   if (captured.length > MAX_CAPTURED_PREFIXES) {
     throw new UsageError(
       `the targets minus the exclusions make ${captured.length} routes, at most ${MAX_CAPTURED_PREFIXES} are installed`,
@@ -290,6 +296,18 @@ export function capturedPrefixes({
     );
   }
   return captured;
+}
+
+/** Those of `prefixes` that are not inside one of `others`. */
+function beyond(prefixes: readonly Prefix[], others: readonly Prefix[]): readonly Prefix[] {
+  if (prefixes.length === 0) return [];
+  const map = new PrefixMap(others.map((prefix) => [prefix, true] as const));
+  return prefixes.filter((prefix) => {
+    let covering = map.find(prefix.address);
+    while (covering !== undefined && covering.prefix.length > prefix.length)
+      covering = covering.wider;
+    return covering === undefined;
+  });
 }
 
 function nothingCaptured(

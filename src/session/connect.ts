@@ -32,17 +32,20 @@ import { capturedResolver } from '../system/doctor/routing.ts';
 import type { RecoveryReport } from '../system/resolver/recover.ts';
 import { SocketUsers } from '../system/socketusers.ts';
 import { CaptureGuard } from './captureguard.ts';
+import { applyToRoutes } from './connectreload.ts';
 import { FailClosed, reportLeftUnreachable, warnOfNames } from './failclosed.ts';
 import { createFlows } from './flows.ts';
 import { HostResolvers } from './hostresolvers.ts';
-import { watchHostsFile } from './hostsfile.ts';
+import { liveRules, watchHostsFile } from './hostsfile.ts';
 import { leaveOutLogin, reportIncoming, warnOfOtherFamily } from './incoming.ts';
 import { Interception } from './interception.ts';
+import { KeptRoutes } from './keptroutes.ts';
 import { linux } from './machine.ts';
-import { answersQueries, lookupPastTunnel, namedPolicy, openBehind, openNames } from './names.ts';
+import { answersQueries, livePolicy, lookupPastTunnel, openBehind, openNames } from './names.ts';
 import { createNeighbours } from './neighbours.ts';
 import { startProxies } from './proxies.ts';
 import { announceReady, readiness } from './ready.ts';
+import { serveReloads } from './reload.ts';
 import { inSession, type Session } from './session.ts';
 import { openTunnel, type RunOptions, type Tunnel } from './tunnel.ts';
 import { openUplinks } from './uplinks.ts';
@@ -61,7 +64,7 @@ export function runConnect(given: Configuration, options: RunOptions): Promise<n
     const wanted = leaveOutLogin(given, incoming.loginPeers(), routing);
     const resolvers = new HostResolvers(machine, observer);
     const captured = new CapturedPrefixes(rulesOf(wanted, resolvers));
-    const { uplink, ...past } = openUplinks({
+    const { uplink, unbound, ...past } = openUplinks({
       machine,
       captured,
       configuration: wanted,
@@ -70,7 +73,7 @@ export function runConnect(given: Configuration, options: RunOptions): Promise<n
     const servers = new JumpHostServers();
     const parts = { captured, servers, ...past };
     const tunnel = await openTunnel(session, wanted, { ...options, ...parts });
-    const { configuration, link } = tunnel;
+    const { configuration, current, link } = tunnel;
     session.endsWith(link.ended);
     if (configuration !== wanted) await captured.setRules(rulesOf(configuration, resolvers));
     const asGiven = { ...configuration, exclusions: given.exclusions };
@@ -120,23 +123,35 @@ export function runConnect(given: Configuration, options: RunOptions): Promise<n
         ...(names === undefined ? [] : resolvers.plan.uplinks.filter(isAddress)),
       ],
       inOrder: () => stop.aborted && signal.reason === stop.reason,
-      named: () => namedTargets(configuration),
+      named: () => namedTargets(current.configuration),
       observer,
     });
     const guard = new CaptureGuard({
       capture: failClosed,
       routing,
       captured: () => captured.current,
-      requested: () => requestedBy(rulesOf(configuration, resolvers)),
+      requested: () => requestedBy(captured.rules),
       alsoRouted,
       shared: () => (names === undefined ? NONE : resolvers.routed),
-      ...configuration.capture,
+      get allowDiverted() {
+        return current.configuration.capture.allowDiverted;
+      },
+      get captureLocal() {
+        return current.configuration.capture.captureLocal;
+      },
       observer,
       clock: machine.clock,
     });
     captured.attach(guard);
+    const { clock } = machine;
+    const destinations = () => capture.destinations();
+    const kept = session.own(
+      'the routes of former targets',
+      new KeptRoutes({ captured, destinations, clock, observer }),
+      (it) => it.close(),
+    );
     const direct = uplink.connector(lookupPastTunnel(names));
-    const policy = namedPolicy(tunnel, besideJumpHost(createPolicy(configuration), servers));
+    const policy = livePolicy(tunnel, (rules) => besideJumpHost(createPolicy(rules), servers));
     const flows = createFlows(tunnel, { policy, direct, names });
     const accept = (request: FlowRequest) => flows.accept(request);
     const served =
@@ -157,13 +172,14 @@ export function runConnect(given: Configuration, options: RunOptions): Promise<n
     await session.within(guard.start());
     session.endsWith(guard.ended);
     link.disturbed('the capture has begun');
+    let interception: Interception | undefined;
     if (names !== undefined) {
       await session.within(neighbours.greet(names.claims));
       const parts = { configuration, machine, resolvers, names, captured, observer };
-      const interception = new Interception({ ...parts, device: device.name });
+      interception = new Interception({ ...parts, device: device.name });
       session.own('the resolver settings', interception, (it) => it.close());
       await session.within(interception.start(signal));
-      await session.within(watchHostsFile(session, configuration, { machine, observer }));
+      await session.within(watchHostsFile(session, liveRules(current), { machine, observer }));
     }
     await startProxies(session, tunnel, flows);
     tunnel.overview.device = device.name;
@@ -174,6 +190,17 @@ export function runConnect(given: Configuration, options: RunOptions): Promise<n
       service: options.service,
       fd: configuration.readyFd,
       say: () => observer.log('notice', readiness(configuration.ssh)),
+    });
+    const { reloads } = options;
+    const routes = (next: Configuration) => reloadRules(next, { resolvers, unbound, kept });
+    serveReloads(session, tunnel, {
+      reloads,
+      first: given,
+      adjust: (next) => leaveOutLogin(next, incoming.loginPeers(), routing),
+      apply: (next, change) =>
+        applyToRoutes(next, change, {
+          ...{ captured, kept, rulesOf: routes, neighbours, names, interception },
+        }),
     });
     void tunnel.advice.give(session, configuration, device.name);
     return session.untilEnd();
@@ -206,9 +233,35 @@ function rulesOf(configuration: Configuration, resolvers: HostResolvers): Captur
   return answersQueries(configuration) ? resolvers.rules(configuration) : configuration;
 }
 
+interface ReloadRulesParts {
+  readonly resolvers: HostResolvers;
+  readonly unbound: () => readonly Prefix[];
+  readonly kept: KeptRoutes;
+}
+
+/** The same after a reload: what was dialled before by sockets that aren't bound stays out. */
+function reloadRules(
+  next: Configuration,
+  { resolvers, unbound, kept }: ReloadRulesParts,
+): CaptureRules {
+  const rules = rulesOf(next, resolvers);
+  const own = unbound().map((prefix) => ({ prefix, ports: [] }));
+  return {
+    targets: next.targets,
+    exclusions: [...next.exclusions, ...own],
+    get single() {
+      return rules.single ?? [];
+    },
+    get kept() {
+      return kept.prefixes;
+    },
+    mayBeEmpty: rules.mayBeEmpty ?? false,
+  };
+}
+
 /** The prefixes that were asked for, before anything is left out of them. */
-function requestedBy({ targets, single = [] }: CaptureRules): Prefix[] {
-  return [...targets.map(({ prefix }) => prefix), ...single];
+function requestedBy({ targets, single = [], kept = [] }: CaptureRules): Prefix[] {
+  return [...targets.map(({ prefix }) => prefix), ...single, ...kept];
 }
 
 /** `both`: whatever is captured now, names may stand for addresses of both. */

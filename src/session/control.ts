@@ -1,6 +1,6 @@
 /** The socket over which a running tunnel is asked and told (control/server.ts). */
 import { sweep } from '../control/client.ts';
-import { makeDirectory, socketIn, whoseProcess } from '../control/directory.ts';
+import { makeDirectory, removeIfTemporary, socketIn, whoseProcess } from '../control/directory.ts';
 import { ControlServer } from '../control/server.ts';
 import { TunnelError } from '../errors/errors.ts';
 import { reasonOf } from '../errors/reason.ts';
@@ -8,6 +8,7 @@ import type { Supervisor } from '../link/supervisor.ts';
 import type { Observer } from '../observe/observer.ts';
 import type { ConfirmOptions, Prompter, QuestionOptions } from '../ssh/prompter.ts';
 import type { Overview } from './overview.ts';
+import type { Reloads } from './reloads.ts';
 import type { Session } from './session.ts';
 
 export interface ControlParts {
@@ -16,6 +17,7 @@ export interface ControlParts {
   readonly prompter: PrompterInUse;
   /** Ends the run in order. */
   readonly stop: () => void;
+  readonly reloads: Reloads | undefined;
   readonly observer: Observer;
 }
 
@@ -24,7 +26,7 @@ export interface ControlParts {
  * `tunnel status` doesn't see it, which is said once.
  */
 export async function offerControl(session: Session, parts: ControlParts): Promise<void> {
-  const { overview, link, prompter, stop, observer } = parts;
+  const { overview, link, prompter, stop, reloads, observer } = parts;
   try {
     const directory = makeDirectory(whoseProcess());
     await sweep(directory);
@@ -34,10 +36,18 @@ export async function offerControl(session: Session, parts: ControlParts): Promi
       stop,
       reconnect: (asker: Prompter, signal: AbortSignal) =>
         prompter.during(asker, () => reconnected(link, signal)),
+      reload(asker: Prompter) {
+        if (reloads === undefined)
+          throw new TunnelError('control-request', 'this tunnel has no line to read again');
+        return prompter.during(asker, () => reloads.request());
+      },
     };
     const server = new ControlServer(path, handlers, observer);
     await server.start();
-    session.own('the status socket', server, (it) => it.close());
+    session.own('the status socket', server, async (it) => {
+      await it.close();
+      removeIfTemporary(directory);
+    });
   } catch (error) {
     const hint = error instanceof TunnelError ? error.hint : undefined;
     observer.log('info', `"tunnel status" will not see this tunnel: ${reasonOf(error)}`, { hint });
@@ -48,6 +58,8 @@ export async function offerControl(session: Session, parts: ControlParts): Promi
 function reconnected(link: Supervisor, signal: AbortSignal): Promise<void> {
   const before = link.view().upSince;
   link.reconnect();
+  // The wait before the first dial is none for a dial that has failed.
+  let dialled = false;
   return new Promise((resolve, reject) => {
     const over = (): void => {
       end();
@@ -59,10 +71,11 @@ function reconnected(link: Supervisor, signal: AbortSignal): Promise<void> {
     };
     const look = (): void => {
       const { state, upSince, error } = link.view();
+      dialled ||= state === 'connecting';
       if (state === 'up' && upSince !== before) {
         over();
         resolve();
-      } else if (state === 'failed' || state === 'closed' || (state === 'waiting' && error)) {
+      } else if (state === 'failed' || state === 'closed' || (state === 'waiting' && dialled)) {
         over();
         reject(error ?? new TunnelError('link-closed', 'the tunnel has ended'));
       }

@@ -34,16 +34,22 @@ import { type DatagramVerdict, ExecPolicy } from '../policy/execpolicy.ts';
 import { createPolicy } from '../policy/policy.ts';
 import type { Launcher } from '../system/launcher/launcher.ts';
 import { isAnyLoopback, proxiesOfCaller } from '../system/launcher/proxyvariables.ts';
-import { SocketSources } from '../system/socketsources.ts';
+import {
+  RECORD_PAUSES,
+  SocketSources,
+  type SocketSourcesOptions,
+} from '../system/socketsources.ts';
+import { unanswered } from './connectreload.ts';
 import { type ExecPlan, planExec } from './execplan.ts';
 import { runBehindProxy } from './execproxy.ts';
 import { ExecResolvers, resolvConfOf } from './execresolvers.ts';
 import { createFlows } from './flows.ts';
-import { watchHostsFile } from './hostsfile.ts';
+import { liveRules, watchHostsFile } from './hostsfile.ts';
 import { runToEnd } from './job.ts';
 import { linux, type Machine } from './machine.ts';
-import { namedPolicy, openBehind, openNames } from './names.ts';
+import { livePolicy, openBehind, openNames } from './names.ts';
 import { announceReady, readiness } from './ready.ts';
+import { serveReloads } from './reload.ts';
 import { inSession, type Session } from './session.ts';
 import { openTunnel, type RunOptions } from './tunnel.ts';
 
@@ -73,8 +79,9 @@ export function runExec(configuration: ExecConfiguration, options: RunOptions): 
         ...options,
         sharesError: true,
         finder: socketsOf(launcher.command.pid),
+        recordFinder: socketsOf(launcher.command.pid, { processes: RECORD_PAUSES }),
       });
-      const { configuration: complete, link, guard } = tunnel;
+      const { link, guard } = tunnel;
       session.own('the watch', machine.watch(link, '', observer), (unwatch) => unwatch());
       const device = machine.launchedDevice(launcher, plan.addresses);
       const served = plan.addresses.resolvers;
@@ -83,7 +90,7 @@ export function runExec(configuration: ExecConfiguration, options: RunOptions): 
         new NamespaceCapture({ device, resolvers: served, observer, clock: machine.clock }),
         (it) => it.close(),
       );
-      const targets = namedPolicy(tunnel, createPolicy(complete), !isolate);
+      const targets = livePolicy(tunnel, (rules) => createPolicy(rules), !isolate);
       const resolvers = new ExecResolvers({
         plan,
         machine,
@@ -108,7 +115,9 @@ export function runExec(configuration: ExecConfiguration, options: RunOptions): 
               keepsLocalNames: guard.active,
             });
       if (names !== undefined)
-        await session.within(watchHostsFile(session, complete, { machine, observer }));
+        await session.within(
+          watchHostsFile(session, liveRules(tunnel.current), { machine, observer }),
+        );
       const flows = createFlows(tunnel, { policy, direct, names });
       const accept: NamespaceTraffic['accept'] = (request) => flows.accept(request);
       const traffic =
@@ -126,6 +135,17 @@ export function runExec(configuration: ExecConfiguration, options: RunOptions): 
       });
       for (const ended of [link.ended, capture.ended]) reportLoss(ended, observer);
       session.signal.throwIfAborted();
+      const { reloads } = options;
+      serveReloads(session, tunnel, {
+        reloads,
+        first: wanted,
+        // Names of what it permits are kept from the start, or not at all.
+        givesList: false,
+        apply(next, change) {
+          change();
+          return unanswered(next, names);
+        },
+      });
       return runToEnd(launcher, stop, variables);
     },
     keepStatus,
@@ -163,8 +183,9 @@ async function launch(
 }
 
 /** Whose the sockets are in the network of this process, which becomes the command. */
-function socketsOf(pid: number): SourceFinder {
+function socketsOf(pid: number, options: SocketSourcesOptions = {}): SourceFinder {
   const sources = new SocketSources({
+    ...options,
     ask: null, // it tells about this process's own network only
     table: (name) => readFile(`/proc/${pid}/net/${name}`, 'latin1'),
   });

@@ -16,9 +16,10 @@ import { descriptorLimit } from '../system/limits.ts';
 import { createFlows } from './flows.ts';
 import { runToEnd } from './job.ts';
 import { linux } from './machine.ts';
-import { lookupPastTunnel, namedPolicy, openProxyNames } from './names.ts';
+import { livePolicy, lookupPastTunnel, openProxyNames } from './names.ts';
 import { ownUserCheck } from './ownuser.ts';
 import { announceReady, readiness } from './ready.ts';
+import { serveReloads } from './reload.ts';
 import type { Session } from './session.ts';
 import { openTunnel, type RunOptions } from './tunnel.ts';
 
@@ -41,13 +42,13 @@ export async function runBehindProxy(
   adviseWithoutNamespace(wanted.allow.rules !== undefined, observer);
 
   const tunnel = await openTunnel(session, wanted, { ...options, sharesError: true });
-  const { configuration, link } = tunnel;
+  const { link } = tunnel;
   session.own('the watch', machine.watch(link, '', observer), (unwatch) => unwatch());
   const names = await openProxyNames(session, tunnel, { machine, direct: new DirectConnector() });
   const flows = createFlows(tunnel, {
-    policy: namedPolicy(
+    policy: livePolicy(
       tunnel,
-      createPolicy(configuration, { beyond: 'direct', proxied: true }),
+      (rules) => createPolicy(rules, { beyond: 'direct', proxied: true }),
       true,
     ),
     direct: new DirectConnector({ lookup: lookupPastTunnel(names) }),
@@ -77,6 +78,8 @@ export async function runBehindProxy(
     say: () => observer.log('info', said),
   });
   signal.throwIfAborted();
+  const { reloads } = options;
+  serveReloads(session, tunnel, { reloads, first: wanted });
   const ofProxy = proxyVariables(process.env, `http://${proxy.addresses[0]}`);
   return runToEnd(launcher, stop, { ...ofUser, ...ofProxy });
 }

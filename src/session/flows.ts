@@ -20,10 +20,14 @@ export interface FlowsParts {
 /** What carries the flows of a capture through the tunnel and past it. */
 export function createFlows(tunnel: Tunnel, parts: FlowsParts): Flows {
   const { names, direct, policy, keepsLocalNames = false } = parts;
-  const { observer } = tunnel;
+  const { current, guard, book, connector, observer } = tunnel;
+  // What works in another form is forgotten with the rules that permitted it.
+  const opener = current.derived((configuration) =>
+    createNameOrAddress({ configuration, guard, book, connector, observer }, names),
+  );
   return new Flows({
     policy,
-    tunnel: createNameOrAddress(tunnel, names),
+    tunnel: { connect: (destination, options) => opener().connect(destination, options) },
     direct,
     resolve: createResolve(names, keepsLocalNames ? tunnel.book.here : undefined),
     observer,

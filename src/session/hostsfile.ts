@@ -13,6 +13,7 @@ import { createNaming } from '../dns/naming.ts';
 import { PrefixSet } from '../net/prefixset.ts';
 import type { Observer } from '../observe/observer.ts';
 import { asksHostsFirst, type HostsEntry, parseHosts } from '../system/resolver/hosts.ts';
+import type { Current } from './current.ts';
 import type { Machine } from './machine.ts';
 import type { Session } from './session.ts';
 
@@ -106,6 +107,27 @@ export class HostsFileWatch {
     this.#said.add(text);
     return true;
   }
+}
+
+/** The rules as they are whenever the file is looked at. */
+export function liveRules(current: Current): HostsRules {
+  return {
+    get dns() {
+      return current.configuration.dns;
+    },
+    get targets() {
+      return current.configuration.targets;
+    },
+    get exclusions() {
+      return current.configuration.exclusions;
+    },
+    get nameTargets() {
+      return current.configuration.nameTargets;
+    },
+    get nameExclusions() {
+      return current.configuration.nameExclusions;
+    },
+  };
 }
 
 /** Has it looked at for as long as `session` lasts. Never rejects. */

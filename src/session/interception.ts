@@ -47,6 +47,8 @@ export class Interception {
   /** The last one that was made comes first. */
   readonly #changes: HostChange[] = [];
   #unwatch: () => void = () => {};
+  /** What systemd-resolved was told. */
+  #domains: readonly string[] | undefined;
 
   constructor(parts: InterceptionParts) {
     this.#parts = parts;
@@ -69,6 +71,33 @@ export class Interception {
       const asksResolved = steps.some(({ kind }) => kind === 'resolved');
       this.#unwatch = machine.watchResolvers(() => void this.#follow(), observer, asksResolved);
     });
+  }
+
+  /**
+   * Has systemd-resolved, where it is asked, send the names of this configuration here. Resolves
+   * with what takes that back. Rejects with TunnelError `dns-resolved`; then the former domains
+   * are set again.
+   */
+  async setDomains(next: Configuration): Promise<() => Promise<void>> {
+    const { machine, resolvers, names, device, observer } = this.#parts;
+    const former = this.#domains;
+    const domains = routedDomains(namingOptions(next));
+    const isTold = resolvers.plan.steps.some(({ kind }) => kind === 'resolved');
+    if (!isTold || former === undefined || former.join() === domains.join()) return async () => {};
+    const set = async (wanted: readonly string[]) => {
+      const servers = [...names.addresses];
+      const change = machine.resolved({ device, servers, domains: wanted, observer });
+      await change.apply();
+      this.#changes.unshift(change);
+      this.#domains = wanted;
+    };
+    try {
+      await set(domains);
+    } catch (error) {
+      await set(former);
+      throw error;
+    }
+    return () => set(former);
   }
 
   /**
@@ -109,6 +138,7 @@ export class Interception {
     const change = machine.resolved({ device, servers, domains, observer });
     await change.apply();
     this.#changes.unshift(change);
+    this.#domains = domains;
   }
 
   /** This machine's resolvers may have changed. Never rejects. */

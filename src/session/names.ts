@@ -18,6 +18,7 @@ import { DNS_PORT, namingOptions, tunnelResolvers } from '../config/dnsoptions.t
 import type { DirectOptions } from '../connect/direct.ts';
 import { lookupName } from '../connect/lookup.ts';
 import { NameOrAddressConnector } from '../connect/nameoraddress.ts';
+import type { NamingOptions } from '../dns/naming.ts';
 import { type DeviceAddresses, NameService } from '../dns/server/nameservice.ts';
 import type { Neighbours } from '../dns/server/neighbours.ts';
 import { ResolverChoice, type ResolverChoiceOptions } from '../dns/upstream/choice.ts';
@@ -64,6 +65,12 @@ export interface NamesParts {
   readonly neighbours?: Neighbours;
 }
 
+/** Who answers for which names; `isolated` as in NamesParts. */
+export function namingOf(configuration: Configuration, isolated = false): NamingOptions {
+  const naming = namingOptions(configuration);
+  return { ...naming, beyond: isolated && naming.beyond === 'local' ? 'nothing' : naming.beyond };
+}
+
 /** What answers queries, as part of `session`. Throws as the constructor of NameService does. */
 export function openNames(session: Session, tunnel: Tunnel, parts: NamesParts): NameService {
   const { configuration, book, observer } = tunnel;
@@ -78,17 +85,15 @@ export function openNames(session: Session, tunnel: Tunnel, parts: NamesParts): 
     users,
     neighbours,
   } = parts;
-  const naming = namingOptions(configuration);
+  const naming = namingOf(configuration, isolated);
   if (device.address4 !== undefined || device.address6 !== undefined) {
     const moved = new Set(naming.virtualRanges?.map(({ family }) => family));
     const interfaces = networkInterfaces();
     warnOfOthersInRanges({ interfaces, resolvers: local, moved }, observer);
   }
   const names = new NameService({
-    naming: {
-      ...naming,
-      beyond: isolated && naming.beyond === 'local' ? 'nothing' : naming.beyond,
-    },
+    naming,
+    mayGetNames: tunnel.mayGetNames,
     device,
     behind,
     local: destinations(local),
@@ -98,10 +103,11 @@ export function openNames(session: Session, tunnel: Tunnel, parts: NamesParts): 
     rebindDomains: configuration.dns.rebindDomains ?? [],
     book,
     keepsLocalNames: keepsLocalNames ?? false,
-    userOf: users === undefined ? undefined : (socket, of) => users.userOf(socket, of),
+    userOf: users === undefined ? undefined : (socket, peer) => users.userOf(socket, peer),
     neighbours,
     observer,
   });
+  tunnel.current.follow((next) => names.setNaming(namingOf(next, isolated)));
   return session.own('the DNS server', names, (it) => it.close());
 }
 
@@ -112,7 +118,7 @@ export function openNames(session: Session, tunnel: Tunnel, parts: NamesParts): 
  */
 export async function openBehind(
   session: Session,
-  { configuration, connector, link, guard, observer }: Tunnel,
+  { configuration, current, connector, link, guard, observer }: Tunnel,
   uplinks: () => readonly string[],
 ): Promise<Resolver | undefined> {
   const { dns, ssh } = configuration;
@@ -122,7 +128,9 @@ export async function openBehind(
     streamOf(await connector.connect(destination, options));
   const choice = new ResolverChoice({
     candidates: () => tunnelResolvers(dns, uplinks()) ?? first,
-    domains: dns.domains,
+    get domains() {
+      return current.configuration.dns.domains;
+    },
     connect,
     // What is tried belongs into no list of what the run has needed.
     async connectToTry(destination, options) {
@@ -184,6 +192,17 @@ export function namedPolicy(
     namesOf: (address, way) =>
       way === 'tunnel' ? book.namesOf(address) : book.namesPastTunnel(address),
   });
+}
+
+/** The same for a running tunnel: it follows reloads. */
+export function livePolicy(
+  { current, guard, book }: Pick<Tunnel, 'current' | 'guard' | 'book'>,
+  make: (configuration: Configuration) => Policy,
+  guardsDirect = false,
+): Policy {
+  return current.policy((configuration) =>
+    namedPolicy({ configuration, guard, book }, make(configuration), guardsDirect),
+  );
 }
 
 /** What a connection that is prohibited in one form may be opened as. */

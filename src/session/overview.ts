@@ -34,7 +34,8 @@ export interface OverviewParts {
 
 export class Overview {
   readonly #parts: OverviewParts;
-  readonly #startedAt = Date.now();
+  /** In milliseconds since 1970. */
+  readonly startedAt = Date.now();
   ready = false;
   device: string | undefined;
   proxies: readonly string[] = [];
@@ -53,7 +54,7 @@ export class Overview {
       command,
       pid: process.pid,
       version,
-      startedAt: this.#startedAt,
+      startedAt: this.startedAt,
       at: Date.now(),
       ready: this.ready,
       remote,

@@ -11,7 +11,7 @@ import { renderPac } from '../policy/pac.ts';
 import { type Beyond, createPolicy } from '../policy/policy.ts';
 import { descriptorLimit } from '../system/limits.ts';
 import { isOwnAddress } from '../system/ownaddress.ts';
-import { namedPolicy } from './names.ts';
+import { livePolicy } from './names.ts';
 import { ownUserCheck } from './ownuser.ts';
 import type { Session } from './session.ts';
 import type { Tunnel } from './tunnel.ts';
@@ -42,10 +42,9 @@ export async function startProxies(session: Session, tunnel: Tunnel, flows: Flow
     }),
     (it) => it.close(),
   );
-  const policy = namedPolicy(
-    tunnel,
-    createPolicy(configuration, {
-      beyond: beyondTargets(configuration),
+  const policy = livePolicy(tunnel, (rules) =>
+    createPolicy(rules, {
+      beyond: beyondTargets(rules),
       proxied: true,
       remoteClients,
       isOwnAddress,

@@ -8,9 +8,10 @@ import { DirectConnector } from '../connect/direct.ts';
 import { createPolicy } from '../policy/policy.ts';
 import { createFlows } from './flows.ts';
 import { linux } from './machine.ts';
-import { lookupPastTunnel, namedPolicy, openProxyNames } from './names.ts';
+import { livePolicy, lookupPastTunnel, openProxyNames } from './names.ts';
 import { startProxies } from './proxies.ts';
 import { announceReady, readiness } from './ready.ts';
+import { serveReloads } from './reload.ts';
 import { inSession } from './session.ts';
 import { openTunnel, type RunOptions } from './tunnel.ts';
 
@@ -24,7 +25,7 @@ export function runProxy(wanted: Configuration, options: RunOptions): Promise<ne
     session.own('the watch', machine.watch(link, '', observer), (unwatch) => unwatch());
     const names = await openProxyNames(session, tunnel, { machine, direct: new DirectConnector() });
     const direct = new DirectConnector({ lookup: lookupPastTunnel(names) });
-    const policy = namedPolicy(tunnel, createPolicy(configuration));
+    const policy = livePolicy(tunnel, (rules) => createPolicy(rules));
     const flows = createFlows(tunnel, { policy, direct, names });
     await startProxies(session, tunnel, flows);
     tunnel.beginLearning();
@@ -34,6 +35,8 @@ export function runProxy(wanted: Configuration, options: RunOptions): Promise<ne
       fd: configuration.readyFd,
       say: () => observer.log('notice', readiness(configuration.ssh)),
     });
+    const { reloads } = options;
+    serveReloads(session, tunnel, { reloads, first: wanted });
     return session.untilEnd();
   });
 }

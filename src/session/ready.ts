@@ -5,10 +5,12 @@ import type { Supervisor } from '../link/supervisor.ts';
 import type { SshOptions } from '../ssh/options.ts';
 import type { Session } from './session.ts';
 
+export type FollowedLink = Pick<Supervisor, 'view' | 'onChange'>;
+
 /** Who has started the run, where that isn't a person who looks at it: -D, --pidfile, systemd. */
 export interface RunService {
   /** Is told of the link from before the first dial. Returns what ends that. */
-  follow(link: Supervisor): () => void;
+  follow(link: FollowedLink): () => void;
   /** Before anything says that the run is ready. Throws TunnelError if it can't be. */
   prepare(): void;
   /** When all has been said. */

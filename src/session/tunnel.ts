@@ -27,12 +27,16 @@ import type { CapturedPrefixes } from '../policy/captured.ts';
 import type { JumpHostServers } from '../policy/jumphost.ts';
 import type { DialDevice } from '../ssh/dial/device.ts';
 import type { Prompter } from '../ssh/prompter.ts';
-import { SocketSources } from '../system/socketsources.ts';
+import { RECORD_PAUSES, SocketSources } from '../system/socketsources.ts';
 import { Advice } from './advice.ts';
 import { offerControl, PrompterInUse } from './control.ts';
+import { Current } from './current.ts';
 import { linux, type Machine } from './machine.ts';
+import { offerMetrics } from './metrics.ts';
 import { Overview, type TunnelIdentity } from './overview.ts';
 import type { RunService } from './ready.ts';
+import { openRecording } from './recording.ts';
+import type { Reloads } from './reloads.ts';
 import type { Session, SessionOptions } from './session.ts';
 import { prepareTargets } from './targets.ts';
 
@@ -43,6 +47,8 @@ export interface RunOptions extends SessionOptions {
   readonly learned: (list: string) => void;
   /** Default: this one. */
   readonly machine?: Machine;
+  /** Requests to read the command line again. Default: there are none. */
+  readonly reloads?: Reloads;
   /** What the run is called, and how it is stopped. Default: nobody can ask about it. */
   readonly control?: RunControl;
   /** Whom else it tells how it is. Default: nobody. */
@@ -55,6 +61,11 @@ export interface RunControl extends TunnelIdentity {
 }
 
 export interface TunnelOptions extends RunOptions {
+  /**
+   * `library`: this process is somebody else's program, of which nothing is changed and to which
+   * nothing is advised. Default: a command.
+   */
+  readonly kind?: 'library';
   /** What the link must not fall into. Default: nothing is captured that it could. */
   readonly captured?: CapturedPrefixes;
   /** How the link is kept out of that (session/uplinks.ts). */
@@ -67,13 +78,22 @@ export interface TunnelOptions extends RunOptions {
   readonly sharesError?: true;
   /** Whose the sockets are that connect. Default: those of this machine. */
   readonly finder?: SourceFinder;
+  /** The same for the flow log, which asks for each connection. */
+  readonly recordFinder?: SourceFinder;
 }
 
 const NO_ROUTES = { targets: [], exclusions: [] };
 
 export interface Tunnel {
-  /** Complete: with the targets of a cloud. The same object as was given where there is none. */
+  /**
+   * As it is now. Complete: with the targets of a cloud. Until the first reload the same object as
+   * was given, where there is no cloud.
+   */
   readonly configuration: Configuration;
+  /** What follows reloads (reload.ts). */
+  readonly current: Current;
+  /** A cloud may get services, and they have names. */
+  readonly mayGetNames: boolean;
   readonly link: Supervisor;
   readonly guard: AllowGuard;
   /** The link for whoever opens something through it: with the allow-list before it. */
@@ -81,6 +101,8 @@ export interface Tunnel {
   readonly book: NameBook;
   readonly observer: Observer;
   readonly advice: Advice;
+  /** Asks at the run's own terminal, or at that of whoever has asked for something. */
+  readonly prompter: Prompter;
   /** What is known of the run. Its `ready`, `device` and `proxies` are set by the compositions. */
   readonly overview: Overview;
   /** Is told of each flow. */
@@ -105,22 +127,30 @@ export async function openTunnel(
   const prompter = new PrompterInUse(options.prompter);
   const { deviceFor, servers, filtered, finder = new SocketSources() } = options;
   const adviceLevel = options.sharesError ? 'info' : 'notice';
-  // The launcher of exec has read the command's words from this process by now.
-  machine.hideMemory();
-  machine.sayWho(observer, adviceLevel);
+  if (options.kind !== 'library') {
+    // The launcher of exec has read the command's words from this process by now.
+    machine.hideMemory();
+    machine.sayWho(observer, adviceLevel);
+  }
   if (machine.privileged !== undefined) session.endsWith(machine.privileged.ended);
   const { ssh, allow } = wanted;
+  const book = new NameBook({ observer });
+  const recording = await openRecording(session, wanted, {
+    identity: control ?? UNNAMED,
+    finder: options.recordFinder ?? new SocketSources({ processes: RECORD_PAUSES }),
+    namesOf: (address) => book.namesOf(address),
+    observer,
+  });
   const complete = await session.within(prepareTargets(wanted, observer, prompter));
   const learning = session.own('the allow-list', new LearningGuard(allow, observer), (it) =>
     it.report(learned),
   );
   const { guard } = learning;
-  const book = new NameBook({ observer });
   const dialler = machine.dialler({ ssh, prompter, observer, deviceFor, adviceLevel });
   const link = session.own(
     'the SSH connection',
     createLink(ssh, {
-      dialler,
+      dialler: recording.dialler(dialler),
       clock: machine.clock,
       observer,
       captured,
@@ -133,37 +163,55 @@ export async function openTunnel(
   );
   const advice = new Advice(machine, observer);
   const flows = new FlowTable(observer);
-  let configuration = wanted;
+  const current = new Current(wanted);
+  const identity = control ?? UNNAMED;
   const overview = new Overview({
-    identity: control ?? UNNAMED,
+    identity,
     remote: ssh.remotes[0].text,
     link,
     flows,
-    targets: () => namedTargets(configuration),
+    targets: () => namedTargets(current.configuration),
     findings: () => advice.findings,
     namesOf: (address) => book.namesOf(address),
   });
   const { service } = options;
   if (service !== undefined)
     session.own('what systemd is told', service.follow(link), (end) => end());
+  const metrics = await session.within(
+    offerMetrics(session, {
+      identity,
+      overview,
+      link,
+      configuration: () => current.configuration,
+      observer,
+    }),
+  );
   if (control !== undefined)
     await session.within(
-      offerControl(session, { overview, link, prompter, stop: control.stop, observer }),
+      offerControl(session, {
+        ...{ overview, link, prompter, stop: control.stop, reloads: options.reloads, observer },
+      }),
     );
   const routed = captured === undefined ? NO_ROUTES : wanted;
-  await session.within(advice.during(session, routed, link.start()));
+  const start = link.start();
+  await session.within(options.kind === 'library' ? start : advice.during(session, routed, start));
   const connector = guardedConnector(link, guard, (address) => book.namesOf(address));
-  configuration = await session.within(complete(connector, session.signal));
+  current.replace(await session.within(complete(connector, session.signal)));
   return {
-    configuration,
+    get configuration() {
+      return current.configuration;
+    },
+    current,
+    mayGetNames: wanted.cloud !== undefined,
     link,
     guard,
     connector,
     book,
     observer,
     advice,
+    prompter,
     overview,
-    watch: watchers([flows]),
+    watch: watchers([flows, ...metrics, ...recording.watchers]),
     beginLearning: () => learning.begin(),
   };
 }

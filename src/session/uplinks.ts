@@ -12,6 +12,7 @@ import { type DeviceFinder, Uplink } from '../connect/uplink.ts';
 import { reasonOf } from '../errors/reason.ts';
 import { family } from '../net/address.ts';
 import type { Destination } from '../net/destination.ts';
+import { hostPrefix, type Prefix } from '../net/prefix.ts';
 import type { Observer } from '../observe/observer.ts';
 import type { CapturedPrefixes } from '../policy/captured.ts';
 import { addressToExclude } from '../ssh/dial/addresses.ts';
@@ -19,6 +20,9 @@ import type { DialDevice } from '../ssh/dial/device.ts';
 import { uplinkDevice } from '../system/routing/uplink.ts';
 import type { Machine } from './machine.ts';
 import { answersQueries } from './names.ts';
+
+/** Addresses of jump hosts that are remembered: more than one dial tries. */
+const MAX_UNBOUND = 256;
 
 export interface Uplinks {
   readonly uplink: Uplink;
@@ -29,6 +33,11 @@ export interface Uplinks {
    * the socket is bound: they come in by another device than a route leads to (rp_filter).
    */
   readonly filtered: (server: Destination) => boolean;
+  /**
+   * What was dialled by sockets that are not bound, because it wasn't captured then. A reload must
+   * not capture it.
+   */
+  readonly unbound: () => readonly Prefix[];
 }
 
 export interface UplinksParts {
@@ -51,9 +60,16 @@ export function openUplinks({ machine, captured, configuration, observer }: Upli
   };
   // Resolvers change with the network, and a cloud's targets are known only when the link is up.
   const mayGrow = answersQueries(configuration);
+  const unbound = new Set<string>();
   const deviceFor: DialDevice = ({ host, port, localAddress: source }) => {
     const address = addressToExclude(host);
-    if (address === undefined || !(mayGrow || captured.concerns(address))) return undefined;
+    if (address === undefined) return undefined;
+    if (!mayGrow && !captured.concerns(address)) {
+      unbound.delete(address);
+      unbound.add(address);
+      for (const oldest of [...unbound].slice(0, -MAX_UNBOUND)) unbound.delete(oldest);
+      return undefined;
+    }
     return deviceOf({ host: address, port, source });
   };
   const binds = machine.bindsSockets();
@@ -65,6 +81,7 @@ export function openUplinks({ machine, captured, configuration, observer }: Upli
   return {
     uplink: new Uplink(captured, machine.sockets, deviceOf),
     deviceFor: binds ? deviceFor : undefined,
+    unbound: () => [...unbound].map(hostPrefix),
     filtered(server) {
       if (family(server.host) !== 4) return false;
       const device = deviceOf(server);

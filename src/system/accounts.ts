@@ -22,6 +22,7 @@ interface Group {
 export class Accounts {
   readonly #accounts: readonly Account[];
   readonly #groups: readonly Group[];
+  readonly #names: ReadonlyMap<number, string>;
 
   /** `passwd`, `group`: the texts of the two files. */
   constructor(passwd: string, group: string) {
@@ -31,6 +32,7 @@ export class Accounts {
       gid: Number(gid),
       home,
     }));
+    this.#names = new Map(this.#accounts.toReversed().map(({ uid, name }) => [uid, name]));
     this.#groups = fieldsOf(group).map(([, , gid, members = '']) => ({
       gid: Number(gid),
       members: members.split(',').filter(Boolean),
@@ -48,6 +50,11 @@ export class Accounts {
   /** The home directory of a user. undefined: not known here. */
   homeOf(user: string): string | undefined {
     return this.#accounts.find(({ name }) => name === user)?.home;
+  }
+
+  /** The name of a user. undefined: not known here. */
+  nameOf(user: number): string | undefined {
+    return this.#names.get(user);
   }
 
   /** Whether the user is the only member of a group, as its primary or a further one. */

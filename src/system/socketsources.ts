@@ -23,7 +23,13 @@ import { setImmediate as turn } from 'node:timers/promises';
 import { addon } from '../native/addon.ts';
 import { addressBytes } from '../net/address.ts';
 import type { Destination } from '../net/destination.ts';
-import { Looks, listedSockets, machineAddresses, readSocketTable } from './sockettables.ts';
+import {
+  CONNECTING,
+  Looks,
+  listedSockets,
+  machineAddresses,
+  readSocketTable,
+} from './sockettables.ts';
 
 export const MAX_ASKED = 8192;
 export const MAX_DESCRIPTORS = 16_384;
@@ -31,10 +37,10 @@ export const MAX_DESCRIPTORS = 16_384;
 export const TRIES = 2;
 /** A fifth of a processor at the most. */
 const PAUSES = { limit: MAX_ASKED, pauseFactor: 4, maxPauseMs: 200 };
+/** For records of each connection: a hundredth of a processor. */
+export const RECORD_PAUSES = { limit: MAX_ASKED, pauseFactor: 100, maxPauseMs: 2_000 };
 /** For how long the addresses of this machine are believed. */
 const ADDRESSES_MS = 5_000;
-/** States of a socket that may ask for a connection: established, and SYN sent. */
-const CONNECTING = new Set(['01', '02']);
 
 export interface SocketSource {
   readonly user: number;
@@ -55,6 +61,8 @@ export interface SocketSourcesOptions {
   readonly table?: (name: string) => Promise<string>;
   /** This machine's own addresses, canonical. Default: those of its devices. */
   readonly addresses?: () => ReadonlySet<string>;
+  /** How often processes are looked at. Default: for a fifth of a processor at the most. */
+  readonly processes?: typeof PAUSES;
   /** Default: /proc. */
   readonly proc?: string;
   /** Whose processes are looked at. Default: this process's user. */
@@ -93,16 +101,17 @@ export class SocketSources {
     look: (asked) => this.#lookAtTables(asked),
     giveUp: ({ answer }) => answer(undefined),
   });
-  readonly #processes = new Looks<ProcessQuestion>({
-    ...PAUSES,
-    look: (asked) => this.#lookAtProcesses(asked),
-    giveUp: ({ answer }) => answer(undefined),
-  });
+  readonly #processes: Looks<ProcessQuestion>;
 
   constructor(options: SocketSourcesOptions = {}) {
     const { ask = askKernel, table = readSocketTable, addresses = machineAddresses } = options;
     const { proc = '/proc' } = options;
     this.#ask = ask;
+    this.#processes = new Looks<ProcessQuestion>({
+      ...(options.processes ?? PAUSES),
+      look: (asked) => this.#lookAtProcesses(asked),
+      giveUp: ({ answer }) => answer(undefined),
+    });
     this.#table = table;
     this.#ownAddresses = addresses;
     this.#proc = proc;

@@ -14,6 +14,9 @@ import type { Destination } from '../net/destination.ts';
 /** The shortest pause between two looks. */
 const PAUSE_MS = 10;
 
+/** States of a TCP socket that may ask for a connection: established, and SYN sent. */
+export const CONNECTING: ReadonlySet<string> = new Set(['01', '02']);
+
 /** A line of a table. */
 export interface ListedSocket {
   /** Its own address, canonical; of an IPv4 address in an IPv6 socket, the IPv4 address. */

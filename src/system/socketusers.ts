@@ -1,20 +1,27 @@
 /**
- * Finds the users of this machine's own sockets, by their address and port (proc(5), /proc/net/udp
- * and the like).
+ * Finds the users of this machine's own sockets (proc(5), /proc/net/udp and the like): of UDP by
+ * address and port, of TCP by both ends of the connection. The kernel gives one port to several TCP
+ * sockets if they connect to different peers, so the own end may be that of another user as well.
  *
  * The kernel writes the whole table for each look, so a look serves all who ask until it begins,
  * and it is taken only so often that it costs a tenth of a processor at the most (sockettables.ts).
  *
  * Limits: MAX_WAITING questions wait for a look. Any more are answered "unknown" at once.
  */
-import type { Destination } from '../net/destination.ts';
-import { Looks, listedSockets, machineAddresses, readSocketTable } from './sockettables.ts';
+import { isIP } from 'node:net';
+import { type Destination, formatDestination } from '../net/destination.ts';
+import {
+  CONNECTING,
+  type ListedSocket,
+  Looks,
+  listedSockets,
+  machineAddresses,
+  readSocketTable,
+} from './sockettables.ts';
 
 export const MAX_WAITING = 4096;
 /** A tenth of a processor at the most. */
 const PAUSES = { limit: MAX_WAITING, pauseFactor: 10, maxPauseMs: 1000 };
-
-export type Protocol = 'udp' | 'tcp';
 
 export interface SocketUsersOptions {
   /** The text of a table: `udp`, `udp6`, `tcp`, `tcp6`. Default: from /proc/net. */
@@ -25,7 +32,8 @@ export interface SocketUsersOptions {
 
 interface Question {
   readonly socket: Destination;
-  readonly protocol: Protocol;
+  /** What a TCP socket is connected to; undefined: it is one of UDP. */
+  readonly peer: Destination | undefined;
   readonly answer: (user: number | undefined) => void;
 }
 
@@ -44,12 +52,13 @@ export class SocketUsers {
   }
 
   /**
-   * The user that has a socket with this local address, which is canonical. Undefined: nobody here,
-   * or it can't be found out. Never rejects.
+   * The user that has the socket with this local address: the one of TCP that is connected to
+   * `peer`, or without `peer` one of UDP. Both are canonical. Undefined: nobody here, or it can't
+   * be found out. Never rejects.
    */
-  userOf(socket: Destination, protocol: Protocol): Promise<number | undefined> {
+  userOf(socket: Destination, peer: Destination | undefined): Promise<number | undefined> {
     return new Promise((answer) => {
-      if (!this.#looks.ask({ socket, protocol, answer })) answer(undefined);
+      if (!this.#looks.ask({ socket, peer, answer })) answer(undefined);
     });
   }
 
@@ -57,28 +66,39 @@ export class SocketUsers {
   async #answer(questions: readonly Question[]): Promise<void> {
     const own = this.#addresses();
     for (const protocol of ['udp', 'tcp'] as const) {
-      const asked = questions.filter((question) => question.protocol === protocol);
+      const asked = questions.filter(({ peer }) => (peer === undefined) === (protocol === 'udp'));
       if (asked.length === 0) continue;
       const ports = new Set(asked.map(({ socket }) => socket.port));
       const users = new Map<string, number>();
       for (const name of [protocol, `${protocol}6`]) {
         try {
-          for (const { local, user } of listedSockets(await this.#table(name), ports))
-            users.set(textOf(local), user);
+          for (const listed of listedSockets(await this.#table(name), ports))
+            users.set(keyOf(protocol, listed), listed.user);
         } catch {
           // There is no such table without IPv6, or where /proc is hidden: then nobody is found.
         }
       }
-      for (const { socket, answer } of asked) {
-        const { host, port } = socket;
-        const any = host.includes(':') ? [`[::]:${port}`] : [`0.0.0.0:${port}`, `[::]:${port}`];
-        const found = [textOf(socket), ...any].find((text) => users.has(text));
-        answer(own.has(host) && found !== undefined ? users.get(found) : undefined);
+      for (const { socket, peer, answer } of asked) {
+        const found = keysOf(socket, peer).find((key) => users.has(key));
+        answer(own.has(socket.host) && found !== undefined ? users.get(found) : undefined);
       }
     }
   }
 }
 
-function textOf({ host, port }: Destination): string {
-  return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
+/** Only a TCP socket that is connected, or is connecting, can have asked. */
+function keyOf(protocol: 'udp' | 'tcp', { local, peer, state }: ListedSocket): string {
+  if (protocol === 'udp') return formatDestination(local);
+  return CONNECTING.has(state) ? connectionOf(local, peer) : '';
+}
+
+/** What the socket is listed as, the most exact first: one of UDP may have any address. */
+function keysOf(local: Destination, peer: Destination | undefined): readonly string[] {
+  if (peer !== undefined) return [connectionOf(local, peer)];
+  const any = isIP(local.host) === 6 ? ['::'] : ['0.0.0.0', '::'];
+  return [local.host, ...any].map((host) => formatDestination({ host, port: local.port }));
+}
+
+function connectionOf(local: Destination, peer: Destination): string {
+  return `${formatDestination(local)} ${formatDestination(peer)}`;
 }

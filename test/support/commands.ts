@@ -13,6 +13,7 @@ export function standInCommands(run: (name: string) => Promise<void>): Commands 
     status: () => run('status'),
     stop: () => run('stop'),
     reconnect: () => run('reconnect'),
+    reload: () => run('reload'),
     clean: () => run('clean'),
   };
 }

@@ -71,7 +71,7 @@ export class DnsListener {
   #stream(socket: Socket): void {
     this.#streams.add(socket);
     const { server, ofTunnel } = this.#options;
-    void serveStream(server, socket, socket.remoteAddress ?? '', undefined, ofTunnel).then(() =>
+    void serveStream(server, socket, { key: socket.remoteAddress ?? '', ofTunnel }).then(() =>
       this.#streams.delete(socket),
     );
   }

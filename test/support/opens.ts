@@ -4,8 +4,8 @@ import type { Connector } from '../../src/flow/connector.ts';
 import { StreamConduit } from '../../src/flow/streamconduit.ts';
 import { OpenQueue } from '../../src/link/openqueue.ts';
 import type { SourceFinder } from '../../src/link/opensources.ts';
+import type { Found } from '../../src/link/ownersearch.ts';
 import type { Destination } from '../../src/net/destination.ts';
-import type { SocketSource } from '../../src/system/socketsources.ts';
 import { ManualClock } from './manualclock.ts';
 import { Recorder } from './supervised.ts';
 
@@ -34,7 +34,7 @@ export class HeldTransport implements Connector {
 export const HERE = '198.18.0.2';
 
 /** Whose a socket of this machine is, by its port. */
-export type Owners = (port: number) => SocketSource | undefined;
+export type Owners = (port: number) => Found;
 
 /** A queue with a clock by hand. Without `owners`, nobody is asked for. */
 export function heldQueue(owners?: Owners) {

@@ -105,7 +105,7 @@ export class Endpoint implements FlowHost<TcpFlow> {
   readonly #frame = new FrameView();
   /** Parses held SYNs. */
   readonly #synFrame = new FrameView();
-  readonly #table = new TupleTable<Tuple & (TcpFlow | TimeWait)>();
+  readonly connections = new TupleTable<Tuple & (TcpFlow | TimeWait)>();
   readonly #timers = new TimerWheel<TcpFlow>();
   readonly #numbers: InitialNumberGenerator;
   /** Those that wait for the far side, oldest first. */
@@ -194,7 +194,7 @@ export class Endpoint implements FlowHost<TcpFlow> {
 
   /** Refuses held flows and resets the others, with `error`. New flows still go to `onFlow`. */
   close(error: Error): void {
-    for (const entry of this.#table) {
+    for (const entry of this.connections) {
       if (entry instanceof TimeWait) continue;
       if (entry.state === STATE.held) entry.refuse('refused');
       else if (entry.state !== STATE.refused) entry.abort(error);
@@ -248,7 +248,7 @@ export class Endpoint implements FlowHost<TcpFlow> {
     }
     if (flow.state === STATE.answered || flow.state === STATE.open) counters.flowsLive++;
     if (flow.state !== STATE.gone) return;
-    this.#table.remove(flow);
+    this.connections.remove(flow);
     this.#timers.forget(flow);
     if (flow.closedFirst && flow.finReceived && flow.out.finAcknowledged) this.#addTimeWait(flow);
   }
@@ -299,8 +299,8 @@ export class Endpoint implements FlowHost<TcpFlow> {
   // Frames
 
   #tcp(frame: FrameView, slab: Slab): void {
-    const hash = this.#table.hash(frame);
-    const entry = this.#table.find(frame, hash);
+    const hash = this.connections.hash(frame);
+    const entry = this.connections.find(frame, hash);
     const begins = (frame.flags & (SYN | ACK | RST | FIN)) === SYN;
     if (entry instanceof TcpFlow) this.#knownFlow(frame, slab, entry, begins, hash);
     else if (entry !== undefined) this.#inTimeWait(frame, entry, begins, hash);
@@ -386,7 +386,7 @@ export class Endpoint implements FlowHost<TcpFlow> {
     // Ignore data in a SYN: its sender sends them again (RFC 9293 §3.10.7.2).
     frame.end = frame.payload;
     const flow = new TcpFlow(this, this.#nextFlowId(), frame, hash);
-    this.#table.add(flow);
+    this.connections.add(flow);
     this.#held.add(flow);
     counters.flowsHeld++;
     counters.flowsHeldTotal++;
@@ -444,7 +444,7 @@ export class Endpoint implements FlowHost<TcpFlow> {
 
   #tooBig(frame: FrameView): void {
     this.counters.tooBig++;
-    const flow = this.#table.find(frame, this.#table.hash(frame));
+    const flow = this.connections.find(frame, this.connections.hash(frame));
     if (flow instanceof TcpFlow) flow.tooBig(frame.sequence, frame.mtu);
   }
 
@@ -473,13 +473,13 @@ export class Endpoint implements FlowHost<TcpFlow> {
       this.counters.forgottenTimeWaits++;
     }
     this.#timeWaits.add(wait);
-    this.#table.add(wait);
+    this.connections.add(wait);
     this.#announce(wait.until);
   }
 
   #forgetTimeWait(wait: TimeWait): void {
     this.#timeWaits.delete(wait);
-    this.#table.remove(wait);
+    this.connections.remove(wait);
   }
 
   #acknowledgeFor(wait: TimeWait): void {

@@ -114,6 +114,13 @@ export class PacketStack {
     this.#endpoint.unreachable(frame, why);
   }
 
+  /** Canonical addresses that applications have connections to (TIME-WAIT included). */
+  destinations(): ReadonlySet<string> {
+    const hosts = new Set<string>();
+    for (const { destination } of this.#endpoint.connections) hosts.add(destination.host);
+    return hosts;
+  }
+
   /** Resets all flows with `error`. New flows still go to `onFlow`, which refuses them. */
   reset(error: Error): void {
     this.#endpoint.close(error);

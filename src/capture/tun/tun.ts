@@ -194,6 +194,11 @@ export class TunCapture implements Capture<TunTraffic> {
     if (this.#routed) await this.#host.setRoutes([...prefixes, ...this.#alsoRouted]);
   }
 
+  /** Canonical addresses that applications have connections to, or have just had. */
+  destinations(): ReadonlySet<string> {
+    return this.#stack?.destinations() ?? new Set();
+  }
+
   /** Sends a datagram to the application at its destination. */
   sendDatagram(datagram: Datagram): void {
     this.#stack?.sendDatagram(datagram);

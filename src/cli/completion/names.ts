@@ -18,6 +18,8 @@ const SOURCES: Readonly<Record<NamedKind, (env: Environment) => Promise<readonly
   host: hosts,
   hops: hosts,
   cloud: clouds,
+  profile: profiles,
+  tunnel: tunnels,
 };
 
 export async function namesOf(kind: NamedKind, env: Environment): Promise<readonly string[]> {
@@ -70,6 +72,18 @@ export function knownHostNames(text: string): string[] {
       return [port === undefined ? written : `${written}:${port}`];
     });
   });
+}
+
+async function profiles(env: Environment): Promise<string[]> {
+  const { readConfigFiles } = await import('../../config/profiles/files.ts');
+  const files = await readConfigFiles(undefined, { env });
+  return [...new Set(files.flatMap((file) => [...file.profiles.keys()]))].sort();
+}
+
+async function tunnels(): Promise<string[]> {
+  const { findTunnels } = await import('../../control/client.ts');
+  const found = await findTunnels();
+  return [...new Set(found.tunnels.map(({ status }) => status.name))].sort();
 }
 
 async function clouds(env: Environment): Promise<string[]> {

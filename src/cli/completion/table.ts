@@ -38,6 +38,7 @@ const BY_PLACEHOLDER: Readonly<Record<string, ValueKind>> = {
 /** What the placeholder doesn't say, and words that are no files. */
 const BY_NAME: Readonly<Record<string, { kind?: ValueKind; words?: readonly string[] }>> = {
   '--os-cloud': { kind: 'cloud', words: ['envvars'] },
+  '--profile': { kind: 'profile' },
   '--ssh-config': { words: ['none'] },
   '--jump': { words: ['none'] },
   '--key': { words: ['agent'] },

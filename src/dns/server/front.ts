@@ -12,7 +12,7 @@
  */
 import type { Duplex } from 'node:stream';
 import { framed } from '../wire/message.ts';
-import type { DnsServer } from './server.ts';
+import type { DnsClient, DnsServer } from './server.ts';
 
 export const MAX_PIPELINED = 128;
 export const STREAM_IDLE_MS = 10_000;
@@ -32,10 +32,9 @@ export function answerDatagram(
 export function serveStream(
   server: DnsServer,
   stream: Duplex,
-  client: string,
-  port?: number,
-  ofTunnel = false,
+  client: Omit<DnsClient, 'stream'>,
 ): Promise<void> {
+  const asker = { ...client, stream: true };
   return new Promise((resolve) => {
     let received: Buffer = Buffer.alloc(0);
     let waiting = 0;
@@ -59,7 +58,7 @@ export function serveStream(
         received = received.subarray(end);
         waiting += 1;
         idleTimer.refresh();
-        void server.answer(message, { key: client, port, stream: true, ofTunnel }).then(reply);
+        void server.answer(message, asker).then(reply);
       }
       // A client that doesn't read its answers isn't read either.
       if (waiting >= MAX_PIPELINED || stream.writableNeedDrain) stream.pause();

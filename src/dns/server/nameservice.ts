@@ -72,6 +72,8 @@ export interface NameServiceOptions {
   readonly keepsLocalNames?: boolean;
   /** As in DnsServerOptions. */
   readonly userOf?: UserOf | undefined;
+  /** A reload may add names: addresses for them are routed from the start. Default: false. */
+  readonly mayGetNames?: boolean;
   /** Other tunnels with names on this machine. Default: nobody looks for any. */
   readonly neighbours?: Neighbours | undefined;
   readonly observer: Observer;
@@ -84,10 +86,10 @@ export class NameService {
   readonly prefixes: readonly Prefix[];
   /** The server's addresses, in the device's own blocks; canonical. */
   readonly addresses: ReadonlySet<string>;
-  /** What this tunnel answers for. */
-  readonly claims: Claims;
   readonly #options: NameServiceOptions;
-  readonly #route: Naming;
+  #naming: Naming;
+  #claims: Claims;
+  readonly #route: Naming = (name) => this.#naming(name);
   readonly #rebinding: RebindingRules;
   /** The resolvers behind the jump host. */
   readonly #tunnel: Resolver | undefined;
@@ -98,10 +100,13 @@ export class NameService {
   /** Throws TunnelError `dns-no-block` if MAX_TUNNELS tunnels have taken all blocks for names. */
   constructor(options: NameServiceOptions) {
     const { naming, device, behind, local, book, observer } = options;
+    const { nameTargets } = naming;
     const virtual =
-      naming.nameTargets.length === 0 ? undefined : createVirtual(device, naming, observer);
+      nameTargets.length === 0 && options.mayGetNames !== true
+        ? undefined
+        : createVirtual(device, naming, observer);
     this.#options = options;
-    this.#route = createNaming({ ...naming, book });
+    this.#naming = createNaming({ ...naming, book });
     this.#rebinding = new RebindingRules({
       permitted: options.rebindDomains ?? [],
       inside: naming.domains,
@@ -122,17 +127,37 @@ export class NameService {
     this.virtual = virtual?.addresses;
     this.prefixes = virtual?.prefixes ?? [];
     this.addresses = ownDnsAddresses(device);
-    const claims = claimsOf(naming, this.prefixes);
-    this.claims = claims;
+    this.#claims = this.claimsWith(naming);
     this.server = new DnsServer({
       naming: this.#route,
       virtual: this.virtual,
       tunnel: this.#tunnel,
       local: this.#local,
       userOf: options.userOf,
-      others: options.neighbours && othersOf(options.neighbours, claims),
+      others: options.neighbours && othersOf(options.neighbours, () => this.#claims),
       observer,
     });
+  }
+
+  /** What this tunnel answers for. */
+  get claims(): Claims {
+    return this.#claims;
+  }
+
+  /** What it would answer for with these options. */
+  claimsWith(naming: NamingOptions): Claims {
+    return claimsOf(naming, this.prefixes);
+  }
+
+  /**
+   * Answers for other names from now on. Names that stay keep their addresses. Without `virtual`,
+   * name targets get none. The ranges of virtual addresses stay as they are.
+   */
+  setNaming(naming: NamingOptions): void {
+    this.#naming = createNaming({ ...naming, book: this.#options.book });
+    this.#rebinding.setInside(naming.domains);
+    this.virtual?.setWritten(writtenOf(naming));
+    this.#claims = this.claimsWith(naming);
   }
 
   /** Wraps `accept`: requests for virtual addresses become requests for names. */
@@ -204,18 +229,18 @@ export class NameService {
 /** Names that are never passed on: those that no server may answer for otherwise. */
 const HERE: ReadonlySet<NameRoute['kind']> = new Set(['loopback', 'nothing']);
 
-function othersOf(neighbours: Neighbours, own: Claims): OtherTunnels {
+function othersOf(neighbours: Neighbours, own: () => Claims): OtherTunnels {
   return {
     ownerOf(name, { kind }) {
       if (HERE.has(kind)) return undefined;
       // What is excluded, and the jump host's own name, is not claimed, whatever a suffix says.
-      const rank = kind === 'local' ? UNCLAIMED : own.rank(name);
+      const rank = kind === 'local' ? UNCLAIMED : own().rank(name);
       return neighbours.ownerOf(name, rank);
     },
     refresh: () => neighbours.refresh(),
     async claims(greeted) {
       if (greeted) await neighbours.hearAll();
-      return claimStrings(own);
+      return claimStrings(own());
     },
   };
 }
@@ -251,12 +276,16 @@ function ownRanges(device: DeviceAddresses, moved: readonly Prefix[] = []): read
   return [...own, ...moved, ...blocks];
 }
 
+function writtenOf({ nameTargets }: NamingOptions): readonly string[] {
+  return nameTargets.filter(({ below }) => !below).map(({ name }) => name);
+}
+
 function createVirtual(
   device: DeviceAddresses,
-  { nameTargets, virtualRanges }: NamingOptions,
+  naming: NamingOptions,
   observer: Observer,
 ): { addresses: VirtualAddresses; prefixes: readonly Prefix[] } {
-  const blocks = virtualBlocks(device, virtualRanges);
+  const blocks = virtualBlocks(device, naming.virtualRanges);
   if (blocks === undefined) {
     throw new TunnelError(
       'dns-no-block',
@@ -266,9 +295,8 @@ function createVirtual(
       },
     );
   }
-  const written = nameTargets.filter(({ below }) => !below).map(({ name }) => name);
   return {
-    addresses: new VirtualAddresses({ blocks, observer, written }),
+    addresses: new VirtualAddresses({ blocks, observer, written: writtenOf(naming) }),
     prefixes: blockPrefixes(blocks),
   };
 }

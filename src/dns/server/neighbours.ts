@@ -172,6 +172,11 @@ export class Neighbours {
     });
   }
 
+  /** The devices of those that are known. */
+  get devices(): readonly string[] {
+    return this.#known.map(({ tunnel }) => tunnel.device);
+  }
+
   /** Who answers for a name that is claimed here with this rank. Undefined: nobody is closer. */
   ownerOf(name: string, rank: number): Resolver | undefined {
     let best: Neighbour | undefined;

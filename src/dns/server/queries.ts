@@ -19,7 +19,7 @@ import type { Refusal } from '../../net/refusal.ts';
 import type { Observer } from '../../observe/observer.ts';
 import { FairShare } from './fairshare.ts';
 import { answerDatagram, serveStream } from './front.ts';
-import type { DnsServer } from './server.ts';
+import type { DnsClient, DnsServer } from './server.ts';
 
 export const MAX_QUERY_STREAMS = 256;
 const DNS_PORT = 53;
@@ -87,17 +87,21 @@ export class CapturedQueries {
   /** Never rejects. */
   async #admit(request: FlowRequest): Promise<void> {
     const { server, observer } = this.#options;
-    const { host, port } = request.source;
-    const user = this.#streams.contended
-      ? await server.userOf({ key: host, port, stream: true })
-      : host;
+    const client = this.#clientOf(request);
+    const user = this.#streams.contended ? await server.userOf(client) : client.key;
     if (!this.#streams.take(user)) {
       observer.count('tunnel_dns_streams_over_limit_total');
       request.refuse('refused');
       return;
     }
-    await this.#serve(request);
+    await this.#serve(request, client);
     this.#streams.giveBack(user);
+  }
+
+  #clientOf({ source, destination }: FlowRequest): DnsClient {
+    const ofTunnel = this.#isPeer(destination.host);
+    const { host: key, port } = source;
+    return { key, port, peer: destination, stream: true, ofTunnel };
   }
 
   #isResolver(host: string): boolean {
@@ -109,13 +113,11 @@ export class CapturedQueries {
   }
 
   /** Never rejects. */
-  async #serve(request: FlowRequest): Promise<void> {
-    const { host, port } = request.source;
-    const ofTunnel = this.#isPeer(request.destination.host);
+  async #serve(request: FlowRequest, client: DnsClient): Promise<void> {
     try {
       const conduit = request.open();
       if (conduit === undefined) this.#options.observer.count('tunnel_dns_streams_given_up_total');
-      else await serveStream(this.#options.server, streamOf(conduit), host, port, ofTunnel);
+      else await serveStream(this.#options.server, streamOf(conduit), client);
     } catch {
       // The program ended it before it was served.
       this.#options.observer.count('tunnel_dns_streams_given_up_total');

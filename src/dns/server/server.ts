@@ -60,10 +60,12 @@ export interface DnsClient {
   readonly key: string;
   /** With the address it finds the user. */
   readonly port?: number | undefined;
+  /** What it is connected to, over TCP; needed to find its user there. */
+  readonly peer?: Destination | undefined;
   /** Whether it asks by TCP, where an answer may have any length. */
   readonly stream: boolean;
   /** It is another tunnel, which asks about this one's own names. Default: false. */
-  readonly ofTunnel?: boolean;
+  readonly ofTunnel?: boolean | undefined;
 }
 
 /** Other tunnels on this machine (neighbours.ts). */
@@ -94,7 +96,11 @@ export interface DnsServerOptions {
   readonly observer: Observer;
 }
 
-export type UserOf = (socket: Destination, protocol: 'udp' | 'tcp') => Promise<number | undefined>;
+/** `peer`: what a TCP socket is connected to; of UDP undefined. */
+export type UserOf = (
+  socket: Destination,
+  peer: Destination | undefined,
+) => Promise<number | undefined>;
 
 export class DnsServer {
   readonly #options: DnsServerOptions;
@@ -159,10 +165,10 @@ export class DnsServer {
   }
 
   /** Who a client is, for shares (fairshare.ts): a user of this machine, or an address. */
-  async userOf({ key, port, stream }: DnsClient): Promise<string> {
+  async userOf({ key, port, peer, stream }: DnsClient): Promise<string> {
     const { userOf } = this.#options;
-    if (userOf === undefined || port === undefined) return key;
-    const user = await userOf({ host: key, port }, stream ? 'tcp' : 'udp');
+    if (userOf === undefined || port === undefined || stream !== (peer !== undefined)) return key;
+    const user = await userOf({ host: key, port }, peer);
     return user === undefined ? key : `user ${user}`;
   }
 

@@ -182,9 +182,31 @@ export class VirtualAddresses {
     this.#observer = observer;
     this.#now = now;
     this.#slots = Math.min(slots, slotsOf(blocks));
+    this.setWritten(written);
+  }
+
+  /**
+   * Replaces the names that have a lease for good. A name that stays keeps its addresses. One that
+   * goes keeps them as long as any other name does: for its flows, and for MIN_AGE_MS.
+   */
+  setWritten(written: readonly string[]): void {
     const most = Math.floor(this.#slots * MAX_WRITTEN_SHARE);
-    for (const name of [...new Set(written)].slice(0, most))
-      this.#written.set(name, this.#add(name, this.#freeSlot(name)));
+    const wanted = new Set([...new Set(written)].slice(0, most));
+    for (const [name, entry] of this.#written) {
+      if (wanted.has(name)) continue;
+      this.#written.delete(name);
+      if (entry.holds > 0) this.#held.set(name, entry);
+      this.#touch(entry);
+    }
+    for (const name of wanted) {
+      if (this.#written.has(name)) continue;
+      const entry = this.#held.get(name) ?? this.#idle.get(name) ?? this.#create(name);
+      // Nothing is free, and nothing old enough: it gets a lease when it is asked for.
+      if (entry === undefined) continue;
+      this.#held.delete(name);
+      this.#idle.delete(name);
+      this.#written.set(name, entry);
+    }
   }
 
   /**
@@ -199,12 +221,11 @@ export class VirtualAddresses {
       this.#touch(existing);
       return existing.lease;
     }
-    const slot = this.#bySlot.size < this.#slots ? this.#freeSlot(name) : this.#reclaim();
-    if (slot === undefined) {
+    const entry = this.#create(name);
+    if (entry === undefined) {
       this.#observer.count('tunnel_dns_leases_exhausted_total');
       return undefined;
     }
-    const entry = this.#add(name, slot);
     this.#idle.set(name, entry);
     this.#observer.count('tunnel_dns_leases_total');
     return entry.lease;
@@ -228,20 +249,27 @@ export class VirtualAddresses {
     const entry = this.#find(address);
     if (entry === undefined) return undefined;
     const { name } = entry.lease;
-    if (this.#written.has(name)) return { name, release() {} };
     entry.holds += 1;
-    this.#idle.delete(name);
-    this.#held.set(name, entry);
+    if (!this.#written.has(name)) {
+      this.#idle.delete(name);
+      this.#held.set(name, entry);
+    }
     let held = true;
     const release = () => {
       if (!held) return;
       held = false;
       entry.holds -= 1;
-      if (entry.holds > 0) return;
+      if (entry.holds > 0 || this.#written.has(name)) return;
       this.#held.delete(name);
       this.#touch(entry);
     };
     return { name, release };
+  }
+
+  /** Undefined: all slots are in use. */
+  #create(name: string): Entry | undefined {
+    const slot = this.#bySlot.size < this.#slots ? this.#freeSlot(name) : this.#reclaim();
+    return slot === undefined ? undefined : this.#add(name, slot);
   }
 
   #add(name: string, slot: number): Entry {

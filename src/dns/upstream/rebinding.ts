@@ -63,7 +63,7 @@ export interface RebindingOptions {
 /** Which addresses a name may have. One for all resolvers of a tunnel. */
 export class RebindingRules {
   readonly #permitted: NameMap<undefined>;
-  readonly #inside: NameMap<undefined>;
+  #inside: NameMap<undefined>;
   readonly #own: PrefixSet;
   readonly #observer: Observer;
   readonly #told = new Set<string>();
@@ -73,6 +73,11 @@ export class RebindingRules {
     this.#inside = suffixes(inside);
     this.#own = new PrefixSet(own);
     this.#observer = observer;
+  }
+
+  /** Replaces the suffixes whose zones the user trusts. */
+  setInside(inside: readonly string[]): void {
+    this.#inside = suffixes(inside);
   }
 
   /** The answer, or "no such records" in its place if it may not be given for the name. */

@@ -4,7 +4,7 @@
  */
 
 import { reasonOf } from '../../errors/reason.ts';
-import { addon, type NetwatchHandle } from '../../native/addon.ts';
+import { type Addon, addon, type NetwatchHandle } from '../../native/addon.ts';
 import type { Observer } from '../../observe/observer.ts';
 
 export interface NetwatchOptions {
@@ -20,15 +20,16 @@ export interface NetwatchOptions {
 
 /**
  * Returns the function that ends the watch; it may be called more than once. If the kernel doesn't
- * report changes, that is logged and `changed` is never called. Without it callers must still work,
- * only more slowly.
+ * report changes, or the native part is missing, that is logged and `changed` is never called.
+ * Without it callers must still work, only more slowly.
  */
 export function watchNetwork({ ignoredDevice, changed, observer }: NetwatchOptions): () => void {
-  const native = addon();
   const logFailure = (why: string) =>
     observer.log('info', `network changes can't be watched: ${why}`);
+  let native: Addon;
   let watch: NetwatchHandle;
   try {
+    native = addon();
     watch = native.netwatchStart(ignoredDevice, (errno) => {
       if (errno === 0) changed();
       else logFailure(`errno ${errno}`);

@@ -180,12 +180,13 @@ const tables: FuzzTarget = {
     const owners = new SocketOwners(table);
     const sources = new SocketSources({ ask: null, table, user: -1 });
     const users = new SocketUsers({ table, addresses: () => new Set([LOCAL.host]) });
-    const [owner, source, udp] = await Promise.all([
+    const [owner, source, udp, tcp] = await Promise.all([
       owners.uidOf(LOCAL, PEER),
       sources.sourceOf(LOCAL, PEER),
-      users.userOf(LOCAL, 'udp'),
+      users.userOf(LOCAL, undefined),
+      users.userOf(LOCAL, PEER),
     ]);
-    for (const found of [source?.user, udp])
+    for (const found of [source?.user, udp, tcp])
       assert.ok(found === undefined || (Number.isInteger(found) && found >= 0), `${found}`);
     assert.ok(owner === undefined || !(owner < 0), `${owner}`);
     for (const { peer, port } of incomingConnections(await table()))

@@ -342,6 +342,7 @@ describe('the help of each command', () => {
       'stop',
       'down',
       'reconnect',
+      'reload',
       'status',
       'doctor',
       'openstack',
@@ -361,11 +362,11 @@ describe('the help of each command', () => {
   });
 
   const TUNNEL = ['Jump host', 'Targets', 'Names', 'SSH connection', 'OpenStack cloud'];
-  const CONNECT = [...TUNNEL, 'Allow-list', 'Capture', 'Proxies', 'Profiles', 'Running'];
+  const CONNECT = [...TUNNEL, 'Allow-list', 'Capture', 'Proxies', 'Profiles', 'Records', 'Running'];
   for (const [command, headings] of [
     ['connect', [...CONNECT, 'Help', 'Global Options']],
-    ['proxy', ['Proxies', ...TUNNEL, 'Allow-list', 'Profiles', 'Running', 'Help']],
-    ['exec', ['Command', ...TUNNEL, 'Allow-list', 'Profiles', 'Running', 'Help']],
+    ['proxy', ['Proxies', ...TUNNEL, 'Allow-list', 'Profiles', 'Records', 'Running', 'Help']],
+    ['exec', ['Command', ...TUNNEL, 'Allow-list', 'Profiles', 'Records', 'Running', 'Help']],
     ['doctor', ['Report', ...CONNECT, 'Help']],
     [
       'openstack',

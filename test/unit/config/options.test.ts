@@ -59,10 +59,14 @@ describe('buildConfiguration', () => {
       allow: { rules: undefined, dryRun: false, dryRunTo: undefined },
       capture: { allowDiverted: false, captureLocal: false, failClosed: false },
       proxies: undefined,
+      metrics: undefined,
       logLevel: 'notice',
+      flowLog: undefined,
       name: 'user@jumphost',
+      service: { daemon: false, pidfile: undefined, syslog: false },
       readyFd: undefined,
       notices: [],
+      given: given({ remote: ['user@jumphost'] }).options,
     });
   });
 

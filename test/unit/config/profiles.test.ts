@@ -113,6 +113,7 @@ describe('profiles', () => {
     'proxy-auth': [secretFile],
     'ready-fd': ['1'],
     name: [NAME],
+    metrics: ['127.0.0.1:9470'],
   };
   const keys = [...PROFILE_KEYS.values()];
 
@@ -245,7 +246,8 @@ describe('profiles', () => {
     const up = await run(['up', '--foreground', '--config', FILE, '-v', 'p']);
     assert.equal(up.command, 'proxy');
     assert.deepEqual(up, await run(['--config', FILE, '--profile', 'p', '-v']));
-    await assert.rejects(run(['up', '--config', FILE, 'p']), /stays in the foreground/);
+    const background = await run(['up', '--config', FILE, 'p', '-v']);
+    assert.deepEqual(background, await run(['--config', FILE, '--profile', 'p', '-vD']));
     await assert.rejects(run(['up']), /no profile is named/);
   });
 
@@ -286,7 +288,7 @@ describe('profiles', () => {
       run([...save, '--force', '-e', 'sshpass -p hidden ssh']),
       /looks like it has a secret/,
     );
-    assert.match((await run(['list', '--config', FILE])).out, /^new +connect +u@k/m);
+    assert.match((await run(['list', '--config', FILE])).out, /^new +- +connect +u@k/m);
   });
 
   it('shows the outcome with where it is from, as a file that can be read', async () => {

@@ -51,10 +51,18 @@ describe("the tunnel's own connections", () => {
     assert.match(guard.learned() ?? '', /\nkeystone\.example:5000\n$/);
   });
 
-  it('go straight to the link where there is no list', () => {
-    const { link } = linkOf();
+  it('go straight to the link while there is no list', async () => {
+    const { link, opened } = linkOf();
     const guard = createGuard({ rules: undefined, dryRun: false }, silentObserver);
-    assert.equal(guardedConnector(link, guard, NAMELESS), link);
+    const guarded = guardedConnector(link, guard, NAMELESS);
+    const destination = { host: '10.0.0.1', port: 80 };
+    await guarded.connect(destination);
+    assert.equal(opened.length, 1);
     assert.equal(guard.learned(), undefined);
+    guard.setRules({ prefixes: [], names: [] });
+    await assert.rejects(guarded.connect(destination), NotAllowedError);
+    guard.setRules(undefined);
+    await guarded.connect(destination);
+    assert.equal(opened.length, 2);
   });
 });

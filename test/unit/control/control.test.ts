@@ -17,6 +17,7 @@ import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { ask, converse, findTunnels, sweep, tunnelNamed } from '../../../src/control/client.ts';
+import { reloadTunnel } from '../../../src/control/commands.ts';
 import {
   allDirectories,
   makeDirectory,
@@ -28,6 +29,7 @@ import type { Status } from '../../../src/control/status.ts';
 import { fieldOf } from '../../../src/control/wire.ts';
 import { TunnelError } from '../../../src/errors/errors.ts';
 import { silentObserver } from '../../../src/observe/observer.ts';
+import { nobody } from '../../../src/ssh/prompter.ts';
 
 const base = mkdtempSync(join(tmpdir(), 'tunnel-control-'));
 after(() => rmSync(base, { recursive: true }));
@@ -95,6 +97,7 @@ async function serving<T>(
       status: () => statusOf('lab', { pid }),
       stop: () => {},
       reconnect: () => Promise.resolve(),
+      reload: () => Promise.resolve({ said: 'reloaded', notices: [] }),
       ...handlers,
     },
     silentObserver,
@@ -198,6 +201,15 @@ describe('the status socket', () => {
         'confirm Go on?',
         'secret Another:',
       ]);
+    });
+  });
+
+  it('tells what a reload has come to', async () => {
+    const answer = { said: 'reloaded: 1 target added', notices: ['needs a restart: --socks'] };
+    await serving({ reload: async () => answer }, async (path) => {
+      const tunnel = { pid: process.pid, path, status: statusOf('lab') };
+      const said = await reloadTunnel(tunnel, nobody('nobody'), new AbortController().signal);
+      assert.deepEqual(said, ['reloaded: 1 target added', 'needs a restart: --socks']);
     });
   });
 

@@ -8,8 +8,13 @@ function watched() {
   const clock = new ManualClock();
   const observer = new Recorder();
   const opens = new SlowOpens(observer, clock);
-  const begin = (host: string) => opens.begin({ host, port: 443 });
-  return { clock, observer, begin };
+  const wait = (host: string) => opens.begin({ host, port: 443 });
+  const begin = (host: string) => {
+    const { sent, ended } = wait(host);
+    sent();
+    return ended;
+  };
+  return { clock, observer, wait, begin };
 }
 
 describe('SlowOpens', () => {
@@ -51,6 +56,37 @@ describe('SlowOpens', () => {
     await clock.advance(10_000);
     assert.match(observer.notices()[1] ?? '', /open 10\.0\.0\.3:443 and 1 other connection \(15 s/);
     assert.equal(observer.lines.length, 2, 'a refusal is told by somebody else');
+  });
+
+  it('says of those without a place that the jump host has not been asked', async () => {
+    const { clock, observer, wait, begin } = watched();
+    const { sent, ended } = wait('10.77.1.4');
+    wait('10.77.1.5');
+    await clock.advance(12_000);
+    const waits = 'waiting for a place to open 10.77.1.4:443 and 1 other connection';
+    assert.deepEqual(observer.notices(), [`${waits}, before the jump host is asked (5 s so far)`]);
+    sent();
+    await clock.advance(6_000);
+    assert.deepEqual(observer.notices().slice(1), [
+      'waiting for a place to open 10.77.1.5:443, before the jump host is asked (15 s so far)',
+      'waiting for the jump host to open 10.77.1.4:443 (5 s so far)',
+    ]);
+    ended(true);
+    assert.equal(observer.notices().at(-1), '10.77.1.4:443 is open, after 18 s');
+    begin('10.0.0.1');
+    await clock.advance(30_000);
+    assert.match(observer.notices().at(-1) ?? '', /the jump host to open 10\.0\.0\.1:443 \(\d+ s/);
+  });
+
+  it('one that was named while it waited for a place is told to be open', async () => {
+    const { clock, observer, wait } = watched();
+    const { sent, ended } = wait('10.77.1.4');
+    await clock.advance(8_000);
+    sent();
+    ended(true);
+    assert.equal(observer.notices().at(-1), '10.77.1.4:443 is open, after 8 s');
+    await clock.advance(10_000);
+    assert.equal(clock.timers, 0);
   });
 
   it('a program that tries a dead destination for hours is no flood', async () => {

@@ -151,10 +151,16 @@ describe('the allow-list', () => {
     );
   });
 
-  it('costs nothing where there is none', () => {
+  it('is replaced, for the policies that it guards already', () => {
     const { guard, policy } = guardOf(undefined);
     assert.equal(guard.active, false);
-    assert.equal(policy, everything);
+    const destination = { host: '192.0.2.1', port: 443 };
+    assert.equal(policy.decide(destination).kind, 'tunnel');
+    guard.setRules(rulesOf('192.0.2.2:443\n'));
+    assert.equal(guard.active, true);
+    assert.equal(policy.decide(destination).kind, 'refuse');
+    guard.setRules(rulesOf('192.0.2.1:443\n'));
+    assert.equal(policy.decide(destination).kind, 'tunnel');
     assert.equal(guard.learned(), undefined);
   });
 

@@ -13,6 +13,7 @@ import { parseQuery } from '../../../../src/dns/wire/query.ts';
 import type { Datagram } from '../../../../src/flow/datagram.ts';
 import type { FlowRequest } from '../../../../src/flow/request.ts';
 import { StreamConduit } from '../../../../src/flow/streamconduit.ts';
+import type { Destination } from '../../../../src/net/destination.ts';
 import { parseNamePattern } from '../../../../src/net/name.ts';
 import { formatPrefix, parsePrefix } from '../../../../src/net/prefix.ts';
 import type { Refusal } from '../../../../src/net/refusal.ts';
@@ -220,7 +221,11 @@ describe('the names of a tunnel', () => {
   });
 
   it('leave connections for other users of the same machine', async () => {
-    const userOf = async ({ port }: { port: number }) => port;
+    const peers = new Set<unknown>();
+    const userOf = async ({ port }: Destination, peer: Destination | undefined) => {
+      peers.add(peer?.port);
+      return port;
+    };
     const { queries, request, observer } = setUp({ userOf });
     const from = (port: number) => {
       const { made, refusals } = request('198.18.1.53', 53);
@@ -233,5 +238,6 @@ describe('the names of a tunnel', () => {
     const others = [1001, 1002, 1003].map(from);
     await new Promise(setImmediate);
     assert.deepEqual(others, [[], [], []]);
+    assert.deepEqual([...peers], [53], 'both ends are known');
   });
 });

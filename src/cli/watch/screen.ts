@@ -1,0 +1,171 @@
+/**
+ * The whole screen of the terminal, while a view has it: raw keys, the alternative screen, no
+ * cursor. It is given back at the end, whatever ends the program, and while the program is stopped
+ * (Ctrl-Z).
+ *
+ * Nothing waits for a slow terminal: a frame is left out while the one before is still on its way.
+ */
+import { closeSync, openSync } from 'node:fs';
+import { emitKeypressEvents } from 'node:readline';
+import { ReadStream } from 'node:tty';
+import ansi from 'ansi-escapes';
+import { TunnelError } from '../../errors/errors.ts';
+import { LineWriter } from '../../observe/linewriter.ts';
+import { standardErrorWriter } from '../../observe/standarderror.ts';
+import { ownsTerminal, TERMINAL } from '../../system/terminal.ts';
+import type { Key } from './state.ts';
+import { inAscii, type Line, type Style } from './text.ts';
+import type { Size } from './view.ts';
+
+/** For the last octets, at the end. */
+const FLUSH_MS = 500;
+/** Of a terminal that does not say. */
+const USUAL_SIZE: Size = { columns: 80, rows: 24 };
+
+const PLAIN = '\x1b[0m';
+const CODES: Readonly<Record<Style, string>> = {
+  plain: '',
+  bold: '\x1b[1m',
+  dim: '\x1b[2m',
+  reverse: '\x1b[7m',
+  good: '\x1b[32m',
+  warning: '\x1b[33m',
+  bad: '\x1b[31m',
+};
+const COLOURS: ReadonlySet<Style> = new Set(['good', 'warning', 'bad']);
+
+export interface ScreenEvents {
+  key(key: Key): void;
+  /** Everything must be drawn again. */
+  resized(): void;
+  /** The terminal has gone. */
+  gone(): void;
+}
+
+/** Whether standard output is a terminal that a view can have. Throws TunnelError `no-terminal`. */
+export function checkTerminal(env: NodeJS.ProcessEnv): void {
+  const { TERM } = env;
+  const why = !process.stdout.isTTY
+    ? 'standard output is no terminal'
+    : TERM === undefined || TERM === '' || TERM === 'dumb'
+      ? 'this terminal has no full screen (TERM)'
+      : ownsTerminal()
+        ? undefined
+        : 'this runs in the background';
+  if (why === undefined) return;
+  throw new TunnelError('no-terminal', `--watch can't show anything: ${why}`, {
+    hint: 'for programs: tunnel status --json',
+  });
+}
+
+export class Screen {
+  readonly #events: ScreenEvents;
+  readonly #writer = new LineWriter(standardErrorWriter(() => undefined, { fd: 1 }));
+  readonly #fd: number;
+  readonly #input: ReadStream;
+  readonly #unicode: boolean;
+  readonly #colours: boolean;
+  readonly #leave = () => this.#giveBack();
+  readonly #again = () => this.#take();
+  readonly #resized = () => {
+    this.#drawn = [];
+    this.#events.resized();
+  };
+  #drawn: string[] = [];
+  #has = false;
+  #closed = false;
+
+  constructor(events: ScreenEvents, env: NodeJS.ProcessEnv) {
+    this.#events = events;
+    const locale = env['LC_ALL'] || env['LC_CTYPE'] || env['LANG'] || '';
+    this.#unicode = /utf-?8/i.test(locale);
+    this.#colours = (env['NO_COLOR'] ?? '') === '';
+    this.#fd = openSync(TERMINAL, 'r');
+    this.#input = new ReadStream(this.#fd);
+    emitKeypressEvents(this.#input);
+    this.#input.on('keypress', (text: string | undefined, key: Partial<Key>) =>
+      this.#pressed({ name: key.name, text: text ?? '', ctrl: key.ctrl === true }),
+    );
+    this.#input.once('end', () => events.gone());
+    this.#input.on('error', () => events.gone());
+  }
+
+  /** Takes the screen. close() gives it back. */
+  open(): void {
+    process.once('exit', this.#leave);
+    process.on('SIGCONT', this.#again);
+    process.stdout.on('resize', this.#resized);
+    this.#take();
+  }
+
+  get size(): Size {
+    const { columns, rows } = process.stdout;
+    return columns > 0 && rows > 0 ? { columns, rows } : USUAL_SIZE;
+  }
+
+  /** Writes what differs from the frame before. */
+  draw(lines: readonly Line[]): void {
+    if (!this.#has || this.#writer.waiting > 0) return;
+    const frame = lines.map((line) => this.#encode(line));
+    const changes = frame.map((text, y) =>
+      text === this.#drawn[y] ? '' : `${ansi.cursorTo(0, y)}${text}`,
+    );
+    const clear = this.#drawn.length === 0 ? ansi.eraseScreen : '';
+    this.#drawn = frame;
+    const text = clear + changes.join('');
+    if (text !== '') this.#writer.write(ansi.synchronizedOutput(text));
+  }
+
+  /** May be called more than once. */
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    process.removeListener('exit', this.#leave);
+    process.removeListener('SIGCONT', this.#again);
+    process.stdout.removeListener('resize', this.#resized);
+    this.#giveBack();
+    this.#input.destroy();
+    try {
+      // libuv has opened the terminal again, and has closed only its own descriptor.
+      closeSync(this.#fd);
+    } catch {
+      // EBADF: libuv could not open it again, used ours, and has just closed it.
+    }
+  }
+
+  #pressed(key: Key): void {
+    // Raw mode makes characters of what stops programs: the signals are sent as usual.
+    if (key.ctrl && key.name === 'c') process.kill(process.pid, 'SIGINT');
+    else if (key.ctrl && key.name === 'z') {
+      this.#giveBack();
+      // As the terminal does it: to all programs of the line.
+      process.kill(0, 'SIGTSTP');
+    } else this.#events.key(key);
+  }
+
+  #take(): void {
+    if (this.#has || this.#closed || !ownsTerminal()) return;
+    this.#has = true;
+    this.#input.setRawMode(true);
+    this.#writer.write(ansi.enterAlternativeScreen + ansi.cursorHide);
+    this.#resized();
+  }
+
+  #giveBack(): void {
+    if (!this.#has) return;
+    this.#has = false;
+    this.#input.setRawMode(false);
+    this.#writer.writeSurely(PLAIN + ansi.cursorShow + ansi.exitAlternativeScreen);
+    this.#writer.flush(FLUSH_MS);
+  }
+
+  #encode(line: Line): string {
+    return line
+      .map(({ text, style }) => {
+        const shown = this.#unicode ? text : inAscii(text);
+        const code = COLOURS.has(style) && !this.#colours ? '' : CODES[style];
+        return code === '' ? shown : `${code}${shown}${PLAIN}`;
+      })
+      .join('');
+  }
+}

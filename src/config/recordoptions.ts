@@ -1,0 +1,98 @@
+/** The options about records of a run: --flow-log and how it is rotated. */
+import { resolve } from 'node:path';
+import { UsageError } from '../errors/errors.ts';
+import { quoted } from '../net/notation.ts';
+import { filePrefix, formatPlace } from '../net/place.ts';
+import { type GivenOptions, nonEmpty, once, type Reader, readOptions } from './option.ts';
+
+const HEADING = 'Records:';
+
+/** For `--flow-log`: systemd's journal instead of a file. */
+export const JOURNAL = 'journal';
+
+export const DEFAULT_LOG_BYTES = 64 * 2 ** 20;
+export const DEFAULT_LOGS_KEPT = 5;
+const MOST_LOGS_KEPT = 1000;
+const LEAST_BYTES = 64 * 2 ** 10;
+const MOST_BYTES = 2 ** 40;
+const BYTES_IN: Readonly<Record<string, number>> = {
+  '': 1,
+  K: 2 ** 10,
+  M: 2 ** 20,
+  G: 2 ** 30,
+};
+
+export const FLOW_LOG_OPTIONS = {
+  heading: HEADING,
+  options: {
+    flowLog: once(
+      '--flow-log <file>',
+      'write who opened what to this file, as lines of JSON; "journal": to systemd\'s journal',
+      nonEmpty('the file'),
+    ),
+    flowLogSize: once(
+      '--flow-log-size <size>',
+      'begin a new file when it is larger (default: 64M)',
+      size('--flow-log-size'),
+    ),
+    flowLogKeep: once(
+      '--flow-log-keep <number>',
+      `keep so many of the files before it (default: ${DEFAULT_LOGS_KEPT})`,
+      readKept,
+    ),
+  },
+} as const;
+
+/** --flow-log */
+export type FlowLogOptions =
+  | { readonly kind: 'journal' }
+  | {
+      readonly kind: 'file';
+      /** Absolute. */
+      readonly path: string;
+      /** Bytes after which a new file begins. */
+      readonly size: number;
+      /** How many files before it are kept. */
+      readonly keep: number;
+    };
+
+/** undefined: there is none. Throws UsageError. */
+export function readFlowLogOptions(given: GivenOptions): FlowLogOptions | undefined {
+  const { flowLog, flowLogSize, flowLogKeep } = readOptions(FLOW_LOG_OPTIONS, given);
+  const [rotates] = [flowLogSize, flowLogKeep].filter((it) => it !== undefined);
+  const isFile = flowLog !== undefined && flowLog.value !== JOURNAL;
+  if (rotates !== undefined && !isFile) {
+    throw new UsageError(`${filePrefix(rotates.place)}there is no --flow-log FILE to rotate`, {
+      hint: `leave ${flowLogSize === undefined ? '--flow-log-keep' : '--flow-log-size'} out, or name a file with --flow-log`,
+    });
+  }
+  if (flowLog === undefined) return undefined;
+  if (!isFile) return { kind: 'journal' };
+  return {
+    kind: 'file',
+    path: resolve(flowLog.value),
+    size: flowLogSize?.value ?? DEFAULT_LOG_BYTES,
+    keep: flowLogKeep?.value ?? DEFAULT_LOGS_KEPT,
+  };
+}
+
+/** A number of bytes, or of 2^10, 2^20, 2^30 with K, M, G. */
+function size(option: string): Reader<number> {
+  return (text, place) => {
+    const [, count = '', unit = ''] = /^([0-9]+)([KMG]?)$/i.exec(text) ?? [];
+    const bytes = Number(count) * (BYTES_IN[unit.toUpperCase()] ?? 0);
+    if (bytes >= LEAST_BYTES && bytes <= MOST_BYTES) return bytes;
+    throw new UsageError(`${formatPlace(place)}: ${quoted(text)} is not a size from 64K to 1024G`, {
+      hint: `write bytes, or K, M or G after the number, as in: ${option} 64M`,
+    });
+  };
+}
+
+function readKept(text: string, place: Parameters<Reader<number>>[1]): number {
+  const number = Number(text);
+  if (/^[0-9]+$/.test(text) && number >= 1 && number <= MOST_LOGS_KEPT) return number;
+  throw new UsageError(
+    `${formatPlace(place)}: ${quoted(text)} is not a number of files from 1 to ${MOST_LOGS_KEPT}`,
+    { hint: 'write it as in: --flow-log-keep 5' },
+  );
+}

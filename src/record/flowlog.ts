@@ -1,0 +1,263 @@
+/**
+ * The flow log: a record of each connection, for those who must tell later who opened what, and
+ * through which jump host.
+ *
+ *   Flows ─► asked()             the kernel is asked whose socket it is, while it is there
+ *         ─► opened(), ended(), refused()
+ *                │ a record
+ *                ▼
+ *            the queue ── every FLUSH_MS ──► RecordSink: a file, or systemd's journal
+ *
+ * The data path never waits. A record is an object in the queue, and is formatted and written with
+ * all others of its FLUSH_MS; only one write is under way at a time. After kill -9 at most the last
+ * FLUSH_MS are missing.
+ *
+ * Which process has a socket takes a moment, and is looked for with one hundredth of a processor
+ * at the most. A record doesn't wait for it: `opened` has what is known when it is made, `closed`
+ * what has become known meanwhile.
+ *
+ * States:
+ *
+ *   writing   the sink takes the records
+ *   failing   it takes none (a full disk, a file that has been made unwritable): one warning, and
+ *             another try each RETRY_MS. Beyond MAX_QUEUED records, new ones are left out and
+ *             counted. When it takes records again, one message says so, and a record `missing`
+ *             says how many there are not, and since when
+ */
+
+import { reasonOf } from '../errors/reason.ts';
+import type { Flow, FlowWatcher, Refused } from '../flow/flowwatch.ts';
+import type { FlowResult } from '../flow/join.ts';
+import { isAddress } from '../net/address.ts';
+import type { Destination } from '../net/destination.ts';
+import type { Observer } from '../observe/observer.ts';
+import { cleaned, type FlowRecord, timestamp } from './records.ts';
+import type { RecordSink } from './sink.ts';
+
+/** The most records that wait to be written: some 8 MB. */
+export const MAX_QUEUED = 16_384;
+export const FLUSH_MS = 250;
+const RETRY_MS = 1000;
+/** How many records are formatted and written in one go: less than a millisecond of work. */
+const BATCH = 256;
+
+/** As SourceFinder of link/opensources.ts. */
+export interface OwnerFinder {
+  isHere(address: string): boolean;
+  sourceOf(socket: Destination, peer: Destination): Owner | undefined | Promise<Owner | undefined>;
+}
+
+interface Owner {
+  readonly user: number;
+  readonly process: Promise<string | undefined> | undefined;
+}
+
+export interface FlowLogOptions {
+  readonly sink: RecordSink;
+  /** Of this run; the ids of its flows begin with it. */
+  readonly run: string;
+  readonly observer: Observer;
+  readonly finder: OwnerFinder;
+  /** The names of users. */
+  readonly userName: (uid: number) => string | undefined;
+  /** The names that an address was the answer for, the latest first. */
+  readonly namesOf: (address: string) => readonly string[];
+  /** Milliseconds since 1970. Default: Date.now. */
+  readonly now?: () => number;
+}
+
+/** Who has asked for a flow, as far as that is known. */
+interface Whose {
+  uid?: number;
+  process?: string;
+}
+
+type Fields = Omit<FlowRecord, 'time' | 'event'>;
+
+export class FlowLog implements FlowWatcher {
+  readonly #options: FlowLogOptions;
+  readonly #observer: Observer;
+  readonly #now: () => number;
+  readonly #whose = new Map<Flow, Whose>();
+  #queue: FlowRecord[] = [];
+  #timer: NodeJS.Timeout | undefined;
+  #writing: Promise<void> | undefined;
+  #failing = false;
+  #closed = false;
+  /** Records left out since the queue was full. */
+  #missing = 0;
+  #missingSince = 0;
+  #counts = { opened: 0, refused: 0, missing: 0 };
+
+  constructor(options: FlowLogOptions) {
+    this.#options = options;
+    this.#observer = options.observer;
+    this.#now = options.now ?? Date.now;
+  }
+
+  asked(flow: Flow): void {
+    const { finder } = this.#options;
+    const whose: Whose = {};
+    this.#whose.set(flow, whose);
+    const { source, destination, peer = destination } = flow;
+    if (!isAddress(peer.host) || !finder.isHere(source.host)) return;
+    const found = finder.sourceOf(source, peer);
+    if (found instanceof Promise) void found.then((owner) => learn(whose, owner));
+    else learn(whose, found);
+  }
+
+  opened(flow: Flow): void {
+    const at = flow.openedAt ?? this.#now();
+    this.#counts.opened++;
+    this.#add(at, 'opened', { ...this.#about(flow), wait_ms: at - flow.askedAt });
+  }
+
+  ended(flow: Flow, { sent, received, error }: FlowResult): void {
+    const now = this.#now();
+    this.#add(now, 'closed', {
+      ...this.#about(flow),
+      sent_bytes: sent,
+      received_bytes: received,
+      duration_ms: now - (flow.openedAt ?? now),
+      reason: error === undefined ? 'in order' : cleaned(error.message),
+    });
+    this.#whose.delete(flow);
+  }
+
+  refused(flow: Flow, { refusal, why, by }: Refused): void {
+    const now = this.#now();
+    this.#counts.refused++;
+    this.#add(now, 'refused', {
+      ...this.#about(flow),
+      wait_ms: now - flow.askedAt,
+      refusal,
+      refused_by: by,
+      reason: cleaned(why),
+    });
+    this.#whose.delete(flow);
+  }
+
+  left(flow: Flow): void {
+    this.#whose.delete(flow);
+  }
+
+  /** A record that is about no flow. */
+  note(event: 'started' | 'link-up' | 'link-down', fields: Fields): void {
+    this.#add(this.#now(), event, { run: this.#options.run, ...fields });
+  }
+
+  /** Writes what waits, and the last record. Resolves also if that can't be written. */
+  async close(reason?: string): Promise<void> {
+    if (this.#closed) return;
+    const { opened, refused, missing } = this.#counts;
+    const { run, sink } = this.#options;
+    this.#add(this.#now(), 'ended', { run, opened, refused, missing, reason });
+    this.#closed = true;
+    clearTimeout(this.#timer);
+    await this.#writing;
+    await this.#flush(true);
+    await sink.close();
+  }
+
+  #about(flow: Flow): Fields {
+    const { source, destination, peer } = flow;
+    const { run, userName, namesOf } = this.#options;
+    const byAddress = isAddress(destination.host);
+    const name = byAddress ? namesOf(destination.host)[0] : destination.host;
+    const whose = this.#whose.get(flow);
+    return {
+      id: `${run}-${flow.id}`,
+      source_address: source.host,
+      source_port: source.port,
+      destination_name: name === undefined ? undefined : cleaned(name),
+      destination_address: byAddress ? destination.host : undefined,
+      destination_port: destination.port,
+      peer_address: peer?.host,
+      peer_port: peer?.port,
+      way: flow.way,
+      uid: whose?.uid,
+      user: whose?.uid === undefined ? undefined : userName(whose.uid),
+      process: whose?.process,
+    };
+  }
+
+  #add(at: number, event: FlowRecord['event'], fields: Fields): void {
+    if (this.#closed) return;
+    if (this.#queue.length >= MAX_QUEUED || this.#missing > 0) {
+      if (this.#missing === 0) this.#missingSince = at;
+      this.#missing++;
+      this.#counts.missing++;
+      this.#observer.count('tunnel_flow_log_missing_total');
+      return;
+    }
+    this.#queue.push({ time: timestamp(at), event, ...fields });
+    if (this.#timer === undefined && this.#writing === undefined) this.#flushIn(FLUSH_MS);
+  }
+
+  #flushIn(milliseconds: number): void {
+    if (this.#closed) return;
+    this.#timer = setTimeout(() => {
+      this.#timer = undefined;
+      this.#writing = this.#flush(false).then(() => {
+        this.#writing = undefined;
+        if (this.#queue.length > 0) this.#flushIn(this.#failing ? RETRY_MS : FLUSH_MS);
+      });
+    }, milliseconds).unref();
+  }
+
+  /** Writes until the queue is empty, or the sink takes no more. Never rejects. */
+  async #flush(last: boolean): Promise<void> {
+    const { sink } = this.#options;
+    while (this.#queue.length > 0) {
+      const batch = this.#queue.slice(0, BATCH);
+      let taken: number;
+      try {
+        taken = await sink.write(batch);
+      } catch (error) {
+        this.#failed(error, last);
+        return;
+      }
+      this.#observer.count('tunnel_flow_log_records_total', taken);
+      this.#queue = this.#queue.slice(taken);
+      if (this.#queue.length === 0) this.#addMissing();
+    }
+    if (this.#failing) this.#observer.log('notice', `${sink.name} is written again`);
+    this.#failing = false;
+  }
+
+  #addMissing(): void {
+    if (this.#missing === 0) return;
+    const [count, since] = [this.#missing, timestamp(this.#missingSince)];
+    this.#missing = 0;
+    const { run, sink } = this.#options;
+    this.#queue.push({ time: timestamp(this.#now()), event: 'missing', run, count, since });
+    this.#observer.log('warning', `${sink.name}: ${count} records are missing since ${since}`);
+  }
+
+  #failed(error: unknown, last: boolean): void {
+    const { sink } = this.#options;
+    const waiting = this.#queue.length + this.#missing;
+    if (last) {
+      this.#observer.log(
+        'warning',
+        `${sink.name}: the last ${waiting} records could not be written: ${reasonOf(error)}`,
+      );
+      return;
+    }
+    if (this.#failing) return;
+    this.#failing = true;
+    this.#observer.log(
+      'warning',
+      `${sink.name} can't be written to: ${reasonOf(error)}; the tunnel goes on, and tries again`,
+      { hint: `up to ${MAX_QUEUED} records wait, more are left out` },
+    );
+  }
+}
+
+function learn(whose: Whose, owner: Owner | undefined): void {
+  if (owner === undefined) return;
+  whose.uid = owner.user;
+  void owner.process?.then((process) => {
+    if (process !== undefined) whose.process = cleaned(process);
+  });
+}

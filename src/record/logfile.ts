@@ -1,0 +1,184 @@
+/**
+ * The file of a flow log: a record a line, rotated by size.
+ *
+ *   write() ─► is it still the file of this name? ──no──► opens the one that is there, or a new one
+ *          ─► has it room? ──no──► FILE.1 becomes FILE.2 ..., FILE becomes FILE.1, a new FILE
+ *          ─► write(2), a whole number of lines
+ *
+ * - Another program may rename or remove the file (logrotate, with or without its `create` or
+ *   `copytruncate`): that is noticed before each write, so it needs no signal.
+ * - A write that the disk takes in part is cut back to the end of a line, so the file ends in a
+ *   whole line at all times, except after a crash of the machine in the middle of a write. A torn
+ *   last line is taken out at the next start, and kept in a record of its own.
+ * - Several tunnels may write to one file: each write appends whole lines.
+ *
+ * Nothing is flushed to the disk itself (fdatasync). What write(2) has taken outlives the program,
+ * however it is killed; it doesn't outlive the loss of the machine's power.
+ */
+import { type FileHandle, rename, stat } from 'node:fs/promises';
+import { reasonOf, systemCodeOf } from '../errors/reason.ts';
+import type { Observer } from '../observe/observer.ts';
+import {
+  createPrivateFile,
+  fileError,
+  identityOf,
+  type OpenedFile,
+  openPrivateFile,
+} from './privatefile.ts';
+import { cleaned, type FlowRecord, jsonLine, timestamp } from './records.ts';
+import type { RecordSink } from './sink.ts';
+
+/** A longer last line is none of ours. */
+const MAX_LINE_BYTES = 64 * 1024;
+const NEWLINE = 0x0a;
+
+export interface LogFileOptions {
+  /** Absolute. */
+  readonly path: string;
+  /** Bytes after which the file is rotated. */
+  readonly size: number;
+  /** How many rotated files are kept, at least one. */
+  readonly keep: number;
+  readonly observer: Observer;
+}
+
+export class LogFile implements RecordSink {
+  readonly name: string;
+  readonly #options: LogFileOptions;
+  #file: FileHandle;
+  #identity: string;
+  #size: number;
+  /** Rotated when the file is larger. */
+  #limit: number;
+
+  private constructor(
+    options: LogFileOptions,
+    { handle, identity }: { readonly handle: FileHandle; readonly identity: string },
+    size: number,
+  ) {
+    this.name = `--flow-log ${options.path}`;
+    this.#options = options;
+    this.#file = handle;
+    this.#identity = identity;
+    this.#size = size;
+    this.#limit = options.size;
+  }
+
+  /** Opens the file, and repairs its last line. Throws TunnelError `record-file`. */
+  static async open(options: LogFileOptions): Promise<LogFile> {
+    const { path } = options;
+    const file = await openPrivateFile(path, '--flow-log');
+    try {
+      const torn = await tornLine(file.handle, file.size, path);
+      const log = new LogFile(options, file, file.size - torn.length);
+      if (torn.length === 0) return log;
+      await file.handle.truncate(log.#size);
+      options.observer.log('notice', `${log.name}: its last line was torn, and has been repaired`);
+      const now = timestamp(Date.now());
+      await log.write([{ time: now, event: 'repaired', torn: cleaned(torn.toString()) }]);
+      return log;
+    } catch (error) {
+      await file.handle.close();
+      throw error;
+    }
+  }
+
+  async write(records: readonly FlowRecord[]): Promise<number> {
+    await this.#follow();
+    const lines: Buffer[] = [];
+    let bytes = 0;
+    for (const record of records) {
+      const line = Buffer.from(jsonLine(record));
+      if (lines.length > 0 && this.#size + bytes + line.length > this.#limit) break;
+      lines.push(line);
+      bytes += line.length;
+    }
+    if (this.#size > 0 && this.#size + bytes > this.#limit) await this.#rotate();
+    const whole = Buffer.concat(lines);
+    const { bytesWritten } = await this.#file.write(whole);
+    if (bytesWritten === whole.length) {
+      this.#size += bytesWritten;
+      return lines.length;
+    }
+    // The disk is full. The file must not end in half a line.
+    const end = whole.subarray(0, bytesWritten).lastIndexOf(NEWLINE) + 1;
+    const { size } = await this.#file.stat();
+    this.#size = size - (bytesWritten - end);
+    await this.#file.truncate(this.#size);
+    let taken = 0;
+    for (let left = end; left > 0; taken++) left -= lines[taken]?.length ?? left;
+    if (taken > 0) return taken;
+    throw Object.assign(new Error('no space left on device'), { code: 'ENOSPC' });
+  }
+
+  async close(): Promise<void> {
+    await this.#file.close();
+  }
+
+  /** Opens the file again if another one has its name, or none. */
+  async #follow(): Promise<void> {
+    const { path } = this.#options;
+    let found: { readonly dev: number; readonly ino: number; readonly size: number } | undefined;
+    try {
+      found = await stat(path);
+    } catch (error) {
+      if (systemCodeOf(error) !== 'ENOENT') throw error;
+    }
+    if (found !== undefined && identityOf(found) === this.#identity) {
+      this.#size = found.size; // another tunnel may write to it, and copytruncate cut it
+      return;
+    }
+    await this.#reopen(() => openPrivateFile(path, '--flow-log'));
+  }
+
+  async #rotate(): Promise<void> {
+    const { path, keep, size, observer } = this.#options;
+    try {
+      for (let number = keep - 1; number > 0; number--)
+        await renameIfThere(`${path}.${number}`, `${path}.${number + 1}`);
+      await rename(path, `${path}.1`);
+    } catch (error) {
+      if (this.#limit === size)
+        observer.log('warning', `${this.name}: it can't be rotated: ${reasonOf(error)}`, {
+          hint: 'its directory must be writable',
+        });
+      this.#limit = this.#size + size; // the next try
+      return;
+    }
+    await this.#reopen(() => createPrivateFile(path, '--flow-log'));
+  }
+
+  async #reopen(open: () => Promise<OpenedFile>): Promise<void> {
+    const file = await open();
+    const before = this.#file;
+    this.#file = file.handle;
+    this.#identity = file.identity;
+    this.#size = file.size;
+    this.#limit = this.#options.size;
+    await before.close();
+  }
+}
+
+async function renameIfThere(from: string, to: string): Promise<void> {
+  try {
+    await rename(from, to);
+  } catch (error) {
+    if (systemCodeOf(error) !== 'ENOENT') throw error;
+  }
+}
+
+/** What follows the last newline. Throws TunnelError `record-file` if this is no flow log. */
+async function tornLine(file: FileHandle, size: number, path: string): Promise<Buffer> {
+  if (size === 0) return Buffer.alloc(0);
+  const first = Buffer.alloc(1);
+  await file.read(first, 0, 1, 0);
+  const length = Math.min(size, MAX_LINE_BYTES);
+  const tail = Buffer.alloc(length);
+  await file.read(tail, 0, length, size - length);
+  const torn = tail.subarray(tail.lastIndexOf(NEWLINE) + 1);
+  if (first.toString() === '{' && torn.length < MAX_LINE_BYTES) return torn;
+  throw fileError(
+    `--flow-log ${path}: it holds something else than a flow log`,
+    'name a file that is not there yet, or one of a flow log',
+  );
+}

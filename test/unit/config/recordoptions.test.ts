@@ -1,0 +1,44 @@
+import assert from 'node:assert/strict';
+import { resolve } from 'node:path';
+import { test } from 'node:test';
+import { readFlowLogOptions } from '../../../src/config/recordoptions.ts';
+import { UsageError } from '../../../src/errors/errors.ts';
+import { givenOptions, type OptionTexts } from '../../support/options.ts';
+
+const read = (texts: OptionTexts) => readFlowLogOptions(givenOptions(texts));
+
+test('a flow log goes to a file, or to the journal', () => {
+  assert.equal(read({}), undefined);
+  assert.deepEqual(read({ flowLog: 'journal' }), { kind: 'journal' });
+  assert.deepEqual(read({ flowLog: './journal' }), {
+    kind: 'file',
+    path: resolve('journal'),
+    size: 64 * 2 ** 20,
+    keep: 5,
+  });
+  assert.deepEqual(read({ flowLog: '/var/log/flows', flowLogSize: '2g', flowLogKeep: '1' }), {
+    kind: 'file',
+    path: '/var/log/flows',
+    size: 2 ** 31,
+    keep: 1,
+  });
+});
+
+for (const wrong of [
+  { flowLog: '' },
+  { flowLog: 'x', flowLogSize: '63K' },
+  { flowLog: 'x', flowLogSize: '64MB' },
+  { flowLog: 'x', flowLogSize: '-1' },
+  { flowLog: 'x', flowLogKeep: '0' },
+  { flowLog: 'x', flowLogKeep: '1.5' },
+  { flowLogSize: '1M' },
+  { flowLogKeep: '3' },
+  { flowLog: 'journal', flowLogKeep: '3' },
+] as OptionTexts[]) {
+  test(`refused: ${JSON.stringify(wrong)}`, () => {
+    assert.throws(
+      () => read(wrong),
+      (error) => error instanceof UsageError && (error.hint ?? '') !== '',
+    );
+  });
+}

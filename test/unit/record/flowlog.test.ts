@@ -1,0 +1,180 @@
+import assert from 'node:assert/strict';
+import { type TestContext, test } from 'node:test';
+import { Flow } from '../../../src/flow/flowwatch.ts';
+import type { Destination } from '../../../src/net/destination.ts';
+import { FlowLog, MAX_QUEUED, type OwnerFinder } from '../../../src/record/flowlog.ts';
+import type { FlowRecord } from '../../../src/record/records.ts';
+
+/** Takes records, or fails with `error`. */
+class MemorySink {
+  readonly name = '--flow-log test';
+  readonly taken: FlowRecord[] = [];
+  error: Error | undefined;
+  most = Number.POSITIVE_INFINITY;
+  closed = false;
+
+  async write(records: readonly FlowRecord[]): Promise<number> {
+    if (this.error !== undefined) throw this.error;
+    const some = records.slice(0, this.most);
+    this.taken.push(...some);
+    return some.length;
+  }
+
+  async close(): Promise<void> {
+    this.closed = true;
+  }
+}
+
+const NOBODY: OwnerFinder = { isHere: () => true, sourceOf: () => undefined };
+
+function setUp(t: TestContext, finder: OwnerFinder = NOBODY) {
+  t.mock.timers.enable({ apis: ['setTimeout', 'Date'], now: 1_000_000 });
+  const sink = new MemorySink();
+  const logged: string[] = [];
+  const counted = new Map<string, number>();
+  const log = new FlowLog({
+    sink,
+    run: 'run',
+    finder,
+    userName: (uid) => (uid === 1000 ? 'alice' : undefined),
+    namesOf: (address) => (address === '10.0.0.1' ? ['api.example.com'] : []),
+    observer: {
+      log: (level, message) => logged.push(`${level}: ${message}`),
+      count: (name, n = 1) => counted.set(name, (counted.get(name) ?? 0) + n),
+    },
+  });
+  const pass = async (milliseconds: number) => {
+    t.mock.timers.tick(milliseconds);
+    for (let i = 0; i < 1000; i++) await Promise.resolve();
+  };
+  return { sink, log, logged, counted, pass };
+}
+
+function flow(id: number, destination: Destination = { host: '10.0.0.1', port: 443 }): Flow {
+  return new Flow({
+    id,
+    source: { host: '10.9.9.9', port: 40_000 },
+    destination,
+    signal: { aborted: false } as never,
+    open: () => undefined,
+    refuse: () => {},
+  });
+}
+
+const IN_ORDER = { sent: 10, received: 20, error: undefined };
+
+test('a flow is opened and closed, with its ends, bytes and times', async (t) => {
+  const { sink, log, pass } = setUp(t);
+  const one = flow(7);
+  log.asked(one);
+  await pass(40);
+  one.way = 'tunnel';
+  one.openedAt = Date.now();
+  log.opened(one);
+  await pass(5000);
+  log.ended(one, IN_ORDER);
+  await pass(250);
+  const [opened, closed] = sink.taken;
+  assert.deepEqual(JSON.parse(JSON.stringify(opened)), {
+    time: '1970-01-01T00:16:40.040Z',
+    event: 'opened',
+    id: 'run-7',
+    source_address: '10.9.9.9',
+    source_port: 40_000,
+    destination_name: 'api.example.com',
+    destination_address: '10.0.0.1',
+    destination_port: 443,
+    way: 'tunnel',
+    wait_ms: 40,
+  });
+  assert.equal(closed?.event, 'closed');
+  assert.equal(closed?.['duration_ms'], 5000);
+  assert.equal(closed?.['sent_bytes'], 10);
+  assert.equal(closed?.['received_bytes'], 20);
+});
+
+test('the user is known at once; a process that is found late is in a later record', async (t) => {
+  let tell: (process: string) => void = () => {};
+  const process = new Promise<string>((resolve) => {
+    tell = resolve;
+  });
+  const asked: unknown[] = [];
+  const { sink, log, pass } = setUp(t, {
+    isHere: () => true,
+    sourceOf: (...ends) => {
+      asked.push(ends);
+      return { user: 1000, process };
+    },
+  });
+  const one = flow(1);
+  log.asked(one);
+  log.opened(one);
+  await pass(250);
+  tell('12 (cu\u001b[31mrl)');
+  await pass(0);
+  log.ended(one, IN_ORDER);
+  await pass(250);
+  assert.equal(sink.taken[0]?.['uid'], 1000);
+  assert.equal(sink.taken[0]?.['user'], 'alice');
+  assert.equal(sink.taken[0]?.['process'], undefined);
+  assert.equal(sink.taken[1]?.['process'], '12 (curl)');
+  assert.deepEqual(asked, [[one.source, one.destination]]);
+});
+
+test('a refusal says by whom and why, without control characters', async (t) => {
+  const { sink, log, pass } = setUp(t);
+  const one = flow(1, { host: 'db.example.com', port: 5432 });
+  log.asked(one);
+  log.refused(one, { refusal: 'prohibited', why: 'no rule\u001b[2J\npermits it', by: 'rules' });
+  await pass(250);
+  assert.equal(sink.taken[0]?.['refusal'], 'prohibited');
+  assert.equal(sink.taken[0]?.['refused_by'], 'rules');
+  assert.equal(sink.taken[0]?.['reason'], 'no rule permits it');
+  assert.equal(sink.taken[0]?.['destination_name'], 'db.example.com');
+});
+
+test('a sink that fails is said once; what is left out is counted and recorded', async (t) => {
+  const { sink, log, logged, counted, pass } = setUp(t);
+  sink.error = Object.assign(new Error('no space left on device'), { code: 'ENOSPC' });
+  for (let i = 0; i < MAX_QUEUED + 10; i++) log.opened(flow(i));
+  for (let i = 0; i < 5; i++) await pass(1000);
+  assert.equal(logged.length, 1);
+  assert.match(logged[0] ?? '', /^warning: .*no space left on device/);
+  assert.equal(counted.get('tunnel_flow_log_missing_total'), 10);
+  sink.error = undefined;
+  sink.most = 5000;
+  await pass(1000);
+  assert.equal(sink.taken.length, MAX_QUEUED + 1);
+  assert.equal(sink.taken.at(-1)?.event, 'missing');
+  assert.equal(sink.taken.at(-1)?.['count'], 10);
+  assert.ok(logged.some((line) => /10 records are missing/.test(line)));
+  assert.ok(logged.some((line) => /is written again/.test(line)));
+  log.opened(flow(99_999));
+  await pass(250);
+  assert.equal(sink.taken.at(-1)?.['id'], 'run-99999');
+});
+
+test('close writes what waits and says what there was', async (t) => {
+  const { sink, log } = setUp(t);
+  log.note('started', { remote: 'jump' });
+  log.opened(flow(1));
+  log.refused(flow(2), { refusal: 'refused', why: 'closed', by: 'far side' });
+  await log.close('the link was lost');
+  assert.deepEqual(
+    sink.taken.map(({ event }) => event),
+    ['started', 'opened', 'refused', 'ended'],
+  );
+  assert.equal(sink.taken.at(-1)?.['opened'], 1);
+  assert.equal(sink.taken.at(-1)?.['refused'], 1);
+  assert.equal(sink.taken.at(-1)?.['reason'], 'the link was lost');
+  assert.ok(sink.closed);
+  log.opened(flow(3));
+});
+
+test('close does not wait for a sink that fails', async (t) => {
+  const { sink, log, logged } = setUp(t);
+  log.opened(flow(1));
+  sink.error = new Error('gone');
+  await log.close();
+  assert.match(logged.join('\n'), /the last 2 records could not be written: gone/);
+});

@@ -1,0 +1,190 @@
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import {
+  appendFileSync,
+  chmodSync,
+  existsSync,
+  linkSync,
+  mkdtempSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  truncateSync,
+  unlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { TunnelError } from '../../../src/errors/errors.ts';
+import { silentObserver } from '../../../src/observe/observer.ts';
+import { LogFile } from '../../../src/record/logfile.ts';
+import type { FlowRecord } from '../../../src/record/records.ts';
+
+function place(t: TestContext): string {
+  const directory = mkdtempSync(join(tmpdir(), 'tunnel-flowlog-'));
+  t.after(() => rmSync(directory, { recursive: true }));
+  return join(directory, 'flows.log');
+}
+
+async function opened(
+  t: TestContext,
+  path: string,
+  { size = 2 ** 20, keep = 3 } = {},
+): Promise<LogFile> {
+  const file = await LogFile.open({ path, size, keep, observer: silentObserver });
+  t.after(() => file.close());
+  return file;
+}
+
+function record(number: number): FlowRecord {
+  return { time: '2026-11-29T05:01:41.123Z', event: 'opened', id: `run-${number}` };
+}
+
+function records(first: number, count: number): FlowRecord[] {
+  return Array.from({ length: count }, (_, i) => record(first + i));
+}
+
+function idsIn(path: string): (string | undefined)[] {
+  return readFileSync(path, 'utf8')
+    .trimEnd()
+    .split('\n')
+    .map((line) => (JSON.parse(line) as { id?: string }).id);
+}
+
+async function writeAll(file: LogFile, all: readonly FlowRecord[]): Promise<void> {
+  for (let written = 0; written < all.length; ) written += await file.write(all.slice(written));
+}
+
+test('a new file is for its owner alone, and holds a record a line', async (t) => {
+  const path = place(t);
+  const file = await opened(t, path);
+  await writeAll(file, records(1, 3));
+  assert.equal(statSync(path).mode & 0o777, 0o600);
+  assert.deepEqual(idsIn(path), ['run-1', 'run-2', 'run-3']);
+});
+
+test('an earlier log is continued', async (t) => {
+  const path = place(t);
+  writeFileSync(path, '{"event":"ended"}\n', { mode: 0o600 });
+  await writeAll(await opened(t, path), [record(1)]);
+  assert.deepEqual(idsIn(path), [undefined, 'run-1']);
+});
+
+test('rotation keeps whole lines, so many files, and none larger than it may be', async (t) => {
+  const path = place(t);
+  const file = await opened(t, path, { size: 1000, keep: 3 });
+  await writeAll(file, records(1, 100));
+  const files = [`${path}.3`, `${path}.2`, `${path}.1`, path];
+  for (const one of files) {
+    assert.ok(statSync(one).size <= 1000, one);
+    assert.equal(statSync(one).mode & 0o777, 0o600);
+  }
+  assert.ok(!existsSync(`${path}.4`));
+  const kept = files.flatMap(idsIn);
+  assert.deepEqual(
+    kept,
+    records(101 - kept.length, kept.length).map(({ id }) => id),
+  );
+});
+
+test('a record that is larger than a file may be is written all the same', async (t) => {
+  const path = place(t);
+  const file = await opened(t, path, { size: 20, keep: 1 });
+  await writeAll(file, records(1, 3));
+  assert.deepEqual([...idsIn(`${path}.1`), ...idsIn(path)], ['run-2', 'run-3']);
+});
+
+test('a file that was renamed, removed or cut is followed by its name', async (t) => {
+  const path = place(t);
+  const file = await opened(t, path);
+  await writeAll(file, [record(1)]);
+  renameSync(path, `${path}-20261129`);
+  await writeAll(file, [record(2)]);
+  assert.deepEqual(idsIn(`${path}-20261129`), ['run-1']);
+  assert.deepEqual(idsIn(path), ['run-2']);
+  renameSync(path, `${path}-20261130`);
+  writeFileSync(path, '', { mode: 0o640 }); // as with `create` of logrotate
+  await writeAll(file, [record(3)]);
+  assert.deepEqual(idsIn(path), ['run-3']);
+  unlinkSync(path);
+  await writeAll(file, [record(4)]);
+  assert.deepEqual(idsIn(path), ['run-4']);
+  truncateSync(path);
+  await writeAll(file, [record(5)]);
+  assert.deepEqual(idsIn(path), ['run-5']);
+});
+
+test('what takes its place is refused as at the start', async (t) => {
+  const path = place(t);
+  const file = await opened(t, path);
+  const elsewhere = `${path}-elsewhere`;
+  writeFileSync(elsewhere, '');
+  unlinkSync(path);
+  symlinkSync(elsewhere, path);
+  await assert.rejects(file.write([record(1)]), { code: 'record-file' });
+  assert.equal(readFileSync(elsewhere, 'utf8'), '');
+});
+
+test('a torn last line is taken out, and kept in a record', async (t) => {
+  const path = place(t);
+  writeFileSync(path, '{"event":"opened","id":"run-1"}\n{"event":"clo', { mode: 0o600 });
+  await writeAll(await opened(t, path), [record(2)]);
+  const lines = readFileSync(path, 'utf8')
+    .trimEnd()
+    .split('\n')
+    .map((one) => JSON.parse(one));
+  assert.equal(lines.length, 3);
+  assert.equal(lines[1].event, 'repaired');
+  assert.equal(lines[1].torn, '{"event":"clo');
+});
+
+test('a file is refused that is none, not ours, or something else', async (t) => {
+  const path = place(t);
+  const refused = async (what: RegExp, prepare: () => void, at = path): Promise<void> => {
+    prepare();
+    await assert.rejects(opened(t, at), (error: unknown) => {
+      assert.ok(error instanceof TunnelError);
+      assert.equal(error.code, 'record-file');
+      assert.match(error.message, what);
+      assert.ok((error.hint ?? '').length > 0);
+      return true;
+    });
+    rmSync(path, { force: true, recursive: true });
+  };
+  await refused(/symbolic link/, () => symlinkSync('/etc/passwd', path));
+  await refused(/not a regular file/, () => execFileSync('mkfifo', [path]));
+  await refused(/not a regular file|can't be written|another user/, () => {}, '/dev/full');
+  await refused(/can't be written/, () => execFileSync('mkdir', [path]));
+  await refused(/can't be written/, () => {}, join(path, 'deeper'));
+  await refused(/may be written by others/, () => {
+    writeFileSync(path, '');
+    chmodSync(path, 0o622);
+  });
+  const other = `${path}-other`;
+  writeFileSync(other, '');
+  await refused(/hard link/, () => linkSync(other, path));
+  await refused(/something else/, () => writeFileSync(path, 'export PATH=/bin\n'));
+  await refused(/something else/, () => writeFileSync(path, `{${'x'.repeat(70_000)}`));
+  if (process.getuid?.() === 0)
+    await refused(/another user/, () =>
+      execFileSync('install', ['-o', '65534', '/dev/null', path]),
+    );
+});
+
+test('two tunnels may write to one file, also when it is rotated', async (t) => {
+  const path = place(t);
+  const [one, other] = [
+    await opened(t, path, { size: 500, keep: 50 }),
+    await opened(t, path, { size: 500, keep: 50 }),
+  ];
+  for (let i = 0; i < 40; i++) await writeAll(i % 2 === 0 ? one : other, [record(i)]);
+  const files = Array.from({ length: 50 }, (_, i) => `${path}.${50 - i}`).filter(existsSync);
+  assert.deepEqual(
+    [...files, path].flatMap(idsIn),
+    records(0, 40).map(({ id }) => id),
+  );
+  appendFileSync(path, '');
+});

@@ -1,0 +1,46 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { cleaned, type FlowRecord, journalFields, jsonLine } from '../../../src/record/records.ts';
+
+const OPENED: FlowRecord = {
+  time: '2026-11-29T05:01:41.123Z',
+  event: 'opened',
+  id: '0a0b0c-17',
+  source_address: '2001:db8::7',
+  source_port: 40000,
+  destination_name: 'api.example.com',
+  destination_address: undefined,
+  destination_port: 443,
+  uid: 1000,
+};
+
+test('a line of JSON leaves out what is not known', () => {
+  const line = jsonLine(OPENED);
+  assert.ok(line.endsWith('}\n'));
+  assert.deepEqual(JSON.parse(line), JSON.parse(JSON.stringify(OPENED)));
+  assert.ok(!line.includes('destination_address'));
+});
+
+test('the journal gets a field a line, with the names that are documented', () => {
+  const fields = new Map(
+    journalFields(OPENED)
+      .trimEnd()
+      .split('\n')
+      .map((line) => [line.slice(0, line.indexOf('=')), line.slice(line.indexOf('=') + 1)]),
+  );
+  assert.equal(fields.get('MESSAGE'), '[2001:db8::7]:40000 -> api.example.com:443: opened');
+  assert.equal(fields.get('SYSLOG_IDENTIFIER'), 'tunnel');
+  assert.equal(fields.get('TUNNEL_FLOW_ID'), '0a0b0c-17');
+  assert.equal(fields.get('TUNNEL_EVENT'), 'opened');
+  assert.equal(fields.get('TUNNEL_UID'), '1000');
+  assert.ok(!fields.has('TUNNEL_DESTINATION_ADDRESS'));
+  for (const name of fields.keys()) assert.match(name, /^[A-Z][A-Z0-9_]*$/);
+});
+
+test('text of a server can neither begin a line nor move a cursor', () => {
+  const hostile = 'no\nTUNNEL_UID=0\u001b[2Jroute\u0085\u202e\u0000';
+  assert.match(cleaned(hostile), /^[\x20-\x7e]*$/);
+  const line = journalFields({ ...OPENED, event: 'refused', reason: cleaned(hostile) });
+  assert.equal(line.split('\n').filter((one) => one.startsWith('TUNNEL_UID')).length, 1);
+  assert.ok(cleaned('x'.repeat(100_000)).length <= 1024);
+});
