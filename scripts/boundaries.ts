@@ -160,6 +160,7 @@ export const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   ],
   entry: [
     'cli',
+    'cli/watch',
     'config',
     'control',
     'native',

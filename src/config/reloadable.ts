@@ -12,7 +12,7 @@ const APPLIED = [
   ...['--os-cloud', '--os-region', '--os-catalog', '--os-catalog-file', '--os-follow-links'],
   ...['--allow', '--allow-rule', '--capture-local', '--allow-diverted', '--verbose', '--quiet'],
   // It has been told: there is nothing to change.
-  '--ready-fd',
+  ...['--ready-fd', '--daemon'],
   // What they say counts, option by option.
   ...['--profile', '--config', '--without'],
 ] as const;
@@ -24,6 +24,7 @@ const NEEDS_RESTART = [
   ...['--max-window', '--window-budget', '--no-flush'],
   ...['--dns', '--dns-server', '--rebind-domain-ok', '--virtual-range'],
   ...['--dry-run', '--dry-run-to', '--fail-closed'],
+  ...['--pidfile', '--syslog'],
   ...['--flow-log', '--flow-log-size', '--flow-log-keep', '--metrics'],
   ...['--listen', '--socks', '--http', '--only-targets', '--proxy-auth', '--proxy-shared'],
   ...['--allow-remote-clients', '--isolate', '--name', '--save', '--force', '--print-config'],

@@ -1,4 +1,4 @@
-/** -D, --pidfile and `tunnel up`, at a real sshd: the whole program, with a terminal and without. */
+/** -D, --pidfile and `tunnel up` at a real sshd: the whole program, also at a terminal. */
 import assert from 'node:assert/strict';
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
