@@ -164,8 +164,13 @@ describe('the status socket', () => {
   it('answers with the status, to many at a time', async () => {
     await serving({}, async () => {
       const all = await Promise.all([1, 2, 3].map(() => findTunnels(whose)));
-      for (const { tunnels, silent } of all) {
-        assert.deepEqual([tunnels.map(({ status }) => status.name), silent], [['lab'], []]);
+      // Root finds the tunnels of all users, and others may run.
+      for (const { tunnels } of all) {
+        const own = tunnels.filter(({ pid }) => pid === process.pid);
+        assert.deepEqual(
+          own.map(({ status }) => status.name),
+          ['lab'],
+        );
       }
     });
   });
