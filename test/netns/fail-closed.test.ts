@@ -214,7 +214,7 @@ describe('--fail-closed', { skip: labUnavailable() }, () => {
     assert.match(child.stderr, /10\.77\.0\.0\/16 stays unreachable: tunnel clean\n/);
   });
 
-  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) {
     it(`leaves nothing after ${signal}`, async () => {
       const child = await start('--fail-closed', PRIVATE4, PRIVATE6);
       assert.deepEqual(await child.stop(signal), { status: 0, signal: null });
