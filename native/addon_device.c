@@ -1,14 +1,15 @@
 /*
  * addon_device.c - a TUN for JavaScript, on Node's own event loop: deviceOpen, deviceRead,
- * deviceWrite, deviceClose.
+ * deviceWrite, deviceTap, deviceTapSwap, deviceClose.
  *
  *   readable -> uv_poll -> onReadable(0) -> JavaScript calls deviceRead() until no frame waits, or
  *                                           it has had enough
  *   gone     -> onReadable(errno), once
  *
  * There is no thread and no queue: JavaScript reads each frame into its own memory, and a frame
- * that it writes is in the kernel when the call returns. A device lives until deviceClose(), the
- * collection of its object, or the end of the environment.
+ * that it writes is in the kernel when the call returns. deviceTap() has each of them recorded in
+ * JavaScript's memory (tap.h), without a call of JavaScript until that memory is full. A device
+ * lives until deviceClose(), the collection of its object, or the end of the environment.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -17,6 +18,7 @@
 #include "addon.h"
 #include "device.h"
 #include "loop.h"
+#include "tap.h"
 
 struct addon_device {
   napi_env env;
@@ -26,10 +28,35 @@ struct addon_device {
   uint8_t *header; /* of the frame to write: memory of `arena` */
   size_t header_capacity;
   napi_ref arena;
+  struct tap tap;
+  napi_ref tap_memory, tap_full; /* NULL: no tap */
   int fd; /* -1: closed */
 };
 
 static void poll_closed(uv_handle_t *poll) { free(poll); }
+
+static void tap_end(struct addon_device *device) {
+  if (device->tap_memory != NULL) (void)napi_delete_reference(device->env, device->tap_memory);
+  if (device->tap_full != NULL) (void)napi_delete_reference(device->env, device->tap_full);
+  device->tap_memory = NULL;
+  device->tap_full = NULL;
+  device->tap = (struct tap){0};
+}
+
+/* Records a frame; if there is no room, JavaScript may swap the memory. False: it has thrown. */
+static bool tap_frame(struct addon_device *device, const struct iovec *parts, int count,
+                      enum tap_direction direction) {
+  napi_value callback, receiver;
+
+  if (device->tap.memory == NULL || tap_record(&device->tap, parts, count, direction)) return true;
+  if (napi_get_reference_value(device->env, device->tap_full, &callback) != napi_ok ||
+      napi_get_global(device->env, &receiver) != napi_ok)
+    return true;
+  if (napi_call_function(device->env, receiver, callback, 0, NULL, NULL) != napi_ok) return false;
+  /* If it doesn't fit now, it is lost: JavaScript has counted it. */
+  if (device->tap.memory != NULL) (void)tap_record(&device->tap, parts, count, direction);
+  return true;
+}
 
 /* Also used as the environment's clean-up hook. May be called more than once. */
 static void device_close(void *data) {
@@ -40,6 +67,7 @@ static void device_close(void *data) {
   uv_close(device->poll, poll_closed);
   close(device->fd);
   device->fd = -1;
+  tap_end(device);
   (void)napi_remove_env_cleanup_hook(device->env, device_close, device);
   (void)napi_delete_reference(device->env, device->on_readable);
   (void)napi_delete_reference(device->env, device->arena);
@@ -141,9 +169,11 @@ static napi_value device_read_js(napi_env env, napi_callback_info info) {
     napi_throw_type_error(env, NULL, "deviceRead(device, Uint8Array)");
     return NULL;
   }
-  const struct addon_device *device = device_argument(env, argv[0]);
+  struct addon_device *device = device_argument(env, argv[0]);
   if (device == NULL) return NULL;
   const ssize_t length = device->fd < 0 ? -EBADF : device_read(device->fd, into, capacity);
+  const struct iovec part = {.iov_base = into, .iov_len = length < 0 ? 0 : (size_t)length};
+  if (length > 0 && !tap_frame(device, &part, 1, TAP_OUTBOUND)) return NULL;
   return napi_create_int32(env, (int32_t)length, &result) == napi_ok ? result : NULL;
 }
 
@@ -159,7 +189,7 @@ static napi_value device_write_js(napi_env env, napi_callback_info info) {
     napi_throw_type_error(env, NULL, "deviceWrite(device, headerLength, ...Uint8Array)");
     return NULL;
   }
-  const struct addon_device *device = device_argument(env, argv[0]);
+  struct addon_device *device = device_argument(env, argv[0]);
   if (device == NULL) return NULL;
   if (argc > 2 + DEVICE_MAX_PARTS) argc = 2 + DEVICE_MAX_PARTS;
   for (size_t i = 2; i < argc; i++, count++) {
@@ -177,7 +207,63 @@ static napi_value device_write_js(napi_env env, napi_callback_info info) {
   }
   parts[0] = (struct iovec){.iov_base = device->header, .iov_len = header_length};
   const int error = device->fd < 0 ? EBADF : -device_write(device->fd, parts, count);
+  if (error == 0 && !tap_frame(device, parts, count, TAP_INBOUND)) return NULL;
   return napi_create_int32(env, error, &result) == napi_ok ? result : NULL;
+}
+
+static napi_value device_tap_js(napi_env env, napi_callback_info info) {
+  size_t argc = 4;
+  napi_value argv[4];
+  napi_valuetype type;
+  struct tap tap = {0};
+
+  if (napi_get_cb_info(env, info, &argc, argv, NULL, NULL) != napi_ok || argc < 4 ||
+      !addon_octets(env, argv[1], &tap.memory, &tap.capacity) ||
+      napi_get_value_bool(env, argv[2], &tap.whole) != napi_ok ||
+      napi_typeof(env, argv[3], &type) != napi_ok || type != napi_function) {
+    napi_throw_type_error(env, NULL, "deviceTap(device, memory, whole, onFull)");
+    return NULL;
+  }
+  struct addon_device *device = device_argument(env, argv[0]);
+  if (device == NULL || device->fd < 0) return NULL;
+  tap_end(device);
+  if (napi_create_reference(env, argv[1], 1, &device->tap_memory) == napi_ok &&
+      napi_create_reference(env, argv[3], 1, &device->tap_full) == napi_ok)
+    device->tap = tap;
+  else
+    tap_end(device);
+  return NULL;
+}
+
+static napi_value device_tap_swap_js(napi_env env, napi_callback_info info) {
+  size_t argc = 2, capacity = 0;
+  napi_value argv[2], result;
+  napi_valuetype type;
+  uint8_t *memory = NULL;
+
+  if (napi_get_cb_info(env, info, &argc, argv, NULL, NULL) != napi_ok || argc < 2 ||
+      napi_typeof(env, argv[1], &type) != napi_ok ||
+      (type != napi_null && !addon_octets(env, argv[1], &memory, &capacity))) {
+    napi_throw_type_error(env, NULL, "deviceTapSwap(device, memory or null)");
+    return NULL;
+  }
+  struct addon_device *device = device_argument(env, argv[0]);
+  if (device == NULL) return NULL;
+  const uint32_t used = (uint32_t)device->tap.used;
+  if (memory == NULL) {
+    tap_end(device);
+  } else if (device->tap.memory != NULL) {
+    napi_ref before = device->tap_memory;
+    if (napi_create_reference(env, argv[1], 1, &device->tap_memory) != napi_ok) {
+      device->tap_memory = before;
+      return addon_throw_errno(env, "deviceTapSwap", ENOMEM);
+    }
+    (void)napi_delete_reference(env, before);
+    device->tap.memory = memory;
+    device->tap.capacity = capacity;
+    device->tap.used = 0;
+  }
+  return napi_create_uint32(env, used, &result) == napi_ok ? result : NULL;
 }
 
 static napi_value device_close_js(napi_env env, napi_callback_info info) {
@@ -196,6 +282,8 @@ napi_status addon_device_register(napi_env env, napi_value exports) {
   } functions[] = {{"deviceOpen", device_open_js},
                    {"deviceRead", device_read_js},
                    {"deviceWrite", device_write_js},
+                   {"deviceTap", device_tap_js},
+                   {"deviceTapSwap", device_tap_swap_js},
                    {"deviceClose", device_close_js}};
   for (size_t i = 0; i < sizeof functions / sizeof functions[0]; i++) {
     const napi_status status =

@@ -1,7 +1,8 @@
 /*
  * addon_sockdiag.c - whose a TCP socket of this network is (sock_diag(7)), for src/native/addon.ts.
- * One call is one question on a socket of its own, for exactly one connection: the kernel finds it
- * by its addresses and ports, without a walk through its table. It needs no privileges.
+ * One call is one question for exactly one connection: the kernel finds it by its addresses and
+ * ports, without a walk through its table. It needs no privileges. The netlink socket is kept for
+ * the next question, because making it costs more than asking; an unexpected answer ends it.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -32,7 +33,8 @@ static int converse(int fd, const struct question *question, struct inet_diag_ms
   ssize_t length;
   while ((length = recv(fd, answer, sizeof answer, MSG_DONTWAIT)) < 0)
     if (errno != EINTR) return -errno; /* the kernel has answered by now */
-  if (!NLMSG_OK(message, (uint32_t)length)) return -EBADMSG;
+  if (!NLMSG_OK(message, (uint32_t)length) || message->nlmsg_seq != question->header.nlmsg_seq)
+    return -EBADMSG;
   if (message->nlmsg_type == NLMSG_ERROR) {
     if (message->nlmsg_len < NLMSG_LENGTH(sizeof error)) return -EBADMSG;
     memcpy(&error, NLMSG_DATA(message), sizeof error);
@@ -59,6 +61,10 @@ static bool port(napi_env env, napi_value value, __be16 *to) {
   return true;
 }
 
+/* The addon is used on the main thread only. */
+static int diagnosis = -1;
+static uint32_t sequence;
+
 /*
  * socketOwner(address, port, peerAddress, peerPort): [user, inode], or undefined if there is no
  * such socket; throws if the kernel can't tell.
@@ -70,7 +76,7 @@ static napi_value socket_owner_js(napi_env env, napi_callback_info info) {
       .header = {.nlmsg_len = sizeof question,
                  .nlmsg_type = SOCK_DIAG_BY_FAMILY,
                  .nlmsg_flags = NLM_F_REQUEST,
-                 .nlmsg_seq = 1},
+                 .nlmsg_seq = ++sequence},
       .body = {.sdiag_protocol = IPPROTO_TCP, .idiag_states = UINT32_MAX}};
   struct inet_diag_sockid *id = &question.body.id;
   struct inet_diag_msg found;
@@ -85,12 +91,15 @@ static napi_value socket_owner_js(napi_env env, napi_callback_info info) {
   question.body.sdiag_family = length == 4 ? AF_INET : AF_INET6;
   id->idiag_cookie[0] = id->idiag_cookie[1] = (uint32_t)INET_DIAG_NOCOOKIE;
 
-  const int fd = socket(AF_NETLINK, SOCK_DGRAM | SOCK_CLOEXEC, NETLINK_SOCK_DIAG);
-  if (fd < 0) return addon_throw_errno(env, "socketOwner", errno);
-  const int error = -converse(fd, &question, &found);
-  close(fd);
+  if (diagnosis < 0) diagnosis = socket(AF_NETLINK, SOCK_DGRAM | SOCK_CLOEXEC, NETLINK_SOCK_DIAG);
+  if (diagnosis < 0) return addon_throw_errno(env, "socketOwner", errno);
+  const int error = -converse(diagnosis, &question, &found);
   if (error == ENOENT) return NULL; /* undefined */
-  if (error != 0) return addon_throw_errno(env, "socketOwner", error);
+  if (error != 0) {
+    close(diagnosis);
+    diagnosis = -1;
+    return addon_throw_errno(env, "socketOwner", error);
+  }
   if (napi_create_array_with_length(env, 2, &result) != napi_ok ||
       napi_create_uint32(env, found.idiag_uid, &user) != napi_ok ||
       napi_create_uint32(env, found.idiag_inode, &inode) != napi_ok ||

@@ -120,7 +120,7 @@ export const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     'ssh/config',
     'system',
   ],
-  record: ['flow', 'native'],
+  record: ['capture/tun', 'flow', 'native'],
   doctor: ['connect', 'dns/upstream', 'dns/wire', 'flow', 'policy', 'ssh', 'system/doctor'],
   embed: ['config', 'flow', 'ssh'],
   session: [

@@ -28,6 +28,7 @@ import { local } from './local.ts';
 import { judge, judgeAvailable, type Measurement, Recorder } from './measurement.ts';
 import { memory } from './memory.ts';
 import { names } from './names.ts';
+import { observe } from './observe.ts';
 import { pausesMeasurement } from './pauses.ts';
 import { plot } from './plot.ts';
 import { Profiler } from './profiler.ts';
@@ -55,6 +56,7 @@ const MEASUREMENTS: readonly Measurement[] = [
   stalled,
   scale,
   names,
+  observe,
   terraform,
 ];
 const DEFAULT_SECONDS = 2;

@@ -13,7 +13,7 @@ import type { SshOptions } from '../ssh/options.ts';
 import type { DnsOptions } from './dnsoptions.ts';
 import type { OpenStackOptions } from './openstackoptions.ts';
 import type { GivenOptions } from './option.ts';
-import type { FlowLogOptions } from './recordoptions.ts';
+import type { FlowLogOptions, PcapOptions } from './recordoptions.ts';
 import type { ServiceOptions } from './serviceoptions.ts';
 
 /** A range of addresses, limited to some ports if `ports` isn't empty. */
@@ -140,6 +140,8 @@ export interface Configuration extends TargetRules {
   readonly service: ServiceOptions;
   /** --flow-log */
   readonly flowLog: FlowLogOptions | undefined;
+  /** --pcap; `proxy` has none. */
+  readonly pcap: PcapOptions | undefined;
   /** --ready-fd: once traffic flows, `READY=1\n` is written to it and it is closed. */
   readonly readyFd: number | undefined;
   /**

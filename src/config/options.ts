@@ -20,7 +20,12 @@ import { CLOUD_OPTIONS, readOpenStackOptions, withoutAsking } from './openstacko
 import { type GivenArguments, readOptions, toggle } from './option.ts';
 import { PROFILE_OPTIONS, SAVE_OPTIONS } from './profileoptions.ts';
 import { PROXY_OPTIONS, readProxyOptions } from './proxyoptions.ts';
-import { FLOW_LOG_OPTIONS, readFlowLogOptions } from './recordoptions.ts';
+import {
+  FLOW_LOG_OPTIONS,
+  PCAP_OPTIONS,
+  readFlowLogOptions,
+  readPcapOptions,
+} from './recordoptions.ts';
 import { READY_OPTIONS, readLogLevel, readReadyFd, VERBOSITY_OPTIONS } from './runoptions.ts';
 import { readServiceOptions, SERVICE_OPTIONS } from './serviceoptions.ts';
 import {
@@ -60,6 +65,7 @@ const RUNNING_GROUPS = [
   PROFILE_OPTIONS,
   SAVE_OPTIONS,
   FLOW_LOG_OPTIONS,
+  PCAP_OPTIONS,
   NAME_OPTIONS,
   METRICS_OPTIONS,
   READY_OPTIONS,
@@ -116,6 +122,7 @@ export function buildConfiguration(
     logLevel: readLogLevel(options),
     service: readServiceOptions(options),
     flowLog: readFlowLogOptions(options),
+    pcap: readPcapOptions(options, command),
     readyFd: readReadyFd(options),
     notices,
     given: options,

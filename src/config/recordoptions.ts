@@ -1,9 +1,9 @@
-/** The options about records of a run: --flow-log and how it is rotated. */
+/** The options about records of a run: --flow-log and --pcap, and how they are rotated. */
 import { resolve } from 'node:path';
 import { UsageError } from '../errors/errors.ts';
 import { quoted } from '../net/notation.ts';
 import { filePrefix, formatPlace } from '../net/place.ts';
-import { type GivenOptions, nonEmpty, once, type Reader, readOptions } from './option.ts';
+import { type GivenOptions, nonEmpty, once, type Reader, readOptions, toggle } from './option.ts';
 
 const HEADING = 'Records:';
 
@@ -14,6 +14,8 @@ export const DEFAULT_LOG_BYTES = 64 * 2 ** 20;
 export const DEFAULT_LOGS_KEPT = 5;
 const MOST_LOGS_KEPT = 1000;
 const LEAST_BYTES = 64 * 2 ** 10;
+/** A piece of packets with payloads fits several times. */
+const LEAST_PCAP_BYTES = 4 * 2 ** 20;
 const MOST_BYTES = 2 ** 40;
 const BYTES_IN: Readonly<Record<string, number>> = {
   '': 1,
@@ -42,6 +44,57 @@ export const FLOW_LOG_OPTIONS = {
     ),
   },
 } as const;
+
+export const PCAP_OPTIONS = {
+  heading: HEADING,
+  options: {
+    pcap: once(
+      '--pcap <file>',
+      'write the headers of captured packets to this file, for Wireshark (pcapng)',
+      nonEmpty('the file'),
+    ),
+    pcapSize: once(
+      '--pcap-size <size>',
+      'begin a new file when it is larger, and keep the one before (default: 64M)',
+      size('--pcap-size', LEAST_PCAP_BYTES),
+    ),
+    pcapPayload: toggle('--pcap-payload', 'also what the packets carry'),
+  },
+} as const;
+
+/** --pcap */
+export interface PcapOptions {
+  /** Absolute. */
+  readonly path: string;
+  /** Bytes after which a new file begins. */
+  readonly size: number;
+  readonly payload: boolean;
+}
+
+/** undefined: none. Throws UsageError. */
+export function readPcapOptions(given: GivenOptions, command: string): PcapOptions | undefined {
+  const { pcap, pcapSize, pcapPayload } = readOptions(PCAP_OPTIONS, given);
+  const more = pcapSize?.place ?? pcapPayload;
+  if (pcap === undefined && more !== undefined) {
+    throw new UsageError(`${filePrefix(more)}there is no --pcap FILE`, {
+      hint: `leave ${pcapSize === undefined ? '--pcap-payload' : '--pcap-size'} out, or name a file with --pcap`,
+    });
+  }
+  if (pcap === undefined) return undefined;
+  if (command === 'proxy') {
+    throw new UsageError(
+      `${filePrefix(pcap.place)}--pcap: a proxy has no device, so it sees no packets`,
+      {
+        hint: '--flow-log records its connections; --pcap is for "tunnel connect" and "tunnel exec"',
+      },
+    );
+  }
+  return {
+    path: resolve(pcap.value),
+    size: pcapSize?.value ?? DEFAULT_LOG_BYTES,
+    payload: pcapPayload !== undefined,
+  };
+}
 
 /** --flow-log */
 export type FlowLogOptions =
@@ -77,14 +130,17 @@ export function readFlowLogOptions(given: GivenOptions): FlowLogOptions | undefi
 }
 
 /** A number of bytes, or of 2^10, 2^20, 2^30 with K, M, G. */
-function size(option: string): Reader<number> {
+function size(option: string, least = LEAST_BYTES): Reader<number> {
   return (text, place) => {
     const [, count = '', unit = ''] = /^([0-9]+)([KMG]?)$/i.exec(text) ?? [];
     const bytes = Number(count) * (BYTES_IN[unit.toUpperCase()] ?? 0);
-    if (bytes >= LEAST_BYTES && bytes <= MOST_BYTES) return bytes;
-    throw new UsageError(`${formatPlace(place)}: ${quoted(text)} is not a size from 64K to 1024G`, {
-      hint: `write bytes, or K, M or G after the number, as in: ${option} 64M`,
-    });
+    if (bytes >= least && bytes <= MOST_BYTES) return bytes;
+    throw new UsageError(
+      `${formatPlace(place)}: ${quoted(text)} is not a size from ${least / 2 ** 10}K to 1024G`,
+      {
+        hint: `write bytes, or K, M or G after the number, as in: ${option} 64M`,
+      },
+    );
   };
 }
 

@@ -26,6 +26,7 @@ const NEEDS_RESTART = [
   ...['--dry-run', '--dry-run-to', '--fail-closed'],
   ...['--pidfile', '--syslog'],
   ...['--flow-log', '--flow-log-size', '--flow-log-keep', '--metrics'],
+  ...['--pcap', '--pcap-size', '--pcap-payload'],
   ...['--listen', '--socks', '--http', '--only-targets', '--proxy-auth', '--proxy-shared'],
   ...['--allow-remote-clients', '--isolate', '--name', '--save', '--force', '--print-config'],
 ] as const;

@@ -35,6 +35,17 @@ export interface Addon {
    * the device didn't accept it.
    */
   deviceWrite(device: DeviceHandle, headerLength: number, ...parts: Uint8Array[]): number;
+  /**
+   * From now on each frame that is read or written is recorded in `memory` (native/tap.h); whole,
+   * or only its headers. `onFull` is called when one doesn't fit: it may swap the memory, or else
+   * that frame is not recorded.
+   */
+  deviceTap(device: DeviceHandle, memory: Uint8Array, whole: boolean, onFull: () => void): void;
+  /**
+   * Records in other memory from now on; null: no more. Returns how much of the memory before is
+   * filled.
+   */
+  deviceTapSwap(device: DeviceHandle, memory: Uint8Array | null): number;
   /** May be called more than once. */
   deviceClose(device: DeviceHandle): void;
 

@@ -210,6 +210,7 @@ export const COUNTERS = {
   tunnel_recovered_total: 'changes of an earlier run that were undone',
   tunnel_flow_log_records_total: 'records written to the flow log',
   tunnel_flow_log_missing_total: 'records left out because the flow log could not be written',
+  tunnel_pcap_lost_total: 'packets that are missing in the file of --pcap',
   tunnel_log_dropped_total:
     'messages left out because standard error or the system log was blocked',
 } as const satisfies Readonly<Record<`tunnel_${string}`, string>>;

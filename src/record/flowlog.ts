@@ -8,9 +8,9 @@
  *                ▼
  *            the queue ── every FLUSH_MS ──► RecordSink: a file, or systemd's journal
  *
- * The data path never waits. A record is an object in the queue, and is formatted and written with
- * all others of its FLUSH_MS; only one write is under way at a time. After kill -9 at most the last
- * FLUSH_MS are missing.
+ * The data path never waits. Records are formatted into memory that is used again, and all of a
+ * FLUSH_MS are written together; only one write is under way at a time. After kill -9 at most the
+ * last FLUSH_MS are missing.
  *
  * Which process has a socket takes a moment, and is looked for with one hundredth of a processor
  * at the most. A record doesn't wait for it: `opened` has what is known when it is made, `closed`
@@ -20,9 +20,9 @@
  *
  *   writing   the sink takes the records
  *   failing   it takes none (a full disk, a file that has been made unwritable): one warning, and
- *             another try each RETRY_MS. Beyond MAX_QUEUED records, new ones are left out and
- *             counted. When it takes records again, one message says so, and a record `missing`
- *             says how many there are not, and since when
+ *             another try each RETRY_MS. When the queue is full (recordqueue.ts), new ones are left
+ *             out and counted. When it takes records again, one message says so, and a record
+ *             `missing` says how many there are not, and since when
  */
 
 import { reasonOf } from '../errors/reason.ts';
@@ -31,15 +31,12 @@ import type { FlowResult } from '../flow/join.ts';
 import { isAddress } from '../net/address.ts';
 import type { Destination } from '../net/destination.ts';
 import type { Observer } from '../observe/observer.ts';
+import { RecordQueue } from './recordqueue.ts';
 import { cleaned, type FlowRecord, timestamp } from './records.ts';
 import type { RecordSink } from './sink.ts';
 
-/** The most records that wait to be written: some 8 MB. */
-export const MAX_QUEUED = 16_384;
 export const FLUSH_MS = 250;
 const RETRY_MS = 1000;
-/** How many records are formatted and written in one go: less than a millisecond of work. */
-const BATCH = 256;
 
 /** As SourceFinder of link/opensources.ts. */
 export interface OwnerFinder {
@@ -73,13 +70,14 @@ interface Whose {
 }
 
 type Fields = Omit<FlowRecord, 'time' | 'event'>;
+type Mutable<T> = { -readonly [Name in keyof T]: T[Name] };
 
 export class FlowLog implements FlowWatcher {
   readonly #options: FlowLogOptions;
   readonly #observer: Observer;
   readonly #now: () => number;
   readonly #whose = new Map<Flow, Whose>();
-  #queue: FlowRecord[] = [];
+  readonly #queue = new RecordQueue();
   #timer: NodeJS.Timeout | undefined;
   #writing: Promise<void> | undefined;
   #failing = false;
@@ -109,31 +107,31 @@ export class FlowLog implements FlowWatcher {
   opened(flow: Flow): void {
     const at = flow.openedAt ?? this.#now();
     this.#counts.opened++;
-    this.#add(at, 'opened', { ...this.#about(flow), wait_ms: at - flow.askedAt });
+    const record = this.#about(flow, at, 'opened');
+    record['wait_ms'] = at - flow.askedAt;
+    this.#add(record, at);
   }
 
   ended(flow: Flow, { sent, received, error }: FlowResult): void {
     const now = this.#now();
-    this.#add(now, 'closed', {
-      ...this.#about(flow),
-      sent_bytes: sent,
-      received_bytes: received,
-      duration_ms: now - (flow.openedAt ?? now),
-      reason: error === undefined ? 'in order' : cleaned(error.message),
-    });
+    const record = this.#about(flow, now, 'closed');
+    record['sent_bytes'] = sent;
+    record['received_bytes'] = received;
+    record['duration_ms'] = now - (flow.openedAt ?? now);
+    record['reason'] = error === undefined ? 'in order' : cleaned(error.message);
+    this.#add(record, now);
     this.#whose.delete(flow);
   }
 
   refused(flow: Flow, { refusal, why, by }: Refused): void {
     const now = this.#now();
     this.#counts.refused++;
-    this.#add(now, 'refused', {
-      ...this.#about(flow),
-      wait_ms: now - flow.askedAt,
-      refusal,
-      refused_by: by,
-      reason: cleaned(why),
-    });
+    const record = this.#about(flow, now, 'refused');
+    record['wait_ms'] = now - flow.askedAt;
+    record['refusal'] = refusal;
+    record['refused_by'] = by;
+    record['reason'] = cleaned(why);
+    this.#add(record, now);
     this.#whose.delete(flow);
   }
 
@@ -143,15 +141,15 @@ export class FlowLog implements FlowWatcher {
 
   /** A record that is about no flow. */
   note(event: 'started' | 'link-up' | 'link-down', fields: Fields): void {
-    this.#add(this.#now(), event, { run: this.#options.run, ...fields });
+    this.#note(event, fields);
   }
 
   /** Writes what waits, and the last record. Resolves also if that can't be written. */
   async close(reason?: string): Promise<void> {
     if (this.#closed) return;
     const { opened, refused, missing } = this.#counts;
-    const { run, sink } = this.#options;
-    this.#add(this.#now(), 'ended', { run, opened, refused, missing, reason });
+    const { sink } = this.#options;
+    this.#note('ended', { opened, refused, missing, reason });
     this.#closed = true;
     clearTimeout(this.#timer);
     await this.#writing;
@@ -159,13 +157,20 @@ export class FlowLog implements FlowWatcher {
     await sink.close();
   }
 
-  #about(flow: Flow): Fields {
+  #note(event: FlowRecord['event'], fields: Fields): void {
+    const now = this.#now();
+    this.#add({ time: timestamp(now), event, run: this.#options.run, ...fields }, now);
+  }
+
+  #about(flow: Flow, at: number, event: FlowRecord['event']): Mutable<FlowRecord> {
     const { source, destination, peer } = flow;
     const { run, userName, namesOf } = this.#options;
     const byAddress = isAddress(destination.host);
     const name = byAddress ? namesOf(destination.host)[0] : destination.host;
     const whose = this.#whose.get(flow);
     return {
+      time: timestamp(at),
+      event,
       id: `${run}-${flow.id}`,
       source_address: source.host,
       source_port: source.port,
@@ -181,16 +186,15 @@ export class FlowLog implements FlowWatcher {
     };
   }
 
-  #add(at: number, event: FlowRecord['event'], fields: Fields): void {
+  #add(record: FlowRecord, at: number): void {
     if (this.#closed) return;
-    if (this.#queue.length >= MAX_QUEUED || this.#missing > 0) {
+    if (this.#missing > 0 || !this.#queue.add(this.#options.sink.format(record))) {
       if (this.#missing === 0) this.#missingSince = at;
       this.#missing++;
       this.#counts.missing++;
       this.#observer.count('tunnel_flow_log_missing_total');
       return;
     }
-    this.#queue.push({ time: timestamp(at), event, ...fields });
     if (this.#timer === undefined && this.#writing === undefined) this.#flushIn(FLUSH_MS);
   }
 
@@ -200,7 +204,7 @@ export class FlowLog implements FlowWatcher {
       this.#timer = undefined;
       this.#writing = this.#flush(false).then(() => {
         this.#writing = undefined;
-        if (this.#queue.length > 0) this.#flushIn(this.#failing ? RETRY_MS : FLUSH_MS);
+        if (this.#queue.size > 0) this.#flushIn(this.#failing ? RETRY_MS : FLUSH_MS);
       });
     }, milliseconds).unref();
   }
@@ -208,18 +212,16 @@ export class FlowLog implements FlowWatcher {
   /** Writes until the queue is empty, or the sink takes no more. Never rejects. */
   async #flush(last: boolean): Promise<void> {
     const { sink } = this.#options;
-    while (this.#queue.length > 0) {
-      const batch = this.#queue.slice(0, BATCH);
-      let taken: number;
+    for (let batch = this.#queue.oldest(); batch !== undefined; batch = this.#queue.oldest()) {
       try {
-        taken = await sink.write(batch);
+        const taken = await sink.write(batch.bytes, batch.ends);
+        this.#observer.count('tunnel_flow_log_records_total', taken);
+        this.#queue.take(taken);
       } catch (error) {
         this.#failed(error, last);
         return;
       }
-      this.#observer.count('tunnel_flow_log_records_total', taken);
-      this.#queue = this.#queue.slice(taken);
-      if (this.#queue.length === 0) this.#addMissing();
+      if (this.#queue.size === 0) this.#addMissing();
     }
     if (this.#failing) this.#observer.log('notice', `${sink.name} is written again`);
     this.#failing = false;
@@ -230,13 +232,14 @@ export class FlowLog implements FlowWatcher {
     const [count, since] = [this.#missing, timestamp(this.#missingSince)];
     this.#missing = 0;
     const { run, sink } = this.#options;
-    this.#queue.push({ time: timestamp(this.#now()), event: 'missing', run, count, since });
+    const time = timestamp(this.#now());
+    this.#queue.add(sink.format({ time, event: 'missing', run, count, since }));
     this.#observer.log('warning', `${sink.name}: ${count} records are missing since ${since}`);
   }
 
   #failed(error: unknown, last: boolean): void {
     const { sink } = this.#options;
-    const waiting = this.#queue.length + this.#missing;
+    const waiting = this.#queue.size + this.#missing;
     if (last) {
       this.#observer.log(
         'warning',
@@ -249,7 +252,7 @@ export class FlowLog implements FlowWatcher {
     this.#observer.log(
       'warning',
       `${sink.name} can't be written to: ${reasonOf(error)}; the tunnel goes on, and tries again`,
-      { hint: `up to ${MAX_QUEUED} records wait, more are left out` },
+      { hint: 'some 10,000 records wait, more are left out' },
     );
   }
 }

@@ -7,7 +7,7 @@ import { closeSync } from 'node:fs';
 import { reasonOf } from '../errors/reason.ts';
 import { addon } from '../native/addon.ts';
 import { fileError } from './privatefile.ts';
-import { type FlowRecord, journalFields } from './records.ts';
+import { journalFields } from './records.ts';
 import type { RecordSink } from './sink.ts';
 
 export const JOURNAL_SOCKET = '/run/systemd/journal/socket';
@@ -16,6 +16,7 @@ export class Journal implements RecordSink {
   readonly name = '--flow-log journal';
   readonly #path: string;
   #socket: number | undefined;
+  readonly format = journalFields;
 
   private constructor(path: string) {
     this.#path = path;
@@ -35,12 +36,13 @@ export class Journal implements RecordSink {
     }
   }
 
-  async write(records: readonly FlowRecord[]): Promise<number> {
+  async write(bytes: Buffer, ends: readonly number[]): Promise<number> {
     let taken = 0;
     try {
       this.#socket ??= addon().datagramSocketTo(this.#path);
-      for (const record of records) {
-        if (addon().writeNow(this.#socket, Buffer.from(journalFields(record))) === 0) break;
+      for (const end of ends) {
+        const datagram = bytes.subarray(ends[taken - 1] ?? 0, end);
+        if (addon().writeNow(this.#socket, datagram) === 0) break;
         taken++;
       }
     } catch (error) {

@@ -25,7 +25,7 @@ import {
   type OpenedFile,
   openPrivateFile,
 } from './privatefile.ts';
-import { cleaned, type FlowRecord, jsonLine, timestamp } from './records.ts';
+import { cleaned, jsonLine, timestamp } from './records.ts';
 import type { RecordSink } from './sink.ts';
 
 /** A longer last line is none of ours. */
@@ -51,6 +51,8 @@ export class LogFile implements RecordSink {
   /** Rotated when the file is larger. */
   #limit: number;
 
+  readonly format = jsonLine;
+
   private constructor(
     options: LogFileOptions,
     { handle, identity }: { readonly handle: FileHandle; readonly identity: string },
@@ -75,7 +77,10 @@ export class LogFile implements RecordSink {
       await file.handle.truncate(log.#size);
       options.observer.log('notice', `${log.name}: its last line was torn, and has been repaired`);
       const now = timestamp(Date.now());
-      await log.write([{ time: now, event: 'repaired', torn: cleaned(torn.toString()) }]);
+      const repaired = Buffer.from(
+        jsonLine({ time: now, event: 'repaired', torn: cleaned(torn.toString()) }),
+      );
+      await log.write(repaired, [repaired.length]);
       return log;
     } catch (error) {
       await file.handle.close();
@@ -83,30 +88,22 @@ export class LogFile implements RecordSink {
     }
   }
 
-  async write(records: readonly FlowRecord[]): Promise<number> {
+  async write(bytes: Buffer, ends: readonly number[]): Promise<number> {
     await this.#follow();
-    const lines: Buffer[] = [];
-    let bytes = 0;
-    for (const record of records) {
-      const line = Buffer.from(jsonLine(record));
-      if (lines.length > 0 && this.#size + bytes + line.length > this.#limit) break;
-      lines.push(line);
-      bytes += line.length;
+    const [first = 0] = ends;
+    if (this.#size > 0 && this.#size + first > this.#limit) await this.#rotate();
+    const room = Math.max(first, this.#limit - this.#size);
+    const fitting = ends.findLast((end) => end <= room) ?? first;
+    const { bytesWritten } = await this.#file.write(bytes, 0, fitting);
+    const taken = ends.findLastIndex((end) => end <= bytesWritten) + 1;
+    this.#size += bytesWritten;
+    if (bytesWritten < fitting) {
+      // The disk is full. The file must not end in half a line.
+      const whole = ends[taken - 1] ?? 0;
+      const { size } = await this.#file.stat();
+      this.#size = size - (bytesWritten - whole);
+      await this.#file.truncate(this.#size);
     }
-    if (this.#size > 0 && this.#size + bytes > this.#limit) await this.#rotate();
-    const whole = Buffer.concat(lines);
-    const { bytesWritten } = await this.#file.write(whole);
-    if (bytesWritten === whole.length) {
-      this.#size += bytesWritten;
-      return lines.length;
-    }
-    // The disk is full. The file must not end in half a line.
-    const end = whole.subarray(0, bytesWritten).lastIndexOf(NEWLINE) + 1;
-    const { size } = await this.#file.stat();
-    this.#size = size - (bytesWritten - end);
-    await this.#file.truncate(this.#size);
-    let taken = 0;
-    for (let left = end; left > 0; taken++) left -= lines[taken]?.length ?? left;
     if (taken > 0) return taken;
     throw Object.assign(new Error('no space left on device'), { code: 'ENOSPC' });
   }

@@ -4,10 +4,13 @@ import type { FlowRecord } from './records.ts';
 export interface RecordSink {
   /** For messages: `--flow-log /var/log/flows`. */
   readonly name: string;
+  /** A record as it is written. */
+  format(record: FlowRecord): string;
   /**
-   * Writes these in their order. Resolves to how many it has taken, at least one; none of them is
-   * torn. Rejects with the system's error if it takes none.
+   * Writes records in their order: `ends` has where each of them ends in `bytes`. Resolves to how
+   * many it has taken, at least one; none of them is torn. Rejects with the system's error if it
+   * takes none.
    */
-  write(records: readonly FlowRecord[]): Promise<number>;
+  write(bytes: Buffer, ends: readonly number[]): Promise<number>;
   close(): Promise<void>;
 }

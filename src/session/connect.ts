@@ -159,7 +159,9 @@ export function runConnect(given: Configuration, options: RunOptions): Promise<n
         ? { accept }
         : serve(names, accept, { capture, resolvers, device, alsoRouted, observer });
     const prefixes = guard.routable(captured.current);
-    await session.within(capture.start({ prefixes, ...served }, signal));
+    await session.within(
+      capture.start({ prefixes, tap: tunnel.tap(device.name), ...served }, signal),
+    );
     session.own('what fails closed', failClosed, (it) => it.close());
     await session.within(failClosed.start(prefixes));
     servers.follow(() => failClosed.refresh());

@@ -124,7 +124,9 @@ export function runExec(configuration: ExecConfiguration, options: RunOptions): 
         names === undefined
           ? plain(policy, accept)
           : named(names, policy, accept, { capture, read: resolvers.read, observer });
-      await session.within(capture.start(traffic, session.signal));
+      await session.within(
+        capture.start({ ...traffic, tap: tunnel.tap(device.name) }, session.signal),
+      );
       session.own('the watch of resolv.conf', resolvers.follow(names), (unwatch) => unwatch());
       tunnel.beginLearning();
       tunnel.overview.ready = true;
@@ -160,7 +162,7 @@ function keepStatus(_error: TunnelError, status: number): number {
 /** undefined: this machine has no namespaces for it, and the command may run without. */
 async function launch(
   session: Session,
-  { command, isolate }: ExecConfiguration,
+  { command, isolate, tunnel }: ExecConfiguration,
   { setup }: ExecPlan,
   { observer, machine }: { readonly observer: Observer; readonly machine: Machine },
 ): Promise<Launcher | undefined> {
@@ -171,7 +173,8 @@ async function launch(
     return session.own('the launcher', launcher, (it) => it.close());
   } catch (error) {
     if (!(error instanceof TunnelError) || !error.code.startsWith('namespace-')) throw error;
-    if (isolate) throw isolationRefused(error);
+    if (isolate) throw refused('--isolate', error);
+    if (tunnel.pcap !== undefined) throw refused('--pcap', error);
     observer.log(
       'warning',
       `${error.message}: the command is run with proxy variables instead, which it may ignore`,
@@ -266,8 +269,9 @@ function towardsActual(policy: ExecPolicy): Connector {
   };
 }
 
-function isolationRefused(error: TunnelError): TunnelError {
-  return new TunnelError(error.code, `--isolate can't be kept: ${error.message}`, {
+/** An option that needs a network of the command's own. */
+function refused(option: string, error: TunnelError): TunnelError {
+  return new TunnelError(error.code, `${option} can't be kept: ${error.message}`, {
     ...(error.hint === undefined ? {} : { hint: error.hint }),
     cause: error,
   });

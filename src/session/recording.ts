@@ -3,6 +3,7 @@
  * be written is said at once, and closed after everything that they tell of.
  */
 import { randomBytes } from 'node:crypto';
+import type { PacketTap } from '../capture/tun/device.ts';
 import type { Configuration } from '../config/configuration.ts';
 import { TunnelError } from '../errors/errors.ts';
 import type { FlowWatcher } from '../flow/flowwatch.ts';
@@ -11,6 +12,7 @@ import type { Observer } from '../observe/observer.ts';
 import { FlowLog, type OwnerFinder } from '../record/flowlog.ts';
 import { Journal } from '../record/journal.ts';
 import { LogFile } from '../record/logfile.ts';
+import { PcapFile } from '../record/pcapfile.ts';
 import { cleaned } from '../record/records.ts';
 import { isDescribable } from '../ssh/established.ts';
 import type { Transport } from '../ssh/transport.ts';
@@ -30,6 +32,8 @@ export interface RecordingParts {
 
 export interface Recording {
   readonly watchers: readonly FlowWatcher[];
+  /** For the device of this name. undefined: its packets are not recorded. */
+  tap(device: string): PacketTap | undefined;
   /** Tells the records of each link that it makes. */
   dialler(dialler: LinkDialler): LinkDialler;
 }
@@ -40,9 +44,37 @@ export async function openRecording(
   configuration: Configuration,
   parts: RecordingParts,
 ): Promise<Recording> {
+  const log = await openFlowLog(session, configuration, parts);
+  const pcap = await openPcap(session, configuration, parts);
+  return {
+    watchers: [log, pcap].filter((it) => it !== undefined),
+    tap(device) {
+      pcap?.setDevice(device);
+      return pcap;
+    },
+    dialler: (dialler) => (log === undefined ? dialler : recordedDialler(dialler, log)),
+  };
+}
+
+async function openPcap(
+  session: Session,
+  { pcap: wanted }: Configuration,
+  { identity, namesOf, observer }: RecordingParts,
+): Promise<PcapFile | undefined> {
+  if (wanted === undefined) return undefined;
+  const application = `tunnel ${identity.version}`.trim();
+  // Not within(): a file that is open late would have no owner.
+  const file = await PcapFile.open({ ...wanted, application, namesOf, observer });
+  return session.own('the file of packets', file, (it) => it.close());
+}
+
+async function openFlowLog(
+  session: Session,
+  configuration: Configuration,
+  { identity, finder, namesOf, observer }: RecordingParts,
+): Promise<FlowLog | undefined> {
   const { flowLog: wanted } = configuration;
-  if (wanted === undefined) return { watchers: [], dialler: (dialler) => dialler };
-  const { identity, finder, namesOf, observer } = parts;
+  if (wanted === undefined) return undefined;
   // Not within(): a file that is open late would have no owner.
   const sink =
     wanted.kind === 'journal' ? Journal.open() : await LogFile.open({ ...wanted, observer });
@@ -64,7 +96,7 @@ export async function openRecording(
     user: uid === undefined ? undefined : userName(uid),
     remote: configuration.ssh.remotes.map(({ text }) => cleaned(text)).join(' '),
   });
-  return { watchers: [log], dialler: (dialler) => recordedDialler(dialler, log) };
+  return log;
 }
 
 function reasonOfEnd({ signal }: Session): string | undefined {

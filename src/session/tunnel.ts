@@ -35,7 +35,7 @@ import { linux, type Machine } from './machine.ts';
 import { offerMetrics } from './metrics.ts';
 import { Overview, type TunnelIdentity } from './overview.ts';
 import type { RunService } from './ready.ts';
-import { openRecording } from './recording.ts';
+import { openRecording, type Recording } from './recording.ts';
 import type { Reloads } from './reloads.ts';
 import type { Session, SessionOptions } from './session.ts';
 import { prepareTargets } from './targets.ts';
@@ -107,6 +107,8 @@ export interface Tunnel {
   readonly overview: Overview;
   /** Is told of each flow. */
   readonly watch: FlowWatcher;
+  /** Gets a record of each packet of the device of this name. */
+  readonly tap: Recording['tap'];
   /**
    * Everything is captured: from here on a list for --dry-run is worth having. What fails before
    * has asked for nothing that one could be made of.
@@ -212,6 +214,7 @@ export async function openTunnel(
     prompter,
     overview,
     watch: watchers([flows, ...metrics, ...recording.watchers]),
+    tap: (device) => recording.tap(device),
     beginLearning: () => learning.begin(),
   };
 }

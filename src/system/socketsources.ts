@@ -37,8 +37,8 @@ export const MAX_DESCRIPTORS = 16_384;
 export const TRIES = 2;
 /** A fifth of a processor at the most. */
 const PAUSES = { limit: MAX_ASKED, pauseFactor: 4, maxPauseMs: 200 };
-/** For records of each connection: a hundredth of a processor. */
-export const RECORD_PAUSES = { limit: MAX_ASKED, pauseFactor: 100, maxPauseMs: 2_000 };
+/** For records of each connection: a hundredth of a processor, and few who wait for it. */
+export const RECORD_PAUSES = { limit: 64, pauseFactor: 100, maxPauseMs: 2_000 };
 /** For how long the addresses of this machine are believed. */
 const ADDRESSES_MS = 5_000;
 

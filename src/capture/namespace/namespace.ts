@@ -28,6 +28,7 @@ import type { Refusal } from '../../net/refusal.ts';
 import type { Observer } from '../../observe/observer.ts';
 import type { DatagramVerdict } from '../../policy/execpolicy.ts';
 import type { Capture, Traffic } from '../capture.ts';
+import type { PacketTap } from '../tun/device.ts';
 import { TunCapture, type TunDevice, type TunHost } from '../tun/tun.ts';
 import { UdpRelay } from './datagrams.ts';
 
@@ -79,6 +80,8 @@ export interface NamespaceTraffic extends Traffic {
    * Called before `decideDatagram`. Returns true if it takes the datagram and answers it itself.
    */
   readonly takeDatagram: (datagram: Datagram) => boolean;
+  /** Gets a record of each frame. */
+  readonly tap?: PacketTap | undefined;
 }
 
 /** A TunHost for a device that already exists and has its routes. */
@@ -135,6 +138,7 @@ export class NamespaceCapture implements Capture<NamespaceTraffic> {
           if (!traffic.takeDatagram(datagram)) udp.accept(datagram);
         },
         served: new Set(resolvers),
+        tap: traffic.tap,
       },
       signal,
     );

@@ -31,6 +31,24 @@ export interface PacketDevice {
   close(): void;
 }
 
+/**
+ * Gets a record of each frame, in large pieces of memory. The device fills it without calling this
+ * program (native/tap.h).
+ */
+export interface PacketTap {
+  /** Payloads are recorded as well as headers. */
+  readonly whole: boolean;
+  /**
+   * Called once. `swap` records in other memory from then on, and returns how much of the one
+   * before is filled; null: no more is recorded. Returns the first memory.
+   */
+  attach(swap: (memory: Uint8Array | null) => number): Uint8Array;
+  /** A frame doesn't fit: unless the memory is swapped now, it is not recorded. Never throws. */
+  full(): void;
+  /** The device is closed after this. */
+  detach(): void;
+}
+
 /** Enough for the headers of any frame, and for an ICMP error with the packet that it quotes. */
 export const HEADER_BYTES = 2048;
 /** The most parts that one frame may have. */

@@ -1,7 +1,7 @@
 /** A Linux TUN device with virtio headers, on Node's own event loop (native/addon_device.c). */
 import { closeSync } from 'node:fs';
 import { addon, type DeviceHandle } from '../../native/addon.ts';
-import { HEADER_BYTES, type PacketDevice } from './device.ts';
+import { HEADER_BYTES, type PacketDevice, type PacketTap } from './device.ts';
 import { MTU, type TunDevice, type TunHost } from './tun.ts';
 
 export class LinuxTun implements PacketDevice {
@@ -11,16 +11,23 @@ export class LinuxTun implements PacketDevice {
   readonly #handle: DeviceHandle;
   readonly #counted: { lost: number };
   #onReadable: (errno: number) => void = () => {};
+  readonly #tap: PacketTap | undefined;
   #gone = false;
+  #closed = false;
 
   /**
    * Owns `fd` from now on, and closes it if this throws. `counted.lost` counts frames that the
-   * kernel did not take.
+   * kernel did not take. `tap` gets records of all frames.
    */
-  constructor(fd: number, mtu: number, counted: { lost: number }) {
+  constructor(fd: number, mtu: number, counted: { lost: number }, tap?: PacketTap) {
     this.mtu = mtu;
     this.#counted = counted;
     this.#handle = this.#native.deviceOpen(fd, this.header, (errno) => this.#readable(errno));
+    this.#tap = tap;
+    if (tap === undefined) return;
+    const native = this.#native;
+    const memory = tap.attach((next) => native.deviceTapSwap(this.#handle, next));
+    native.deviceTap(this.#handle, memory, tap.whole, () => tap.full());
   }
 
   start(onReadable: (errno: number) => void): void {
@@ -47,6 +54,8 @@ export class LinuxTun implements PacketDevice {
   }
 
   close(): void {
+    if (!this.#closed) this.#tap?.detach();
+    this.#closed = true;
     this.#gone = true;
     this.#native.deviceClose(this.#handle);
   }
@@ -76,7 +85,7 @@ export function linuxTunDevice({ fd, name, address4, address6 }: TunDescriptor):
     name,
     address4,
     address6,
-    open: (counted) => new LinuxTun(fd, MTU, counted),
+    open: (counted, tap) => new LinuxTun(fd, MTU, counted, tap),
     discard: () => closeSync(fd),
   };
 }

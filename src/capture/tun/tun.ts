@@ -33,7 +33,7 @@ import type { CounterName } from '../../observe/counters.ts';
 import type { Observer } from '../../observe/observer.ts';
 import type { Capture, Traffic } from '../capture.ts';
 import { namedCounters } from './counters.ts';
-import type { PacketDevice } from './device.ts';
+import type { PacketDevice, PacketTap } from './device.ts';
 import { PacketStack } from './stack.ts';
 
 /** Large enough for packets of nearly 64 KiB. */
@@ -71,8 +71,8 @@ export interface TunDevice {
   /** The device's own addresses. The capture may use the rest of their /24 and /64. */
   readonly address4: string | undefined;
   readonly address6: string | undefined;
-  /** `counted.lost` counts frames that the device did not take. */
-  open(counted: { lost: number }): PacketDevice;
+  /** `counted.lost` counts frames that the device did not take. `tap` gets records of frames. */
+  open(counted: { lost: number }, tap?: PacketTap): PacketDevice;
   /** Closes the device, which removes it. */
   discard(): void;
 }
@@ -87,6 +87,8 @@ export interface TunTraffic extends Traffic {
    * unreachable".
    */
   readonly onDatagram?: (datagram: Datagram) => void;
+  /** Gets a record of each frame. */
+  readonly tap?: PacketTap | undefined;
   /** Addresses in the device's own blocks that are captured like any others. */
   readonly served?: ReadonlySet<string>;
 }
@@ -239,13 +241,13 @@ export class TunCapture implements Capture<TunTraffic> {
     return [...endpoint, ['tunnel_tcp_frames_lost_total', this.#counted.lost]];
   }
 
-  #open(device: TunDevice, { accept, onDatagram, served }: TunTraffic): PacketStack {
+  #open(device: TunDevice, { accept, onDatagram, served, tap }: TunTraffic): PacketStack {
     const { address4, address6 } = device;
     const families = new Set<4 | 6>();
     if (address4 !== undefined) families.add(4);
     if (address6 !== undefined) families.add(6);
     return new PacketStack({
-      device: device.open(this.#counted),
+      device: device.open(this.#counted, tap),
       onFlow: (flow) => {
         const { host } = flow.destination;
         if (this.#starting.ended) flow.refuse('refused');

@@ -62,6 +62,7 @@ describe('buildConfiguration', () => {
       metrics: undefined,
       logLevel: 'notice',
       flowLog: undefined,
+      pcap: undefined,
       name: 'user@jumphost',
       service: { daemon: false, pidfile: undefined, syslog: false },
       readyFd: undefined,

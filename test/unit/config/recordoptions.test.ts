@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { resolve } from 'node:path';
 import { test } from 'node:test';
-import { readFlowLogOptions } from '../../../src/config/recordoptions.ts';
+import { readFlowLogOptions, readPcapOptions } from '../../../src/config/recordoptions.ts';
 import { UsageError } from '../../../src/errors/errors.ts';
 import { givenOptions, type OptionTexts } from '../../support/options.ts';
 
@@ -42,3 +42,17 @@ for (const wrong of [
     );
   });
 }
+
+test('packets go to a file, where there is a device', () => {
+  const packets = (texts: OptionTexts, command = 'connect') =>
+    readPcapOptions(givenOptions(texts), command);
+  assert.equal(packets({}), undefined);
+  assert.deepEqual(packets({ pcap: '/tmp/a', pcapSize: '4m', pcapPayload: true }, 'exec'), {
+    path: '/tmp/a',
+    size: 4 * 2 ** 20,
+    payload: true,
+  });
+  assert.throws(() => packets({ pcap: 'a' }, 'proxy'), /--pcap: a proxy has no device/);
+  for (const wrong of [{ pcapPayload: true }, { pcapSize: '8M' }, { pcap: 'a', pcapSize: '1M' }])
+    assert.throws(() => packets(wrong as OptionTexts), UsageError);
+});

@@ -29,10 +29,12 @@ test('records reach a journal as datagrams of its protocol', async (t) => {
   assert.equal((await lines.next()).value, 'bound');
   const journal = Journal.open(path);
   const time = '2026-11-29T05:01:41.123Z';
-  const taken = await journal.write([
-    { time, event: 'started', remote: 'alice@jump' },
-    { time, event: 'refused', id: 'run-1', refusal: 'prohibited', reason: 'no rule' },
-  ]);
+  const started = journal.format({ time, event: 'started', remote: 'alice@jump' });
+  const refused = journal.format({
+    ...{ time, event: 'refused', id: 'run-1', refusal: 'prohibited', reason: 'no rule' },
+  });
+  const both = Buffer.from(started + refused);
+  const taken = await journal.write(both, [started.length, both.length]);
   assert.equal(taken, 2);
   const first = String(JSON.parse((await lines.next()).value));
   const second = String(JSON.parse((await lines.next()).value));
@@ -43,7 +45,7 @@ test('records reach a journal as datagrams of its protocol', async (t) => {
   assert.ok(second.endsWith('\n'));
   receiver.kill();
   await once(receiver, 'close');
-  await assert.rejects(journal.write([{ time, event: 'ended' }]));
+  await assert.rejects(journal.write(both, [both.length]));
   await journal.close();
 });
 
