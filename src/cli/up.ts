@@ -12,8 +12,9 @@ Examples:
 
 const AFTER = `
 It asks for passwords at the terminal, fails with the exit status of "tunnel", and then runs on
-by itself, as with -D; "tunnel down NAME" ends it. The profile says which command it is for, "connect" or "proxy". "tunnel --profile NAME" is the
-same, and takes further options and targets. "tunnel list" shows the profiles.
+by itself, as with -D; "tunnel down NAME" ends it. The profile says which command it is
+for, "connect" or "proxy". "tunnel --profile NAME" runs it at the terminal, and takes
+further options and targets. "tunnel list" shows the profiles.
 `;
 
 export const UP: CommandDeclaration = {

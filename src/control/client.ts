@@ -1,11 +1,13 @@
 /** Speaks to running tunnels over their sockets (server.ts). */
 import { unlinkSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
+import { dirname } from 'node:path';
 import { TunnelError } from '../errors/errors.ts';
 import { reasonOf, systemCodeOf } from '../errors/reason.ts';
 import {
   allDirectories,
   lives,
+  ownDirectories,
   type SocketFile,
   socketsIn,
   type Whose,
@@ -44,10 +46,11 @@ export async function findTunnels(whose: Whose = whoseProcess()): Promise<Found>
   await Promise.all(
     sockets.map(async ({ path, pid }) => {
       try {
-        const answer = await ask(path, { do: 'status' });
-        tunnels.push({ pid, path, status: fieldOf(answer, 'status') as Status });
+        const status = fieldOf(await ask(path, { do: 'status' }), 'status');
+        if (isStatus(status, pid)) tunnels.push({ pid, path, status });
+        else silent.push({ pid, why: 'its answer is not understood' });
       } catch (error) {
-        if (hasGone(error)) removeIfDead({ path, pid });
+        if (hasGone(error)) removeIfDead({ path, pid }, whose);
         else silent.push({ pid, why: reasonOf(error) });
       }
     }),
@@ -66,7 +69,7 @@ export async function sweep(directory: string, whose: Whose = whoseProcess()): P
   await Promise.all(
     dead.map(async (socket) => {
       const error = await failureOf(socket.path);
-      if (hasGone(error)) removeIfDead(socket);
+      if (hasGone(error)) removeIfDead(socket, whose);
     }),
   );
 }
@@ -214,14 +217,36 @@ function checked(answer: unknown): unknown {
   );
 }
 
+/** Root asks the tunnels of all users, which may answer anything. */
+function isStatus(value: unknown, pid: number): value is Status {
+  const texts = ['name', 'command', 'version', 'remote'].map((name) => fieldOf(value, name));
+  const numbers = ['startedAt', 'at'].map((name) => fieldOf(value, name));
+  const lists = ['targets', 'proxies', 'refusals', 'checks'].map((name) => fieldOf(value, name));
+  const flows = fieldOf(value, 'flows');
+  const counts = ['live', 'opening', 'opened', 'refused', 'sentBytes', 'receivedBytes'];
+  return (
+    fieldOf(value, 'pid') === pid &&
+    texts.every((text) => typeof text === 'string') &&
+    [...numbers, ...counts.map((name) => fieldOf(flows, name))].every(Number.isFinite) &&
+    [...lists, fieldOf(flows, 'list'), fieldOf(fieldOf(value, 'link'), 'via')].every(
+      Array.isArray,
+    ) &&
+    typeof fieldOf(fieldOf(value, 'link'), 'state') === 'string' &&
+    typeof fieldOf(value, 'counters') === 'object'
+  );
+}
+
 function hasGone(error: unknown): boolean {
   const code = systemCodeOf(error);
   return code !== undefined && GONE.has(code);
 }
 
-/** Nobody listens. A process that lives may be about to. */
-function removeIfDead({ path, pid }: SocketFile): void {
-  if (lives(pid)) return;
+/**
+ * Nobody listens. A process that lives may be about to. Root leaves the directories of users alone:
+ * they could be something else by the time that it removes anything.
+ */
+function removeIfDead({ path, pid }: SocketFile, whose: Whose): void {
+  if (lives(pid) || !ownDirectories(whose).includes(dirname(path))) return;
   try {
     unlinkSync(path);
   } catch {

@@ -305,6 +305,16 @@ describe('the status socket', () => {
     assert.throws(() => tunnelNamed({ tunnels: [], silent: [] }, undefined), /no tunnel runs/);
   });
 
+  it('takes no answer for a status that is none', async () => {
+    const wrong = [null, 7, {}, statusOf('a', { pid: 1 }), { ...statusOf('a'), flows: {} }];
+    for (const status of wrong) {
+      const found = await serving({ status: () => status as Status }, () => findTunnels(whose));
+      assert.ok(!found.tunnels.some(({ pid }) => pid === process.pid));
+      const said = found.silent.find(({ pid }) => pid === process.pid);
+      assert.equal(said?.why, 'its answer is not understood');
+    }
+  });
+
   it('removes the sockets of killed tunnels', async () => {
     const directory = makeDirectory(whose);
     const dead = socketIn(directory, NO_PID);
