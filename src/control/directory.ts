@@ -36,9 +36,11 @@ export function ownDirectories({ env, uid }: Whose): readonly string[] {
   if (uid === 0) return [...ofUnit, `/run/${NAME}`];
   const runtime = env['XDG_RUNTIME_DIR'] ?? '';
   const places = [...(isAbsolute(runtime) ? [runtime] : []), `/run/user/${uid}`];
-  return [
-    ...new Set([...ofUnit, ...places.map((place) => join(place, NAME)), `/tmp/${NAME}-${uid}`]),
-  ];
+  return [...new Set([...ofUnit, ...places.map((place) => join(place, NAME)), inTmp(uid)])];
+}
+
+function inTmp(uid: number): string {
+  return `/tmp/${NAME}-${uid}`;
 }
 
 /** Root sees those of all users. */
@@ -127,9 +129,9 @@ function namesIn(directory: string): readonly string[] {
   }
 }
 
-/** A directory of ours in /tmp goes with the last socket in it. */
-export function removeIfTemporary(directory: string): void {
-  if (!directory.startsWith('/tmp/')) return;
+/** The directory that makeDirectory() has made in /tmp goes with the last socket in it. */
+export function removeIfTemporary(directory: string, { uid }: Whose): void {
+  if (directory !== inTmp(uid)) return;
   try {
     rmdirSync(directory);
   } catch {

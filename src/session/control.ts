@@ -46,7 +46,7 @@ export async function offerControl(session: Session, parts: ControlParts): Promi
     await server.start();
     session.own('the status socket', server, async (it) => {
       await it.close();
-      removeIfTemporary(directory);
+      removeIfTemporary(directory, whoseProcess());
     });
   } catch (error) {
     const hint = error instanceof TunnelError ? error.hint : undefined;
