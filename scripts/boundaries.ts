@@ -88,7 +88,7 @@ export const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     'system',
     'system/watch',
   ],
-  control: ['ssh'],
+  control: ['native', 'ssh', 'system'],
   metrics: ['config', 'flow', 'link'],
   jumphost: [],
   'jumphost/kubernetes': ['jumphost'],
