@@ -165,6 +165,7 @@ export const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     'control',
     'native',
     'session',
+    'system',
     'system/launcher',
     'system/privileged',
     'system/service',
