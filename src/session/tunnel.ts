@@ -13,6 +13,7 @@
  */
 import type { Configuration } from '../config/configuration.ts';
 import { createGuard, guardedConnector } from '../connect/guarded.ts';
+import type { Status } from '../control/status.ts';
 import { NameBook } from '../dns/upstream/known.ts';
 import type { Connector } from '../flow/connector.ts';
 import { FlowTable } from '../flow/flowtable.ts';
@@ -58,6 +59,8 @@ export interface RunOptions extends SessionOptions {
 export interface RunControl extends TunnelIdentity {
   /** Aborts the run's `stop`. */
   readonly stop: () => void;
+  /** Is given, once, what tells the status from then on. Default: nobody wants it. */
+  readonly show?: (status: () => Status) => void;
 }
 
 export interface TunnelOptions extends RunOptions {
@@ -176,6 +179,7 @@ export async function openTunnel(
     findings: () => advice.findings,
     namesOf: (address) => book.namesOf(address),
   });
+  control?.show?.(() => overview.status());
   const { service } = options;
   if (service !== undefined)
     session.own('what systemd is told', service.follow(link), (end) => end());
