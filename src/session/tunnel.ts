@@ -26,6 +26,7 @@ import type { Observer } from '../observe/observer.ts';
 import type { AllowGuard } from '../policy/allowlist.ts';
 import type { CapturedPrefixes } from '../policy/captured.ts';
 import type { JumpHostServers } from '../policy/jumphost.ts';
+import type { OwnerFinder } from '../record/flowlog.ts';
 import type { DialDevice } from '../ssh/dial/device.ts';
 import type { Prompter } from '../ssh/prompter.ts';
 import { RECORD_PAUSES, SocketSources } from '../system/socketsources.ts';
@@ -82,7 +83,7 @@ export interface TunnelOptions extends RunOptions {
   /** Whose the sockets are that connect. Default: those of this machine. */
   readonly finder?: SourceFinder;
   /** The same for the flow log, which asks for each connection. */
-  readonly recordFinder?: SourceFinder;
+  readonly recordFinder?: OwnerFinder;
 }
 
 const NO_ROUTES = { targets: [], exclusions: [] };
