@@ -170,7 +170,7 @@ export const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     'system/service',
   ],
   library: ['embed', 'flow', 'session'],
-  main: ['cli', 'entry', 'system/privileged'],
+  main: ['cli', 'entry'],
 };
 
 export interface Module {
