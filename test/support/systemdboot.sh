@@ -1,6 +1,6 @@
 #!/bin/sh
-# Becomes systemd as PID 1 of a machine in namespaces of its own: systemdmachine.ts starts it, in the
-# network namespace of a lab's client.
+# Becomes systemd as PID 1 of a machine in namespaces of its own: systemdmachine.ts starts it, in
+# the network namespace of a lab's client.
 #
 #   systemdboot.sh CGROUP NODE REPOSITORY LAB FILES
 #
