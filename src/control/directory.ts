@@ -7,8 +7,8 @@
  *
  * The directory is 0700 and its user's own, and a socket is 0600. So the kernel lets only that user
  * and root in. Root's is 0755, because the socket of tunnel-helper.socket is in it. In /tmp anybody
- * may have made it first: then it isn't used. A socket whose tunnel was killed is removed by
- * whoever finds that nobody listens.
+ * may have made it first: then it isn't used. A socket whose tunnel was killed is removed by its
+ * user's next tunnel, and by whoever finds that nobody listens.
  */
 import { chmodSync, lstatSync, mkdirSync, readdirSync, readFileSync, rmdirSync } from 'node:fs';
 import { isAbsolute, join } from 'node:path';
