@@ -27,6 +27,18 @@ struct nlmsghdr *netlink_request_begin(struct netlink_request *request, uint16_t
                                        uint16_t flags, const void *body, size_t size);
 
 /*
+ * Begins a request about the route of the main table to a prefix: `kind` is RTN_UNICAST or
+ * RTN_UNREACHABLE.
+ *
+ * The scope is not that of a link: the kernel looks for a gateway's device among routes of a link's
+ * scope. By "default via GATEWAY" without a device, everything would go to the tunnel where the
+ * gateway is captured, as a resolver is. IPv6 has no scopes.
+ */
+struct nlmsghdr *netlink_route_begin(struct netlink_request *request, uint16_t type,
+                                     uint16_t flags, uint8_t kind,
+                                     const struct netlink_prefix *prefix);
+
+/*
  * Appends an attribute. `value` may be NULL if it contains the attributes that are appended next
  * (see netlink_attribute_end).
  */

@@ -37,24 +37,27 @@ uint32_t netlink_route_metric(const struct netlink_prefix *prefix) {
   return prefix->family == 4 || prefix->metric != 0 ? prefix->metric : METRIC6;
 }
 
-static int route_change(struct netlink *netlink, uint16_t type, uint16_t flags, uint32_t ifindex,
-                        const struct netlink_prefix *prefix) {
+struct nlmsghdr *netlink_route_begin(struct netlink_request *request, uint16_t type,
+                                     uint16_t flags, uint8_t kind,
+                                     const struct netlink_prefix *prefix) {
   const int family = netlink_family(prefix);
-  /*
-   * The scope is not that of a link: the kernel looks for a gateway's device among routes of a
-   * link's scope. By "default via GATEWAY" without a device, everything would go to the tunnel
-   * where the gateway is captured, as a resolver is. IPv6 has no scopes.
-   */
   const struct rtmsg body = {.rtm_family = (uint8_t)family,
                              .rtm_dst_len = prefix->length,
                              .rtm_table = RT_TABLE_MAIN,
                              .rtm_protocol = NETLINK_ROUTE_PROTOCOL,
                              .rtm_scope = RT_SCOPE_UNIVERSE,
-                             .rtm_type = RTN_UNICAST};
-  struct netlink_request request;
+                             .rtm_type = kind};
+  struct nlmsghdr *header = netlink_request_begin(request, type, flags, &body, sizeof body);
 
-  struct nlmsghdr *header = netlink_request_begin(&request, type, flags, &body, sizeof body);
   netlink_attribute(header, RTA_DST, prefix->address, netlink_address_size(family));
+  return header;
+}
+
+static int route_change(struct netlink *netlink, uint16_t type, uint16_t flags, uint32_t ifindex,
+                        const struct netlink_prefix *prefix) {
+  struct netlink_request request;
+  struct nlmsghdr *header = netlink_route_begin(&request, type, flags, RTN_UNICAST, prefix);
+
   netlink_attribute(header, RTA_OIF, &ifindex, sizeof ifindex);
   /*
    * Always named for IPv6: without it, a deletion takes the first route to the prefix, of any

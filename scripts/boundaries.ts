@@ -46,7 +46,7 @@ export const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   'system/launcher': ['native', 'system', 'system/helper', 'system/programs'],
   'system/watch': ['native'],
   'system/routing': ['native'],
-  'system/doctor': ['system/launcher', 'system/programs', 'system/resolver'],
+  'system/doctor': ['native', 'system/launcher', 'system/programs', 'system/resolver'],
   'system/privileged': [
     'native',
     'system',
@@ -89,7 +89,7 @@ export const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     'system',
     'system/watch',
   ],
-  control: ['ssh'],
+  control: ['native', 'ssh', 'system'],
   metrics: ['config', 'flow', 'link'],
   jumphost: [],
   'jumphost/kubernetes': ['jumphost'],
@@ -167,12 +167,13 @@ export const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     'control',
     'native',
     'session',
+    'system',
     'system/launcher',
     'system/privileged',
     'system/service',
   ],
   library: ['embed', 'flow', 'session'],
-  main: ['cli', 'entry', 'system/privileged'],
+  main: ['cli', 'entry'],
 };
 
 export interface Module {

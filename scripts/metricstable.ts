@@ -9,7 +9,8 @@ What \`--metrics\` serves ([Operations](operations.md#metrics) says where). This
 \`node dist/scripts/metricstable.js\`.
 
 Names with \`_total\` are counters, which begin at 0 with each start of the tunnel. All others are
-gauges, except the one histogram.
+gauges, except the one histogram. Series whose labels can be told in advance are there at 0 from the
+first scrape on.
 
 ## Of the tunnel, its flows and its process
 

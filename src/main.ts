@@ -1,95 +1,25 @@
 #!/usr/bin/env -S node --single-threaded-gc --max-semi-space-size=4 --heap-growing-percent=20 --inspect-port=255.255.255.255
 /**
- * The entry point: connects the command line, the log, the signals and the exit code.
- *
- *   arguments -> runCommandLine -> a configuration -> entry/tunnels.ts: connect, proxy, exec
- *                                                     entry/results.ts: what prints a result
- *   -D -> entry/daemon.ts: the program again, which is waited for until it is ready
- *   under sudo and doas -> entry/ascaller.ts, before the arguments are read
- *   INT, TERM, HUP -> abort its `stop` signal (entry/signals.ts)
- *   an error from a command or from anything before it -> two lines on stderr -> exit code
- *   USR1 -> the counters, on stderr; USR2 -> nothing (entry/self.ts)
+ * The entry point. It answers --version by itself, which needs next to nothing; everything else
+ * begins in entry/run.ts, with most of the program's modules.
  *
  * The heap is small, and the garbage is many short-lived buffers. So it is cheapest to collect it
  * on one thread. A young generation that doesn't grow with the number of flows, and an old one that
  * is collected early, keep less garbage in memory (docs/decisions/0009). The first line can't be
  * broken, and Linux before 5.1 reads 127 octets of it.
  */
-import { isatty } from 'node:tty';
-import { asksForDaemon } from './cli/daemon.ts';
-import { giveBack, refuseNodeOptions } from './cli/node.ts';
 import { print } from './cli/output.ts';
-import { isExec, runCommandLine } from './cli/program.ts';
-import { readAsCaller, startAsCaller } from './entry/ascaller.ts';
-import { runAsDaemon } from './entry/daemon.ts';
-import {
-  clean,
-  doctor,
-  jumphost,
-  openstack,
-  reconnect,
-  reload,
-  status,
-  stop,
-} from './entry/results.ts';
-import { Self } from './entry/self.ts';
-import { runCommand, runTunnel } from './entry/tunnels.ts';
-import { EXIT } from './errors/codes.ts';
-import { PrivilegedLink } from './system/privileged/client.ts';
-import { completeIdentity } from './system/privileged/identity.ts';
+import { version } from './cli/version.ts';
 
-const DEFAULT_COLUMNS = 80;
-const MAX_COLUMNS = 100;
-
-/** process.stdout isn't touched unless it is a terminal, and help is shown. */
-function terminalColumns(): number {
-  return (isatty(1) ? process.stdout.columns : undefined) ?? DEFAULT_COLUMNS;
-}
-
-const self = new Self();
-const { args, nodeStart } = self;
-
-try {
-  process.exitCode = EXIT.ok;
-  refuseNodeOptions(nodeStart);
-  if (self.daemon === undefined && asksForDaemon(args)) await runAsDaemon(self);
-  let readAgainAsRoot = () => {};
-  if (nodeStart.asRoot) {
-    if (isExec(args)) readAgainAsRoot = await readAsCaller();
-    else await startAsCaller(self);
+/** False if it can't be printed: the whole program reports why. */
+function printsVersion([first, ...others]: readonly string[]): boolean {
+  if ((first !== '--version' && first !== '-V') || others.length > 0) return false;
+  try {
+    print(`${version()}\n`);
+    return true;
+  } catch {
+    return false;
   }
-  giveBack(process.env);
-  self.findSystemd();
-  self.privileged = PrivilegedLink.take(process.env);
-  if (self.privileged !== undefined) completeIdentity(process.env);
-  await runCommandLine(
-    args,
-    {
-      connect: (configuration) => runTunnel(self, configuration, 'connect'),
-      proxy: (configuration) => runTunnel(self, configuration, 'proxy'),
-      exec(configuration) {
-        readAgainAsRoot();
-        return runCommand(self, configuration);
-      },
-      doctor: (configuration) => doctor(self, configuration),
-      openstack: (configuration) => openstack(self, configuration),
-      jumphost: (configuration) => jumphost(self, configuration),
-      status: (configuration) => status(self, configuration),
-      stop: (configuration) => stop(self, configuration),
-      reconnect: (configuration) => reconnect(self, configuration),
-      reload: (configuration) => reload(self, configuration),
-      clean: () => clean(self),
-    },
-    {
-      output: print,
-      get columns() {
-        return Math.min(terminalColumns(), MAX_COLUMNS);
-      },
-    },
-  );
-} catch (error) {
-  self.fail(error);
 }
-// All parts have been closed. Ending here avoids the wait for handles that Node may still keep
-// open.
-self.end(Number(process.exitCode));
+
+if (!printsVersion(process.argv.slice(2))) await import('./entry/run.ts');

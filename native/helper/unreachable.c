@@ -26,17 +26,9 @@ static struct route_set live;
 
 static int change(struct netlink *netlink, uint16_t type, uint16_t flags, uint32_t metric,
                   const struct netlink_prefix *prefix) {
-  const int family = netlink_family(prefix);
-  const struct rtmsg body = {.rtm_family = (uint8_t)family,
-                             .rtm_dst_len = prefix->length,
-                             .rtm_table = RT_TABLE_MAIN,
-                             .rtm_protocol = NETLINK_ROUTE_PROTOCOL,
-                             .rtm_scope = RT_SCOPE_UNIVERSE,
-                             .rtm_type = RTN_UNREACHABLE};
   struct netlink_request request;
+  struct nlmsghdr *header = netlink_route_begin(&request, type, flags, RTN_UNREACHABLE, prefix);
 
-  struct nlmsghdr *header = netlink_request_begin(&request, type, flags, &body, sizeof body);
-  netlink_attribute(header, RTA_DST, prefix->address, netlink_address_size(family));
   netlink_attribute(header, RTA_PRIORITY, &metric, sizeof metric);
   return netlink_change(netlink, header);
 }

@@ -4,6 +4,8 @@
  *
  *   line ─► askedBy() ─► a TunnelLine: command, arguments ─► --print-config or --save: done
  *                                                         └─► the command runs
+ *
+ * What writes YAML is loaded only for these.
  */
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { type GivenArguments, type GivenOptions, readOptions } from '../config/option.ts';
@@ -12,8 +14,6 @@ import { PROFILE_OPTIONS, SAVE_OPTIONS } from '../config/profileoptions.ts';
 import { type Asked, askedBy, refuseOptionsOfConnect } from '../config/profiles/apply.ts';
 import { type Surroundings, userConfigPath } from '../config/profiles/files.ts';
 import { TUNNEL_COMMANDS, type TunnelCommand } from '../config/profiles/keys.ts';
-import { renderOutcome } from '../config/profiles/render.ts';
-import { saveProfile } from '../config/profiles/save.ts';
 import { UsageError } from '../errors/errors.ts';
 import { filePrefix, formatPlace, type Place } from '../net/place.ts';
 
@@ -54,7 +54,7 @@ export async function readTunnelLine(
   }
   // What is wrong with the line is told now, and not when it is used.
   buildConfiguration(given, command);
-  if (save === undefined) output(renderPrinted(asked, named, command));
+  if (save === undefined) output(await printed(asked, named, command));
   else output(await saved(line, asked, command, save.value, force !== undefined, surroundings));
   return undefined;
 }
@@ -75,11 +75,12 @@ function commandOf({ command, profile = '' }: Asked): TunnelCommand {
   });
 }
 
-function renderPrinted(
+async function printed(
   { settings, profile, command: own }: Asked,
   named: TunnelCommand | undefined,
   command: TunnelCommand,
-): string {
+): Promise<string> {
+  const { renderOutcome } = await import('../config/profiles/render.ts');
   const onLine: Place = { kind: 'argument', name: 'command' };
   const commandPlace = named === undefined ? own?.place : onLine;
   return renderOutcome({
@@ -99,6 +100,7 @@ async function saved(
   replace: boolean,
   surroundings: Surroundings,
 ): Promise<string> {
+  const { saveProfile } = await import('../config/profiles/save.ts');
   const path = configOf(line.options) ?? userConfigPath(surroundings);
   await saveProfile({
     name,

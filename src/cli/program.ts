@@ -8,7 +8,6 @@
  * Nothing here exits or prints errors. A wrong command line is a UsageError, help and version go to
  * `output`, and an action's own failure passes through.
  */
-import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
 import { type Entry, expandArguments } from '../config/argsfile.ts';
 import type { Configuration } from '../config/configuration.ts';
@@ -48,9 +47,7 @@ import { completionScript } from './completion.ts';
 import { listProfiles } from './list.ts';
 import { MarkedArguments } from './marks.ts';
 import { readTunnelLine, withProfile } from './profiles.ts';
-
-/** From dist/src/cli/. */
-const MANIFEST = new URL('../../../package.json', import.meta.url);
+import { version } from './version.ts';
 
 /** Commands that can do little without a jump host. */
 const TAKES_REMOTE: ReadonlySet<CommandName> = new Set([
@@ -264,16 +261,6 @@ function refuseCommands([first = '', ...rest]: readonly string[]): void {
       hint: `write "tunnel exec -r ..." to run it; a target comes before the "--"`,
     });
   }
-}
-
-/** Of the package. */
-export function version(): string {
-  const manifest: unknown = JSON.parse(readFileSync(MANIFEST, 'utf8'));
-  const found =
-    typeof manifest === 'object' && manifest !== null && 'version' in manifest
-      ? manifest.version
-      : '';
-  return String(found);
 }
 
 /** `text`: commander's message, which has the suggestion on a separate line. */

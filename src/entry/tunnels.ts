@@ -6,8 +6,9 @@
  */
 import { learnedList } from '../cli/allow.ts';
 import { print } from '../cli/output.ts';
-import { readAgain, version } from '../cli/program.ts';
+import { readAgain } from '../cli/program.ts';
 import { createPrompter } from '../cli/prompt.ts';
+import { version } from '../cli/version.ts';
 import type { Configuration } from '../config/configuration.ts';
 import type { ExecConfiguration } from '../config/execoptions.ts';
 import type { Log } from '../observe/log.ts';

@@ -49,7 +49,6 @@ import { ReplicaKeys } from '../ssh/hostkeys/replicas.ts';
 import { createHostKeyVerifier } from '../ssh/hostkeys/verifier.ts';
 import { defaultIdentityFiles } from '../ssh/identities/identities.ts';
 import { canBeBound } from '../ssh/openssh/bounddial.ts';
-import { dialOpenssh } from '../ssh/openssh/dial.ts';
 import type { SshOptions } from '../ssh/options.ts';
 import { postQuantumAdvice } from '../ssh/postquantum.ts';
 import type { Prompter } from '../ssh/prompter.ts';
@@ -59,6 +58,7 @@ import type { Transport } from '../ssh/transport.ts';
 import { homeDirectory, passwdHome } from '../system/home.ts';
 import { chooseTransport, type TransportChoice } from './choose.ts';
 import { gatherFacts } from './facts.ts';
+import { loadOpenssh, loadOpensshInTime } from './loadopenssh.ts';
 
 export interface DiallerOptions {
   readonly ssh: SshOptions;
@@ -188,6 +188,7 @@ export class Dialler {
   async dial({ jumpHosts }: Located, signal: AbortSignal): Promise<Transport> {
     try {
       const transport = await this.#dial(jumpHosts, signal);
+      if (!this.#everUp) loadOpensshInTime();
       this.#everUp = true;
       if (isDescribable(transport)) this.#tellExchange(transport.describe());
       return transport;
@@ -378,6 +379,7 @@ export class Dialler {
     replica: boolean,
     signal: AbortSignal,
   ): Promise<Transport> {
+    const { dialOpenssh } = await loadOpenssh();
     const { ssh, prompter, observer } = this.#options;
     const { authentication } = settings;
     const home = homeDirectory();

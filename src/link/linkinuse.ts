@@ -10,6 +10,7 @@ import { type Destination, formatDestination } from '../net/destination.ts';
 import type { Observer } from '../observe/observer.ts';
 import type { Transport } from '../ssh/transport.ts';
 import type { AnsweredDestinations } from './answereddestinations.ts';
+import type { OpensView } from './linkstate.ts';
 import { OpenQueue, rememberAnswers } from './openqueue.ts';
 import type { SourceFinder } from './opensources.ts';
 import { OpenStall } from './openstall.ts';
@@ -86,6 +87,11 @@ export class LinkInUse {
       if (!opened) this.#ended();
       progress.ended(opened);
     }
+  }
+
+  /** What is being opened over it. */
+  get opens(): OpensView {
+    return this.#opens.view;
   }
 
   /** Milliseconds without a flow; 0 while there is one. */

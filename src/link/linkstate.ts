@@ -2,6 +2,7 @@
 import { TunnelError } from '../errors/errors.ts';
 import { reasonOf } from '../errors/reason.ts';
 import type { Established } from '../ssh/established.ts';
+import type { Load } from '../ssh/transport.ts';
 
 /** See the drawing in supervisor.ts. */
 export type LinkStateName =
@@ -30,7 +31,20 @@ export interface LinkView {
   readonly established: Established | undefined;
   /** Of the last answer that was timed, in milliseconds. */
   readonly roundTripMs: number | undefined;
+  readonly opens: OpensView;
+  /** undefined: there is no link, or it doesn't tell. */
+  readonly load: Load | undefined;
 }
+
+/** What is being opened over the link. */
+export interface OpensView {
+  /** Connections that wait for a place. */
+  readonly waiting: number;
+  /** Places that are taken: the jump host has been asked, and has not answered. */
+  readonly unanswered: number;
+}
+
+export const NO_OPENS: OpensView = { waiting: 0, unanswered: 0 };
 
 /** Calls all listeners, whatever they do to the list meanwhile. */
 export class Listeners {

@@ -45,6 +45,7 @@ import { type Destination, formatDestination } from '../net/destination.ts';
 import type { Observer } from '../observe/observer.ts';
 import type { SocketSource } from '../system/socketsources.ts';
 import { AnsweredDestinations } from './answereddestinations.ts';
+import type { OpensView } from './linkstate.ts';
 import { OpenPlaces, type OpenRequest, type Outcome, type Place } from './openplaces.ts';
 import { groupsOf, groupsOfUser, type SourceFinder } from './opensources.ts';
 import { OpenStall } from './openstall.ts';
@@ -140,6 +141,10 @@ export class OpenQueue implements Connector {
       limit: MAX_PROHIBITED,
       evicted: () => observer.count('tunnel_opens_prohibited_forgotten_total'),
     });
+  }
+
+  get view(): OpensView {
+    return { waiting: this.#waiting.size, unanswered: this.#places.total };
   }
 
   connect(destination: Destination, options: QueuedOptions = {}): Promise<Conduit> {

@@ -50,9 +50,16 @@ import { ConnectError, type ConnectOptions, LinkGoneError } from '../flow/connec
 import type { Destination } from '../net/destination.ts';
 import type { Observer } from '../observe/observer.ts';
 import { isDescribable } from '../ssh/established.ts';
-import { isProbing, type Transport } from '../ssh/transport.ts';
+import { isLoaded, isProbing, type Transport } from '../ssh/transport.ts';
 import { LinkInUse, OpensOfAllLinks } from './linkinuse.ts';
-import { closedError, inSeconds, type LinkView, Listeners, unexpected } from './linkstate.ts';
+import {
+  closedError,
+  inSeconds,
+  type LinkView,
+  Listeners,
+  NO_OPENS,
+  unexpected,
+} from './linkstate.ts';
 import { LoginWait } from './loginwait.ts';
 import { RedialSchedule } from './redialschedule.ts';
 import type { Demand, SupervisorOptions } from './supervisoroptions.ts';
@@ -208,6 +215,8 @@ export class Supervisor implements Transport {
       held: this.#waiting.size,
       established,
       roundTripMs: transport && isProbing(transport) ? transport.roundTripMs : undefined,
+      opens: this.#link?.opens ?? NO_OPENS,
+      load: transport && isLoaded(transport) ? transport.load : undefined,
     };
   }
 

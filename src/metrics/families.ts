@@ -86,6 +86,11 @@ function family(
   };
 }
 
+/** 0 while there is no link; unknown if the link doesn't tell, as the system's ssh. */
+function ofLink(value: (link: LinkView) => number | undefined): Read {
+  return ({ link }) => (link.upSince === undefined ? 0 : value(link));
+}
+
 const BY_TARGET = ['target'] as const;
 
 export const FAMILIES: readonly Family[] = [
@@ -174,6 +179,31 @@ export const FAMILIES: readonly Family[] = [
     'gauge',
     ['tunnel_window_budget_bytes', 'what all channels may have on their way (--window-budget)'],
     ({ run }) => run.windowBudget,
+  ),
+  family(
+    'gauge',
+    ['tunnel_window_budget_used_bytes', 'of it, what channels have been granted or hold now'],
+    ofLink(({ load }) => load?.windowBytes),
+  ),
+  family(
+    'gauge',
+    ['tunnel_opens_waiting', 'connections that wait for a place to be opened in'],
+    ({ link }) => link.opens.waiting,
+  ),
+  family(
+    'gauge',
+    ['tunnel_opens_unanswered', 'opens that the jump host was asked for and has not answered'],
+    ({ link }) => link.opens.unanswered,
+  ),
+  family(
+    'gauge',
+    ['tunnel_ssh_unsent_bytes', 'bytes for the jump host that the kernel has not taken yet'],
+    ofLink(({ load }) => load?.unsentBytes),
+  ),
+  family(
+    'gauge',
+    ['tunnel_ssh_channels_sending', 'connections that have data for the jump host, and take turns'],
+    ofLink(({ load }) => load?.sendingChannels),
   ),
 
   family(

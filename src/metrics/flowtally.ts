@@ -6,10 +6,14 @@
  *
  * Bytes are those that the relay has moved: of flows that live, as they are when somebody asks.
  * Targets are as few as TargetLabels has; flows are as many as `Flows` admits (MAX_FLOWS).
+ *
+ * What can be told in advance is there from the first scrape on, with 0: the targets, and what may
+ * become of a flow. Prometheus' rate() does not see the first event of a series that begins with 1.
  */
 import type { Flow, FlowWatcher, Refused, Way } from '../flow/flowwatch.ts';
 import type { FlowResult } from '../flow/join.ts';
 import type { Destination } from '../net/destination.ts';
+import { REFUSALS } from '../net/refusal.ts';
 
 /** What happened to a flow that was asked for. */
 export interface Outcome {
@@ -18,6 +22,15 @@ export interface Outcome {
   readonly reason: string;
   readonly by: string;
 }
+
+const KNOWN_OUTCOMES: readonly Outcome[] = [
+  { outcome: 'opened', reason: '', by: '' },
+  { outcome: 'given_up', reason: '', by: '' },
+  ...REFUSALS.map((reason) => ({ outcome: 'refused', reason, by: 'far_side' }) as const),
+  { outcome: 'refused', reason: 'prohibited', by: 'rules' },
+  { outcome: 'refused', reason: 'refused', by: 'rules' },
+  { outcome: 'refused', reason: 'refused', by: 'limit' },
+];
 
 interface OfTarget {
   /** Bytes of flows that are over. */
@@ -47,6 +60,8 @@ export interface TargetTotals {
 
 export interface FlowTallyOptions {
   readonly target: (destination: Destination) => string;
+  /** Targets that may have flows. */
+  readonly expected: () => Iterable<string>;
   /** A flow was opened, `seconds` after it was asked for. */
   readonly timed: (way: Way, seconds: number) => void;
 }
@@ -93,7 +108,8 @@ export class FlowTally implements FlowWatcher {
   totals(): readonly TargetTotals[] {
     const totals = new Map<string, Writable<TargetTotals>>();
     const of = (target: string): Writable<TargetTotals> => {
-      const { sent, received, inOrder, broken, outcomes } = this.#of(target);
+      const counted = this.#targets.get(target) ?? newTarget();
+      const { sent, received, inOrder, broken, outcomes } = counted;
       const found = totals.get(target) ?? {
         target,
         opening: 0,
@@ -107,6 +123,7 @@ export class FlowTally implements FlowWatcher {
       totals.set(target, found);
       return found;
     };
+    for (const target of this.#options.expected()) of(target);
     for (const target of this.#targets.keys()) of(target);
     for (const [flow, { target }] of this.#live) {
       const into = totals.get(target) ?? of(target);
@@ -126,7 +143,7 @@ export class FlowTally implements FlowWatcher {
 
   #count(target: string, what: Outcome): void {
     const { outcomes } = this.#of(target);
-    const key = `${what.outcome} ${what.reason} ${what.by}`;
+    const key = keyOf(what);
     const found = outcomes.get(key);
     if (found === undefined) outcomes.set(key, { what, count: 1 });
     else found.count++;
@@ -135,11 +152,20 @@ export class FlowTally implements FlowWatcher {
   #of(target: string): OfTarget {
     let found = this.#targets.get(target);
     if (found === undefined) {
-      found = { sent: 0, received: 0, outcomes: new Map(), inOrder: 0, broken: 0 };
+      found = newTarget();
       this.#targets.set(target, found);
     }
     return found;
   }
+}
+
+function newTarget(): OfTarget {
+  const outcomes = new Map(KNOWN_OUTCOMES.map((what) => [keyOf(what), { what, count: 0 }]));
+  return { sent: 0, received: 0, outcomes, inOrder: 0, broken: 0 };
+}
+
+function keyOf({ outcome, reason, by }: Outcome): string {
+  return `${outcome} ${reason} ${by}`;
 }
 
 type Writable<T> = { -readonly [Key in keyof T]: T[Key] };

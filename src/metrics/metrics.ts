@@ -55,9 +55,11 @@ export class Metrics {
       buckets: [...buckets],
       registers,
     });
+    for (const way of ['tunnel', 'direct']) durations.zero({ way });
     const shown = new TargetLabels(parts.targets, parts.observer);
     this.#tally = new FlowTally({
       target: (destination) => (audience === 'operator' ? shown.of(destination) : ''),
+      expected: () => (audience === 'operator' ? shown.expected() : ['']),
       timed: (way, seconds) => durations.observe({ way }, seconds),
     });
     this.watch = this.#tally;

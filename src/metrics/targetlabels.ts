@@ -31,6 +31,16 @@ export class TargetLabels {
     this.#observer = observer;
   }
 
+  /**
+   * Labels that flows may get: those of all targets, unless they are more than MAX_TARGETS; then
+   * only those that flows have had.
+   */
+  expected(): Iterable<string> {
+    const { targets, nameTargets } = this.#targets();
+    const all = new Set([...this.#labels, ...[...targets, ...nameTargets].map(({ text }) => text)]);
+    return [...(all.size > MAX_TARGETS ? this.#labels : all), OTHER];
+  }
+
   /** The narrowest target that contains it. */
   of(destination: Destination): string {
     const found = isAddress(destination.host)

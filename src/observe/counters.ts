@@ -182,6 +182,7 @@ export const COUNTERS = {
 
   // dns/
   tunnel_dns_queries_total: 'queries that the tunnel was asked',
+  tunnel_dns_queries_waiting: 'queries that now wait for a resolver',
   tunnel_dns_failures_total: 'queries answered with SERVFAIL because no resolver answered',
   tunnel_dns_faults_total: 'queries that were malformed or of a kind that is not supported',
   tunnel_dns_dropped_total: 'messages to the DNS server that are not queries; not answered',
@@ -216,6 +217,7 @@ export const COUNTERS = {
   // system/, observe/
   tunnel_recovered_total: 'changes of an earlier run that were undone',
   tunnel_flow_log_records_total: 'records written to the flow log',
+  tunnel_flow_log_records_waiting: 'records that now wait to be written to the flow log',
   tunnel_flow_log_missing_total: 'records left out because the flow log could not be written',
   tunnel_pcap_lost_total: 'packets that are missing in the file of --pcap',
   tunnel_log_dropped_total:

@@ -91,6 +91,7 @@ export class FlowLog implements FlowWatcher {
     this.#options = options;
     this.#observer = options.observer;
     this.#now = options.now ?? Date.now;
+    this.#observer.addCounters?.(() => [['tunnel_flow_log_records_waiting', this.#queue.size]]);
   }
 
   asked(flow: Flow): void {

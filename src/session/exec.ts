@@ -41,7 +41,6 @@ import {
 } from '../system/socketsources.ts';
 import { unanswered } from './connectreload.ts';
 import { type ExecPlan, planExec } from './execplan.ts';
-import { runBehindProxy } from './execproxy.ts';
 import { ExecResolvers, resolvConfOf } from './execresolvers.ts';
 import { createFlows } from './flows.ts';
 import { liveRules, watchHostsFile } from './hostsfile.ts';
@@ -65,8 +64,10 @@ export function runExec(configuration: ExecConfiguration, options: RunOptions): 
       const { isolate, tunnel: wanted } = configuration;
       const plan = planExec(configuration, machine);
       const launcher = await launch(session, configuration, plan, { observer, machine });
-      if (launcher === undefined)
+      if (launcher === undefined) {
+        const { runBehindProxy } = await import('./execproxy.ts');
         return runBehindProxy(session, configuration, plan.setup, options);
+      }
       if (!launcher.network.hasResolvConf)
         observer.log(
           'warning',

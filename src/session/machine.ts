@@ -10,7 +10,7 @@ import type { TunDevice, TunHost } from '../capture/tun/tun.ts';
 import type { BoundSockets } from '../connect/uplink.ts';
 import type { OtherTunnel } from '../dns/server/neighbours.ts';
 import { sharedDnsAddresses } from '../dns/server/sharedaddresses.ts';
-import { lookAtNetwork, type NetworkContext, type NetworkTargets } from '../doctor/network.ts';
+import type { NetworkContext, NetworkTargets } from '../doctor/network.ts';
 import { TunnelError } from '../errors/errors.ts';
 import { Dialler, type DiallerOptions } from '../link/dialler.ts';
 import { type LinkDialler, watchDisturbances } from '../link/link.ts';
@@ -164,7 +164,10 @@ export const linux: Machine = {
   hasIPv6: () => hasIPv6(),
   dialler: (options) => new Dialler(options),
   watch: watchDisturbances,
-  lookAtNetwork,
+  async lookAtNetwork(targets, context) {
+    const { lookAtNetwork } = await import('../doctor/network.ts');
+    return lookAtNetwork(targets, context);
+  },
   routing: linuxRouting,
   incoming: linuxIncoming,
 

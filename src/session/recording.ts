@@ -9,10 +9,8 @@ import { TunnelError } from '../errors/errors.ts';
 import type { FlowWatcher } from '../flow/flowwatch.ts';
 import type { LinkDialler } from '../link/link.ts';
 import type { Observer } from '../observe/observer.ts';
-import { FlowLog, type OwnerFinder } from '../record/flowlog.ts';
-import { Journal } from '../record/journal.ts';
-import { LogFile } from '../record/logfile.ts';
-import { PcapFile } from '../record/pcapfile.ts';
+import type { FlowLog, OwnerFinder } from '../record/flowlog.ts';
+import type { PcapFile } from '../record/pcapfile.ts';
 import { cleaned } from '../record/records.ts';
 import { isDescribable } from '../ssh/established.ts';
 import type { Transport } from '../ssh/transport.ts';
@@ -62,6 +60,7 @@ async function openPcap(
   { identity, namesOf, observer }: RecordingParts,
 ): Promise<PcapFile | undefined> {
   if (wanted === undefined) return undefined;
+  const { PcapFile } = await import('../record/pcapfile.ts');
   const application = `tunnel ${identity.version}`.trim();
   // Not within(): a file that is open late would have no owner.
   const file = await PcapFile.open({ ...wanted, application, namesOf, observer });
@@ -75,6 +74,11 @@ async function openFlowLog(
 ): Promise<FlowLog | undefined> {
   const { flowLog: wanted } = configuration;
   if (wanted === undefined) return undefined;
+  const [{ FlowLog }, { Journal }, { LogFile }] = await Promise.all([
+    import('../record/flowlog.ts'),
+    import('../record/journal.ts'),
+    import('../record/logfile.ts'),
+  ]);
   // Not within(): a file that is open late would have no owner.
   const sink =
     wanted.kind === 'journal' ? Journal.open() : await LogFile.open({ ...wanted, observer });

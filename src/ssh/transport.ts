@@ -31,6 +31,27 @@ export interface Probing {
   readonly roundTripMs?: number | undefined;
 }
 
+/** What a transport holds now. */
+export interface Load {
+  /** Bytes of its receive windows: granted, or received and not consumed. */
+  readonly windowBytes: number;
+  /** The most of them; --window-budget. */
+  readonly windowBudget: number;
+  /** Bytes for the server that the kernel has not taken yet. */
+  readonly unsentBytes: number;
+  /** Channels that have something to send, and take turns. */
+  readonly sendingChannels: number;
+}
+
+/** A transport that knows its load. The system's ssh tells nothing of its own. */
+export interface Loaded {
+  readonly load: Load;
+}
+
+export function isLoaded(transport: Transport): transport is Transport & Loaded {
+  return 'load' in transport;
+}
+
 export function isProbing(transport: Transport): transport is Transport & Probing {
   return 'probe' in transport && typeof transport.probe === 'function';
 }

@@ -7,8 +7,9 @@
  * `12:30` is no time. Who reads it knows what it should be. Anchors, aliases, tags and `<<` are
  * refused: they hide where a value comes from, and a few of them stand for gigabytes.
  */
-import { isAlias, isMap, isNode, isScalar, isSeq, LineCounter, parseDocument, Scalar } from 'yaml';
+import { isAlias, isMap, isNode, isScalar, isSeq, type LineCounter, Scalar } from 'yaml';
 import { isShallowText, MAX_DEPTH } from './depth.ts';
+import { parseText } from './text.ts';
 
 export interface YamlText {
   readonly kind: 'text';
@@ -68,20 +69,9 @@ export function readTree(text: string): YamlNode {
       'check that it is the right file',
     );
   }
-  const lines = new LineCounter();
-  const document = parseDocument(text, {
-    schema: 'failsafe',
-    resolveKnownTags: false,
-    merge: false,
-    uniqueKeys: false,
-    lineCounter: lines,
-    prettyErrors: false,
-  });
-  const [error] = document.errors;
-  if (error !== undefined) {
-    const what = error.code.toLowerCase().replaceAll('_', ' ');
-    throw new YamlError(lines.linePos(error.pos[0]).line, `malformed YAML: ${what}`, CHECK_LINE);
-  }
+  const { document, lines, problem } = parseText(text, '1.2');
+  if (problem !== undefined)
+    throw new YamlError(problem.line, `malformed YAML: ${problem.what}`, CHECK_LINE);
   return convert(document.contents, lines, 1);
 }
 

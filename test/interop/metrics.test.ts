@@ -76,10 +76,16 @@ describe('--metrics', { skip: sshdMissing }, () => {
       'tunnel_open_duration_seconds_count{way="tunnel"}': 5,
       tunnel_flows_opened_total: 5,
       tunnel_sent_bytes_total: 0,
+      tunnel_opens_waiting: 0,
+      tunnel_opens_unanswered: 0,
+      tunnel_ssh_unsent_bytes: 0,
+      [`tunnel_flow_outcomes_total{outcome="refused",reason="timeout",by="far_side",${target}}`]: 0,
     };
     for (const [name, value] of Object.entries(expected))
       assert.equal(values.get(name), value, name);
     assert.ok((values.get('process_resident_memory_bytes') ?? 0) > 1e7);
+    const used = values.get('tunnel_window_budget_used_bytes') ?? 0;
+    assert.ok(used > 0 && used <= (values.get('tunnel_window_budget_bytes') ?? 0), String(used));
     const names = [...values.keys()].join('\n');
     assert.match(names, /tunnel_link_info\{client="[^"]+",server="OpenSSH[^"]*",cipher="[^"]+"/);
     assert.match(names, /tunnel_run_info\{command="proxy",name="[^"]+",remote="[^"]+"\}/);

@@ -1,59 +1,132 @@
-/** The documents: their links lead somewhere, and each decision says what has become of it. */
+/**
+ * The documents: their links lead somewhere, their command lines can be typed, and each decision
+ * says what has become of it.
+ */
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
-import { describe, it } from 'node:test';
-import { fileURLToPath } from 'node:url';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join, normalize } from 'node:path';
+import { after, describe, it } from 'node:test';
+import { optionShapes } from '../../src/cli/command.ts';
+import { COMMANDS, commandNamed } from '../../src/cli/commands.ts';
 import { runCommandLine } from '../../src/cli/program.ts';
+import { isOption, readOptionWord } from '../../src/config/words.ts';
 import { standInCommands } from '../support/commands.ts';
+import {
+  anchorsIn,
+  linksIn,
+  PAGES,
+  ROOT,
+  readPage as read,
+  spokenLinesIn,
+  tunnelLinesIn,
+} from '../support/documents.ts';
 
-const ROOT = fileURLToPath(new URL('../../../', import.meta.url));
 const DECISIONS = readdirSync(join(ROOT, 'docs/decisions')).filter((name) => /^\d{4}-/.test(name));
-const PAGES = [
-  ...readdirSync(ROOT),
-  ...readdirSync(join(ROOT, 'docs'), { recursive: true, encoding: 'utf8' }).map((path) =>
-    join('docs', path),
-  ),
-  'test/README.md',
-].filter((path) => path.endsWith('.md'));
-
-const read = (path: string): string => readFileSync(join(ROOT, path), 'utf8');
 const sourcesIn = (folder: string): string[] =>
   readdirSync(join(ROOT, folder)).filter((name) => name.endsWith('.ts'));
 
 describe('documents', () => {
+  const anchors = new Map(PAGES.map((page) => [page, anchorsIn(read(page))]));
+
   for (const page of PAGES) {
     it(`${page}: links lead somewhere`, () => {
-      const links = [...read(page).matchAll(/\]\(([^)#\s]+)[^)]*\)/g)].map(([, link = '']) => link);
-      const local = links.filter((link) => !/^[a-z]+:/.test(link));
-      const dead = local.filter((link) => !existsSync(join(ROOT, dirname(page), link)));
+      const links = linksIn(read(page));
+      const dead = links.filter((link) => {
+        if (/^[a-z]+:/.test(link)) return !/^(https:\/\/[\w.-]+\.[a-z]+(\/|$)|mailto:)/.test(link);
+        const [path = '', anchor] = link.split('#');
+        const target = path === '' ? page : normalize(join(dirname(page), path));
+        if (!existsSync(join(ROOT, target))) return true;
+        return anchor !== undefined && anchors.get(target)?.has(anchor) !== true;
+      });
       assert.deepEqual(dead, []);
     });
   }
 });
 
-describe('jump-hosts.md', () => {
-  const lines = read('docs/jump-hosts.md')
-    .replaceAll('\\\n', ' ')
-    .split('\n')
-    .filter((line) => line.startsWith('tunnel '));
-  assert.ok(lines.length > 10);
+/** What readers put in the place of dots, and the files that they have. */
+const PIN = 'SHA256:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAE';
+const PUBLIC_KEY =
+  'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ1dYxM4CdX1PJ5Tb9kbTpb5Jx2ZL0uCIRnfVhkXnHWQ alice\n';
+const [PROFILES = ''] =
+  /(?<=^```yaml\n)defaults:.*?(?=^```)/ms.exec(read('docs/profiles.md')) ?? [];
+const FILES: Readonly<Record<string, string>> = {
+  'jump.list': 'api.example.com:443\n10.0.0.5:8774\n',
+  'team.pub': PUBLIC_KEY,
+  'ca.pub': PUBLIC_KEY,
+  'host_ca.pub': PUBLIC_KEY,
+  '.ssh/id_ed25519.pub': PUBLIC_KEY,
+  'mycloud.allow': 'keystone.cloud.example:5000\n',
+  'other.targets': '203.0.113.0/24:443\n',
+  '.config/tunnel/config.yaml': PROFILES,
+};
 
-  for (const line of new Set(lines))
-    it(`can be typed: ${line}`, async () => {
-      const words = execFileSync('sh', ['-c', `printf '%s\\n' ${line}`], { encoding: 'utf8' });
-      const [, ...args] = words.trimEnd().split('\n');
-      const run: string[] = [];
-      await runCommandLine(
-        args,
-        standInCommands(async (name) => {
-          run.push(name);
-        }),
-        { output: () => {}, columns: 80 },
-      );
-      assert.equal(run.length, 1);
+describe('command lines of the documents', () => {
+  const home = mkdtempSync(join(tmpdir(), 'tunnel-docs-'));
+  after(() => rmSync(home, { recursive: true }));
+  for (const [path, text] of Object.entries(FILES)) {
+    mkdirSync(dirname(join(home, path)), { recursive: true });
+    writeFileSync(join(home, path), text, { mode: 0o600 });
+  }
+  const words = (args: readonly string[]): string[] =>
+    args.map((word) => word.replace(/^~\//, `${home}/`).replace(/^SHA256:\.\.\.$/, PIN));
+
+  let lines = 0;
+  for (const page of PAGES) {
+    let found: ReadonlyMap<string, readonly string[]>;
+    try {
+      found = new Map(tunnelLinesIn(read(page)).map((line) => [line.text, line.args]));
+    } catch (cause) {
+      it(`${page}: blocks without a language are shell text`, () => {
+        throw new Error('mark drawings and output as ```text', { cause });
+      });
+      continue;
+    }
+    lines += found.size;
+    for (const [text, args] of found)
+      it(`${page}: ${text}`, async () => {
+        process.chdir(home);
+        process.env['HOME'] = home;
+        delete process.env['XDG_CONFIG_HOME'];
+        let outcomes = 0;
+        const commands = standInCommands(async () => {
+          outcomes += 1;
+        });
+        await runCommandLine(words(args), commands, {
+          output() {
+            outcomes += 1;
+          },
+          columns: 80,
+        });
+        assert.equal(outcomes, 1);
+      });
+  }
+
+  it('are many', () => assert.ok(lines > 100, String(lines)));
+
+  for (const page of PAGES) {
+    const spoken = spokenLinesIn(read(page));
+    if (spoken.length === 0) continue;
+    it(`${page}: commands and options in its sentences exist`, () => {
+      const wrong = spoken.filter((line) => {
+        const [first = '', ...rest] = line.split(/\s+/).slice(1);
+        const named = commandNamed(first);
+        if (named === undefined && /^[a-z]+$/.test(first)) return true;
+        const shapes = optionShapes(COMMANDS[named ?? 'connect']);
+        const given = named === undefined ? [first, ...rest] : rest;
+        const end = given.indexOf('--');
+        return given
+          .slice(0, end === -1 ? given.length : end)
+          .some(
+            (word) =>
+              isOption(word) &&
+              !/^(-h|--help|-V|--version)$/.test(word) &&
+              readOptionWord(word, shapes).options.length === 0,
+          );
+      });
+      assert.deepEqual(wrong, []);
     });
+  }
 });
 
 describe('architecture.md', () => {
@@ -91,7 +164,6 @@ describe('architecture.md', () => {
 });
 
 describe('decisions', () => {
-  /**  */
   for (const name of DECISIONS) {
     it(`${name} says its status and date`, () => {
       const [title, , status, date] = read(`docs/decisions/${name}`).split('\n');

@@ -15,10 +15,10 @@ import {
   readOptions,
 } from '../option.ts';
 import { PROFILE_OPTIONS, SAVE_OPTIONS } from '../profileoptions.ts';
-import { type Profile, requireKey, type Setting } from './document.ts';
+import type { Profile, Setting } from './document.ts';
 import { configPaths, readConfigFiles, type Surroundings } from './files.ts';
 import { type Layer, layersOf, merge } from './inherit.ts';
-import { longNameOf, PROFILE_KEYS, TARGETS, type TunnelCommand } from './keys.ts';
+import { longNameOf, PROFILE_KEYS, requireKey, TARGETS, type TunnelCommand } from './keys.ts';
 
 /** What a command line and its profile say together. */
 export interface Asked {

@@ -25,9 +25,11 @@ import { readTree, YamlError, type YamlMapping, type YamlNode } from '../../yaml
 import type { Entry } from '../argsfile.ts';
 import { readProfileName } from '../profileoptions.ts';
 import {
+  KEYS_ARE,
   OWN_KEYS,
   PROFILE_KEYS,
   type ProfileKey,
+  requireKey,
   TUNNEL_COMMAND_NAMES,
   type TunnelCommand,
 } from './keys.ts';
@@ -203,7 +205,6 @@ class DocumentReader {
   }
 }
 
-const KEYS_ARE = 'the keys are the long names of options, without dashes: "tunnel --help" has them';
 const TEXT_HINT = 'a value with ": " or " #" in it needs quotes';
 
 function onceHint({ name }: ProfileKey): string {
@@ -241,14 +242,5 @@ function unknownKey(
   const meant = mostSimilar(key.replace(/^-+/, ''), known);
   return new UsageError(`${formatPlace(place)}: there is no key ${quoted(key)}`, {
     hint: meant === undefined ? otherwise : `did you mean "${meant}"?`,
-  });
-}
-
-/** For the names of options in `without`. Throws UsageError. */
-export function requireKey(name: string, place: Place): void {
-  if (PROFILE_KEYS.has(name)) return;
-  const meant = mostSimilar(name.replace(/^-+/, ''), PROFILE_KEYS.keys());
-  throw new UsageError(`${formatPlace(place)}: there is no option ${quoted(name)}`, {
-    hint: meant === undefined ? KEYS_ARE : `did you mean "${meant}"?`,
   });
 }

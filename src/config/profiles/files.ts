@@ -18,7 +18,7 @@ import { Accounts } from '../../system/accounts.ts';
 import { homeDirectory } from '../../system/home.ts';
 import { refuseWritable } from '../../system/ownfile.ts';
 import type { Given } from '../option.ts';
-import { type ConfigFile, parseConfig } from './document.ts';
+import type { ConfigFile } from './document.ts';
 
 /** Hundreds of profiles with hundreds of targets each. */
 export const MAX_CONFIG_BYTES = 1024 * 1024;
@@ -48,15 +48,26 @@ export async function readConfigFiles(
   if (named !== undefined) {
     const path = resolve(named.value);
     const text = readConfigText(path, accounts);
-    if (text !== undefined) return [parseConfig(path, text)];
+    if (text !== undefined) return parsed([{ path, text }]);
     throw new UsageError(`${filePrefix(named.place)}--config: there is no file ${path}`, {
       hint: 'check the path, or leave --config out',
     });
   }
-  return configPaths(surroundings).flatMap((path) => {
-    const text = readConfigText(path, accounts);
-    return text === undefined ? [] : [parseConfig(path, text)];
-  });
+  return parsed(
+    configPaths(surroundings).flatMap((path) => {
+      const text = readConfigText(path, accounts);
+      return text === undefined ? [] : [{ path, text }];
+    }),
+  );
+}
+
+/** The parser of YAML is loaded only if there is something to parse. Throws UsageError. */
+async function parsed(
+  texts: readonly { readonly path: string; readonly text: string }[],
+): Promise<readonly ConfigFile[]> {
+  if (texts.length === 0) return [];
+  const { parseConfig } = await import('./document.ts');
+  return texts.map(({ path, text }) => parseConfig(path, text));
 }
 
 /** Where profiles are looked for without --config. */

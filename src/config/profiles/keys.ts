@@ -7,6 +7,10 @@
  * A new option of these groups is a key at once. Where two commands have an option of the same
  * name each, the key stands for both.
  */
+import { mostSimilar } from '../../base/similar.ts';
+import { UsageError } from '../../errors/errors.ts';
+import { quoted } from '../../net/notation.ts';
+import { formatPlace, type Place } from '../../net/place.ts';
 import { EXEC_GROUPS } from '../execoptions.ts';
 import type { Option } from '../option.ts';
 import { CONNECT_GROUPS, PROXY_GROUPS } from '../options.ts';
@@ -30,6 +34,10 @@ export const OWN_KEYS = {
 } as const;
 
 export const TARGETS = 'targets';
+
+/** A hint for a name that is no key. */
+export const KEYS_ARE =
+  'the keys are the long names of options, without dashes: "tunnel --help" has them';
 
 export interface ProfileKey {
   /** The option's long name without its dashes, or `targets`. */
@@ -69,4 +77,13 @@ export function longNameOf({ flags }: Option): string {
 
 function takesFile({ flags }: Option): boolean {
   return /<file>$/.test(flags);
+}
+
+/** For the names of options in `without`. Throws UsageError. */
+export function requireKey(name: string, place: Place): void {
+  if (PROFILE_KEYS.has(name)) return;
+  const meant = mostSimilar(name.replace(/^-+/, ''), PROFILE_KEYS.keys());
+  throw new UsageError(`${formatPlace(place)}: there is no option ${quoted(name)}`, {
+    hint: meant === undefined ? KEYS_ARE : `did you mean "${meant}"?`,
+  });
 }

@@ -17,6 +17,11 @@ export class FairShare {
     this.#limit = limit;
   }
 
+  /** Places that are taken. */
+  get taken(): number {
+    return this.#total;
+  }
+
   /**
    * Whether so many places are taken that it matters by whom. Before that, whose a place is need
    * not be found out.

@@ -113,6 +113,9 @@ export class DnsServer {
   constructor(options: DnsServerOptions) {
     this.#options = options;
     this.#local = options.local;
+    options.observer.addCounters?.(() => [
+      ['tunnel_dns_queries_waiting', this.#toLocal.taken + this.#toTunnel.taken],
+    ]);
   }
 
   /** Replaces this machine's own resolvers. */

@@ -20,13 +20,13 @@ import {
   isScalar,
   isSeq,
   Lexer,
-  LineCounter,
+  type LineCounter,
   type Node,
-  parseDocument,
   Scalar,
   type YAMLMap,
 } from 'yaml';
 import { MAX_VALUES } from '../../yaml/depth.ts';
+import { parseText } from '../../yaml/text.ts';
 import { plainScalar, type ScalarValue, taggedScalar } from './scalars.ts';
 
 /** Where and why a text isn't YAML that the clients can read. */
@@ -69,23 +69,11 @@ const OTHER_BREAKS = /[\x85\u2028\u2029]/;
 export function readYaml(text: string): unknown {
   // Python reads text files so.
   const unified = text.replaceAll('\r\n', '\n').replaceAll('\r', '\n');
-  const lines = new LineCounter();
   refuseCharacters(unified);
   refuseTabs(unified);
-  const document = parseDocument(unified, {
-    version: '1.1',
-    schema: 'failsafe',
-    resolveKnownTags: false,
-    merge: false,
-    uniqueKeys: false,
-    lineCounter: lines,
-    prettyErrors: false,
-  });
-  const [error] = document.errors;
-  if (error !== undefined) {
-    const what = error.code.toLowerCase().replaceAll('_', ' ');
-    throw new UnreadableYaml(what, lines.linePos(error.pos[0]));
-  }
+  const { document, lines, problem } = parseText(unified, '1.1');
+  if (problem !== undefined)
+    throw new UnreadableYaml(problem.what, { line: problem.line, col: problem.column });
   return new Construction(document, lines).value(document.contents);
 }
 

@@ -3,9 +3,9 @@
  * the SSH connection and the command run as the user who called sudo or doas, with that user's keys
  * and known_hosts.
  */
-import { userInfo } from 'node:os';
 import { addon } from '../../native/addon.ts';
 import type { Observer } from '../../observe/observer.ts';
+import { identity } from '../loginvariables.ts';
 import type { CommandUser, Variables } from './protocol.ts';
 
 /** Documented since Node 0.9.4, but missing from its types. */
@@ -63,22 +63,4 @@ export function becomeUser({ uid, gid }: CommandUser, observer: Observer): Varia
   const who = after['USER'] ?? `uid ${uid}`;
   observer.log('notice', `the command and the SSH connection run as ${who}, who called ${via}`);
   return variables;
-}
-
-/**
- * The variables that login(1) sets for the current user; none if the user isn't in the user
- * database.
- */
-function identity(): Readonly<Record<string, string>> {
-  try {
-    const { username, homedir, shell } = userInfo();
-    return {
-      HOME: homedir,
-      USER: username,
-      LOGNAME: username,
-      ...(shell === null ? {} : { SHELL: shell }),
-    };
-  } catch {
-    return {}; // ENOENT
-  }
 }

@@ -6,29 +6,11 @@
  *   the program    completeIdentity()   sets what login(1) sets for the caller, if it is missing
  */
 import { lstatSync } from 'node:fs';
-import { userInfo } from 'node:os';
 import type { Variables } from '../launcher/protocol.ts';
+import { identity } from '../loginvariables.ts';
 
 const XDG = /^XDG_\w+_(HOME|DIR)$/;
 const RUNTIME = 'XDG_RUNTIME_DIR';
-
-/**
- * The variables that login(1) sets for the current user; none if the user isn't in the user
- * database.
- */
-export function identity(): Readonly<Record<string, string>> {
-  try {
-    const { username, homedir, shell } = userInfo();
-    return {
-      HOME: homedir,
-      USER: username,
-      LOGNAME: username,
-      ...(shell === null ? {} : { SHELL: shell }),
-    };
-  } catch {
-    return {}; // ENOENT
-  }
-}
 
 /** What to remove from the environment of a process that becomes another user. Call it as root. */
 export function rootsVariables(

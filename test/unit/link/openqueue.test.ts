@@ -37,17 +37,18 @@ function make() {
       .catch((error: unknown) => error);
   /** Asks, and leaves the answer to nobody: a refusal is an answer, too. */
   const askAside = (...what: Parameters<typeof ask>): void => void ask(...what);
-  return { held, observer, clock, ask, askAside };
+  return { held, opens, observer, clock, ask, askAside };
 }
 
 describe('OpenQueue', () => {
   it('asks for as many at a time as have a share, the others in order', async () => {
-    const { held, ask, observer } = make();
+    const { held, opens, ask, observer } = make();
     const share = ONE_HOST;
     const results = Array.from({ length: share + 3 }, (_, i) => ask('192.0.2.1', i));
     await turn();
     assert.equal(held.asked.length, share);
     assert.equal(observer.counters.get('tunnel_opens_delayed_total'), 3);
+    assert.deepEqual(opens.view, { waiting: 3, unanswered: share });
     held.asked[7]?.answer(new ConnectError('refused', 'no'));
     await turn();
     held.asked[3]?.answer(new ConnectError('refused', 'no'));
@@ -61,6 +62,7 @@ describe('OpenQueue', () => {
     for (const { answer } of held.asked) answer();
     assert.equal((await Promise.all(results)).length, share + 3);
     assert.equal(held.asked.length, share + 3);
+    assert.deepEqual(opens.view, { waiting: 0, unanswered: 0 });
   });
 
   it('opens few by name, fewer by one name, and addresses without waiting behind them', async () => {

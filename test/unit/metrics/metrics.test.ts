@@ -36,6 +36,8 @@ const DOWN: LinkView = {
   held: 2,
   established: undefined,
   roundTripMs: undefined,
+  opens: { waiting: 7, unanswered: 9 },
+  load: undefined,
 };
 
 function silentLog(): Log {
@@ -125,6 +127,47 @@ describe('Metrics', () => {
     assert.doesNotMatch(text, /^tunnel_link_info\{/m);
     assert.equal(await metrics.text().then((again) => again.includes(' 1500\n')), true);
     metrics.close();
+  });
+
+  it('has what may come at 0 before it comes, so that the first event is an increase', async () => {
+    const { metrics } = metricsFor('operator');
+    const text = await metrics.text();
+    const has = (line: string) => assert.ok(text.includes(`\n${line}\n`), `${line} in\n${text}`);
+    for (const target of ['10.0.0.0/8', '*.corp.example', 'other']) {
+      has(`tunnel_flows_live{target="${target}"} 0`);
+      has(`tunnel_flow_bytes_total{direction="sent",target="${target}"} 0`);
+      has(`tunnel_flows_ended_total{end="broken",target="${target}"} 0`);
+      has(`tunnel_flow_outcomes_total{outcome="opened",reason="",by="",target="${target}"} 0`);
+      const refused = 'outcome="refused",reason="timeout",by="far_side"';
+      has(`tunnel_flow_outcomes_total{${refused},target="${target}"} 0`);
+    }
+    has('tunnel_open_duration_seconds_count{way="tunnel"} 0');
+    has('tunnel_open_duration_seconds_bucket{le="0.1",way="direct"} 0');
+    metrics.close();
+    const open = metricsFor('everybody');
+    assert.match(await open.metrics.text(), /\ntunnel_flow_bytes_total\{direction="sent"\} 0\n/);
+    open.metrics.close();
+  });
+
+  it('shows queues, and what of the window budget is used', async () => {
+    const load = { windowBytes: 5, windowBudget: 6, unsentBytes: 7, sendingChannels: 8 };
+    const up: LinkView = { ...DOWN, state: 'up', upSince: 5_000, load };
+    const { metrics } = metricsFor('everybody', up);
+    const text = await metrics.text();
+    const has = (line: string) => assert.ok(text.includes(`\n${line}\n`), `${line} in\n${text}`);
+    has('tunnel_opens_waiting 7');
+    has('tunnel_opens_unanswered 9');
+    has('tunnel_window_budget_used_bytes 5');
+    has('tunnel_ssh_unsent_bytes 7');
+    has('tunnel_ssh_channels_sending 8');
+    metrics.close();
+    // The system's ssh doesn't tell; without a link there is nothing.
+    const silent = metricsFor('everybody', { ...up, load: undefined });
+    assert.doesNotMatch(await silent.metrics.text(), /^tunnel_window_budget_used_bytes \S/m);
+    silent.metrics.close();
+    const down = metricsFor('everybody');
+    assert.match(await down.metrics.text(), /^tunnel_window_budget_used_bytes 0$/m);
+    down.metrics.close();
   });
 
   it('says nothing of destinations, names or users where everybody can read it', async () => {

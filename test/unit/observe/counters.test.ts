@@ -65,7 +65,12 @@ describe('COUNTERS', () => {
     const named = namedCounters(createCounters());
     assert.equal(new Set(named.map(([name]) => name)).size, named.length);
     const gauges = NAMES.filter((name) => !name.endsWith('_total'));
-    assert.deepEqual(gauges, ['tunnel_tcp_flows_waiting', 'tunnel_tcp_flows_live']);
+    assert.deepEqual(gauges, [
+      'tunnel_tcp_flows_waiting',
+      'tunnel_tcp_flows_live',
+      'tunnel_dns_queries_waiting',
+      'tunnel_flow_log_records_waiting',
+    ]);
   });
 });
 

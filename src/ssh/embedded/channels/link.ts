@@ -29,7 +29,7 @@ import { knownToAnswer, noAnswersYet, type ServerAnswers, tellUnanswering } from
 import { acknowledge, acknowledgedBytes, limitUnsent } from '../../dial/tcpoptions.ts';
 import type { Established } from '../../established.ts';
 import { MAX_CHANNELS } from '../../limits.ts';
-import type { Probing, Transport } from '../../transport.ts';
+import type { Load, Loaded, Probing, Transport } from '../../transport.ts';
 import {
   deliverChannelDataTo,
   isExchangingKeys,
@@ -96,7 +96,7 @@ export interface LinkOptions {
   readonly observer: Observer;
 }
 
-export class Ssh2Link implements Transport, Probing {
+export class Ssh2Link implements Transport, Probing, Loaded {
   readonly ended: Promise<TunnelError | undefined>;
   readonly #socket: Duplex;
   readonly #at: string;
@@ -259,6 +259,15 @@ export class Ssh2Link implements Transport, Probing {
       sendWindow: this.#multiplexer.sendWindow,
       receiveWindow: this.#windows.maxWindow,
       answersRequests: this.#answers.seen,
+    };
+  }
+
+  get load(): Load {
+    return {
+      windowBytes: this.#windows.taken,
+      windowBudget: this.#windows.budget,
+      unsentBytes: this.#outbox.unsent,
+      sendingChannels: this.#multiplexer.sending,
     };
   }
 

@@ -113,6 +113,11 @@ export class Multiplexer implements ChannelOwner {
     this.#protocol.directTcpip(id, window.limit, MAX_PACKET, addresses);
   }
 
+  /** Channels that have something to send, or had in their last turn. */
+  get sending(): number {
+    return this.#scheduler.size;
+  }
+
   /** Sends waiting data, as far as that is possible now. */
   run(): void {
     if (this.#running) return;

@@ -74,6 +74,11 @@ export class Outbox {
     return !this.#blocked && this.#socket.writable;
   }
 
+  /** Bytes that the kernel has not taken. */
+  get unsent(): number {
+    return this.#socket.writableLength + this.#end - this.#start;
+  }
+
   /** Whether nothing waits here for `flush`. */
   get empty(): boolean {
     return this.#start === this.#end;

@@ -83,9 +83,10 @@ export interface ReceiveWindowOptions extends ReceiveWindowLimits {
 /** The windows of all channels of a link. */
 export class ReceiveWindows {
   readonly maxWindow: number;
+  /** Bytes. */
+  readonly budget: number;
   readonly #queue = new StandingQueue();
   readonly #clock: () => number;
-  readonly #budget: number;
   readonly #onLimited: () => void;
   #used = 0;
   #open = 0;
@@ -101,7 +102,7 @@ export class ReceiveWindows {
 
   constructor(options: ReceiveWindowOptions = {}) {
     this.maxWindow = options.maxWindow ?? DEFAULT_MAX_WINDOW;
-    this.#budget = options.budget ?? DEFAULT_WINDOW_BUDGET;
+    this.budget = options.budget ?? DEFAULT_WINDOW_BUDGET;
     this.#clock = options.clock ?? (() => performance.now());
     this.#onLimited = options.onLimited ?? (() => {});
   }
@@ -109,7 +110,7 @@ export class ReceiveWindows {
   open(): ReceiveWindow {
     const whole = Math.min(INITIAL_WINDOW, this.maxWindow);
     const least = Math.min(MIN_WINDOW, this.maxWindow);
-    const affordable = Math.max(least, (this.#budget / 2 - this.#taken) * INITIAL_PART);
+    const affordable = Math.max(least, (this.budget / 2 - this.taken) * INITIAL_PART);
     if (affordable < whole) this.#onLimited();
     const initial = Math.max(least, Math.min(whole, affordable, this.#burst(), this.share(1)));
     this.#open++;
@@ -134,6 +135,11 @@ export class ReceiveWindows {
   /** Bytes that are granted or buffered. */
   get used(): number {
     return this.#used;
+  }
+
+  /** Of these, what is taken out of the budget: without MIN_WINDOW for each channel. */
+  get taken(): number {
+    return Math.max(0, this.#used - this.#open * MIN_WINDOW);
   }
 
   // For ReceiveWindow.
@@ -182,7 +188,7 @@ export class ReceiveWindows {
   /** What each busy channel may have, counting `more` channels that are not busy yet. */
   share(more = 0): number {
     const busy = Math.max(1, this.#busy, this.#busyBefore) + more;
-    return Math.max(LEAST_SHARE, Math.floor(Math.min(this.#queue.limit, this.#budget) / busy));
+    return Math.max(LEAST_SHARE, Math.floor(Math.min(this.#queue.limit, this.budget) / busy));
   }
 
   /**
@@ -190,7 +196,7 @@ export class ReceiveWindows {
    * took.
    */
   reserve(bytes: number): number {
-    const reserved = bytes > 0 ? Math.max(0, Math.min(bytes, this.#budget - this.#taken)) : bytes;
+    const reserved = bytes > 0 ? Math.max(0, Math.min(bytes, this.budget - this.taken)) : bytes;
     if (reserved < bytes) this.#onLimited();
     this.#used += reserved;
     return reserved;
@@ -215,11 +221,6 @@ export class ReceiveWindows {
     const part = Math.min(INITIAL_WINDOW, Math.max(BURST_LEAST, this.#burstLeft * BURST_PART));
     this.#burstLeft -= part;
     return part;
-  }
-
-  /** Bytes that are taken out of the budget. */
-  get #taken(): number {
-    return Math.max(0, this.#used - this.#open * MIN_WINDOW);
   }
 }
 

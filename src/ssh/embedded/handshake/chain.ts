@@ -36,7 +36,7 @@ import type { Describable, Established } from '../../established.ts';
 import { type Hops, PORT_OF, type Role } from '../../hops.ts';
 import { forwardingOfKind } from '../../servers.ts';
 import type { SshSettings } from '../../settings.ts';
-import type { Probing, Transport } from '../../transport.ts';
+import type { Load, Loaded, Probing, Transport } from '../../transport.ts';
 import type { Inbox } from '../channels/inbox.ts';
 import { CLOSE_TIMEOUT_MS, type Ssh2Link } from '../channels/link.ts';
 import type { ReceiveWindowLimits } from '../channels/receivewindow.ts';
@@ -138,7 +138,7 @@ export async function connectChain(options: ChainOptions): Promise<HopChain> {
   }
 }
 
-export class HopChain implements Transport, Probing, Describable {
+export class HopChain implements Transport, Probing, Loaded, Describable {
   readonly ended: Promise<TunnelError | undefined>;
   /**
    * The address that this machine is connected to, which must not be captured. undefined with a
@@ -197,6 +197,10 @@ export class HopChain implements Transport, Probing, Describable {
 
   get roundTripMs(): number | undefined {
     return this.#innermost.roundTripMs;
+  }
+
+  get load(): Load {
+    return this.#innermost.load;
   }
 
   describe(): Established {
