@@ -115,8 +115,8 @@ export interface TargetRules {
 }
 
 /**
- * The configuration of a tunnel. `connect` has at least one target, name target, cloud or -L. `exec`
- * without any of them has EVERYTHING. `proxy` without any of them carries everything.
+ * The configuration of a tunnel. `connect` has at least one target, name target, cloud or -L.
+ * `exec` without any of them has EVERYTHING. `proxy` without any of them carries everything.
  */
 export interface Configuration extends TargetRules {
   /** What it is called while it runs: --name, the profile, or the remote. */

@@ -188,6 +188,6 @@ function requireNoTarget(
   }
   const given = `-r ${shellWord(remote.text)}`;
   throw new UsageError('no target is given', {
-    hint: `name the networks or hosts to reach through the jump host, as in: tunnel ${given} 10.0.0.0/8 (api.example.com:443 is one, too); or a cloud with --os-cloud; -L and "tunnel proxy ${given}" need none`,
+    hint: `name the networks or hosts to reach through the jump host, as in: tunnel ${given} 10.0.0.0/8 (api.example.com:443 is one, too); or a cloud with --os-cloud, or a port with -L; "tunnel proxy ${given}" needs none`,
   });
 }

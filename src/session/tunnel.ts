@@ -106,7 +106,10 @@ export interface Tunnel {
   readonly advice: Advice;
   /** Asks at the run's own terminal, or at that of whoever has asked for something. */
   readonly prompter: Prompter;
-  /** What is known of the run. Its `ready`, `device`, `proxies` and `forwards` are set by the compositions. */
+  /**
+   * What is known of the run. Its `ready`, `device`, `proxies` and `forwards` are set by the
+   * compositions.
+   */
   readonly overview: Overview;
   /** Is told of each flow. */
   readonly watch: FlowWatcher;

@@ -1,9 +1,9 @@
 /**
  * Evaluates an ssh_config for one host if ssh isn't installed. As in readconf.c, lines are read
  * from top to bottom, Host and Match sections that don't match are skipped, and the first value of
- * a keyword wins. Identity and certificate files and forwards add up. After an Include, the lines still belong
- * to the section that contains it. Lines that ssh refuses are errors, also in sections that don't
- * apply.
+ * a keyword wins. Identity and certificate files and forwards add up. After an Include, the lines
+ * still belong to the section that contains it. Lines that ssh refuses are errors, also in sections
+ * that don't apply.
  *
  * This is what most files need, and no second ssh. What only ssh can evaluate is refused by name,
  * never passed over, since it may lead to another host, user or key (docs/decisions/0013):

@@ -57,8 +57,8 @@ function written({ listen, destination }: Forward): string {
 }
 
 /**
- * The keywords of ssh_config, in lower case, that ssh must not see. We turn ClearAllForwardings off,
- * since it would clear our own -D as well; so what it clears is left out.
+ * The keywords of ssh_config, in lower case, that ssh must not see. We turn ClearAllForwardings
+ * off, since it would clear our own -D as well; so what it clears is left out.
  */
 export function forwardKeywords({ forwards }: Pick<SshSettings, 'forwards'>): readonly string[] {
   if (forwards.cleared) return ['localforward', 'remoteforward', 'dynamicforward'];
