@@ -4,6 +4,7 @@
  * The SSH client and its dependencies are loaded only when there is something to run: --help and
  * usage errors don't wait for them.
  */
+import { requireLinux } from '../base/platform.ts';
 import { learnedList } from '../cli/allow.ts';
 import { print } from '../cli/output.ts';
 import { readAgain } from '../cli/program.ts';
@@ -42,6 +43,7 @@ export async function runTunnel(
   configuration: Configuration,
   command: 'connect' | 'proxy',
 ): Promise<void> {
+  if (command === 'connect' && !configuration.forwardsOnly) requireLinux('tunnel connect');
   if (configuration.service.daemon && self.daemon === undefined) await runAsDaemonAfterAll(self);
   const stopping = stopOnSignals(self);
   const stop = stopping.signal;

@@ -324,6 +324,11 @@ export const ERRORS = [
       "the file of `--flow-log` or `--pcap` can't be used: it is none, it is not yours, others may write it, or it holds something else",
   },
   {
+    codes: ['needs-linux'],
+    exit: EXIT.capture,
+    meaning: 'this is another system, and what captures needs Linux; the message says what that is',
+  },
+  {
     codes: ['native-missing'],
     exit: EXIT.capture,
     meaning: "the native part isn't built: run `npm run build:native`",
