@@ -11,6 +11,7 @@ import { createPrompter } from '../cli/prompt.ts';
 import { version } from '../cli/version.ts';
 import type { Configuration } from '../config/configuration.ts';
 import type { ExecConfiguration } from '../config/execoptions.ts';
+import type { Status } from '../control/status.ts';
 import type { Log } from '../observe/log.ts';
 import type { TunnelIdentity } from '../session/overview.ts';
 import { Reloads } from '../session/reloads.ts';
@@ -29,8 +30,10 @@ function identity(
   return { name, command, version: version(), counters: () => observer.snapshot() };
 }
 
-async function load(command: 'connect' | 'proxy') {
-  if (command === 'connect') return (await import('../session/connect.ts')).runConnect;
+/** What captures by routes, and what needs no privileges. */
+async function load(command: 'connect' | 'proxy', { forwardsOnly }: Configuration) {
+  if (command === 'connect' && !forwardsOnly)
+    return (await import('../session/connect.ts')).runConnect;
   return (await import('../session/proxy.ts')).runProxy;
 }
 
@@ -52,13 +55,14 @@ export async function runTunnel(
   reloadOnHangup(() => {
     reloads.request().catch(() => {}); // the session has said it
   });
-  const run = await load(command);
+  const run = await load(command, configuration);
   const control = {
     ...identity(configuration, command, observer),
     stop() {
       observer.log('notice', 'stopped by "tunnel stop"');
       stopping.now();
     },
+    show: (status: () => Status) => self.showStatus(status),
   };
   try {
     await run(configuration, {
