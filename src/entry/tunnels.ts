@@ -6,6 +6,7 @@
  */
 import { requireLinux } from '../base/platform.ts';
 import { learnedList } from '../cli/allow.ts';
+import { commandNamed } from '../cli/commands.ts';
 import { print } from '../cli/output.ts';
 import { readAgain } from '../cli/program.ts';
 import { createPrompter } from '../cli/prompt.ts';
@@ -44,6 +45,10 @@ export async function runTunnel(
   command: 'connect' | 'proxy',
 ): Promise<void> {
   if (command === 'connect' && !configuration.forwardsOnly) requireLinux('tunnel connect');
+  if (commandNamed(self.args[0]) === 'up') {
+    const { refuseSecond } = await import('../control/second.ts');
+    await refuseSecond(configuration.name);
+  }
   if (configuration.service.daemon && self.daemon === undefined) await runAsDaemonAfterAll(self);
   const stopping = stopOnSignals(self);
   const stop = stopping.signal;

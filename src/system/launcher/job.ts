@@ -15,9 +15,9 @@
  * It stops only if there is a terminal. Without one nobody would continue it, and a command that is
  * stopped for a while from outside (a debugger, cpulimit) still needs its network afterwards.
  *
- * Without the native part, and on other systems, nobody tells a signal of the terminal from one that
- * was sent to this process alone. INT and QUIT are then taken for the terminal's, which the command
- * has had; TERM and HUP are passed on.
+ * Without the native part, and on other systems, nothing tells a signal of the terminal from one
+ * that was sent to this process alone. INT and QUIT are then taken for the terminal's, which the
+ * command has had; TERM and HUP are passed on.
  */
 import { constants } from 'node:os';
 import { addonIfAny } from '../../native/addon.ts';
