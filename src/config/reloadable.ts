@@ -12,7 +12,7 @@ const APPLIED = [
   ...['--os-cloud', '--os-region', '--os-catalog', '--os-catalog-file', '--os-follow-links'],
   ...['--allow', '--allow-rule', '--capture-local', '--allow-diverted', '--verbose', '--quiet'],
   // It has been told: there is nothing to change.
-  ...['--ready-fd', '--daemon'],
+  ...['--ready-fd', '--daemon', '--wait-online'],
   // What they say counts, option by option.
   ...['--profile', '--config', '--without'],
 ] as const;
