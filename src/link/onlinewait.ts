@@ -1,7 +1,7 @@
 /**
- * --wait-online: at the start, a jump host that can't be reached is dialled again until SECONDS have
- * passed. A tunnel that is started with the machine is there before its network: there is no route,
- * or nobody resolves names.
+ * --wait-online: at the start, a jump host that can't be reached is dialled again until SECONDS
+ * have passed. A tunnel that is started with the machine is there before its network: there is no
+ * route, or nobody resolves names.
  *
  *   dial() ──► failed: not reachable ──► a wait: 1, 2, 4, 8, then every 15 s, to the end ──┐
  *     ▲                                    └── disturbed(): the network has changed ───────┤
