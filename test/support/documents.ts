@@ -3,8 +3,8 @@
  * command lines that a reader would copy.
  *
  * Fenced blocks without a language, or with `sh`, are shell text. What is neither (output, forms of
- * a command line) is marked as `text`. In `yaml` the commands are those of a CI's job, in `ini` those
- * of a unit of systemd.
+ * a command line) is marked as `text`. In `yaml` the commands are those of a CI's job, in `ini`
+ * those of a unit of systemd.
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
