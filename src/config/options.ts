@@ -26,7 +26,14 @@ import {
   readFlowLogOptions,
   readPcapOptions,
 } from './recordoptions.ts';
-import { READY_OPTIONS, readLogLevel, readReadyFd, VERBOSITY_OPTIONS } from './runoptions.ts';
+import {
+  PROGRESS_OPTIONS,
+  READY_OPTIONS,
+  readLogLevel,
+  readProgress,
+  readReadyFd,
+  VERBOSITY_OPTIONS,
+} from './runoptions.ts';
 import { readServiceOptions, SERVICE_OPTIONS } from './serviceoptions.ts';
 import {
   CONNECTION_OPTIONS,
@@ -80,10 +87,16 @@ export const CONNECT_GROUPS = [
   CAPTURE_OPTIONS,
   PROXY_OPTIONS,
   ...RUNNING_GROUPS,
+  PROGRESS_OPTIONS,
   SERVICE_OPTIONS,
 ] as const;
 
-export const PROXY_GROUPS = [PROXY_OPTIONS, ...TUNNEL_GROUPS, SERVICE_OPTIONS] as const;
+export const PROXY_GROUPS = [
+  PROXY_OPTIONS,
+  ...TUNNEL_GROUPS,
+  PROGRESS_OPTIONS,
+  SERVICE_OPTIONS,
+] as const;
 
 /**
  * `proxy` always has a proxy, needs no target, and may have targets that can't be captured by a
@@ -120,6 +133,7 @@ export function buildConfiguration(
     proxies,
     metrics: readMetricsPlace(options),
     logLevel: readLogLevel(options),
+    progress: readProgress(options),
     service: readServiceOptions(options),
     flowLog: readFlowLogOptions(options),
     pcap: readPcapOptions(options, command),

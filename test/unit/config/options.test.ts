@@ -63,6 +63,7 @@ describe('buildConfiguration', () => {
       logLevel: 'notice',
       flowLog: undefined,
       pcap: undefined,
+      progress: true,
       name: 'user@jumphost',
       service: { daemon: false, pidfile: undefined, syslog: false },
       readyFd: undefined,
