@@ -32,6 +32,7 @@ export const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   capture: ['flow'],
   'capture/tun': ['capture', 'flow', 'native'],
   'capture/namespace': ['capture', 'capture/tun', 'flow', 'policy'],
+  'capture/forward': ['capture', 'flow'],
   'capture/proxy': ['capture', 'flow'],
   dns: [],
   'dns/wire': [],
@@ -45,7 +46,7 @@ export const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   'system/launcher': ['native', 'system', 'system/helper', 'system/programs'],
   'system/watch': ['native'],
   'system/routing': ['native'],
-  'system/doctor': ['system/launcher', 'system/programs', 'system/resolver'],
+  'system/doctor': ['native', 'system/launcher', 'system/programs', 'system/resolver'],
   'system/privileged': [
     'native',
     'system',
@@ -125,6 +126,7 @@ export const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   doctor: ['connect', 'dns/upstream', 'dns/wire', 'flow', 'policy', 'ssh', 'system/doctor'],
   embed: ['config', 'flow', 'ssh'],
   session: [
+    'capture/forward',
     'capture/namespace',
     'capture/proxy',
     'capture/tun',

@@ -11,6 +11,7 @@ import { createPrompter } from '../cli/prompt.ts';
 import { version } from '../cli/version.ts';
 import type { Configuration } from '../config/configuration.ts';
 import type { ExecConfiguration } from '../config/execoptions.ts';
+import type { Status } from '../control/status.ts';
 import type { Log } from '../observe/log.ts';
 import type { TunnelIdentity } from '../session/overview.ts';
 import { Reloads } from '../session/reloads.ts';
@@ -30,8 +31,10 @@ function identity(
   return { name, command, version: version(), counters: () => observer.snapshot() };
 }
 
-async function load(command: 'connect' | 'proxy') {
-  if (command === 'connect') return (await import('../session/connect.ts')).runConnect;
+/** What captures by routes, and what needs no privileges. */
+async function load(command: 'connect' | 'proxy', { forwardsOnly }: Configuration) {
+  if (command === 'connect' && !forwardsOnly)
+    return (await import('../session/connect.ts')).runConnect;
   return (await import('../session/proxy.ts')).runProxy;
 }
 
@@ -53,7 +56,7 @@ export async function runTunnel(
   reloadOnHangup(() => {
     reloads.request().catch(() => {}); // the session has said it
   });
-  const run = await load(command);
+  const run = await load(command, configuration);
   const shows = await showRun(self, configuration, observer, createPrompter());
   const control = {
     ...identity(configuration, command, observer),
@@ -61,6 +64,7 @@ export async function runTunnel(
       observer.log('notice', 'stopped by "tunnel stop"');
       stopping.now();
     },
+    show: (status: () => Status) => self.showStatus(status),
   };
   try {
     await run(configuration, {

@@ -3,8 +3,8 @@
  * system/ and elsewhere.
  */
 import { createRequire } from 'node:module';
-import { fileURLToPath } from 'node:url';
 import { TunnelError } from '../errors/errors.ts';
+import { addonFile, buildHint, nativeFile } from './files.ts';
 
 /** A TUN device, as an opaque handle of the addon. */
 export type DeviceHandle = object & { readonly __device: unique symbol };
@@ -258,15 +258,15 @@ export interface Addon {
 
 let loaded: Addon | undefined;
 
-/** Throws TunnelError `native-missing` if the addon has not been built for this machine. */
+/** Throws TunnelError `native-missing` if there is no addon for this machine. */
 export function addon(): Addon {
   if (loaded === undefined) {
-    const path = fileURLToPath(new URL('../../native/tunnel.node', import.meta.url));
+    const path = addonFile();
     try {
       loaded = createRequire(import.meta.url)(path) as Addon;
     } catch (cause) {
       throw new TunnelError('native-missing', `the native part can't be loaded from ${path}`, {
-        hint: 'build it with "npm run build:native" (needs a C compiler and make)',
+        hint: buildHint(),
         cause,
       });
     }
@@ -275,24 +275,22 @@ export function addon(): Addon {
 }
 
 /**
- * The privileged helper that was built with this program; system/programs/path.ts prefers an
- * installed one.
+ * The privileged helper that belongs to this program; system/programs/path.ts prefers an installed
+ * one.
  */
-export const HELPER_PATH = fileURLToPath(new URL('../../native/tunnel-helper', import.meta.url));
+export const HELPER_PATH = nativeFile('tunnel-helper');
 
 /**
- * The launcher of `tunnel exec` that was built with this program; system/launcher/launcher.ts
- * prefers an installed one.
+ * The launcher of `tunnel exec` that belongs to this program; system/launcher/launcher.ts prefers
+ * an installed one.
  */
-export const LAUNCHER_PATH = fileURLToPath(
-  new URL('../../native/tunnel-launcher', import.meta.url),
-);
+export const LAUNCHER_PATH = nativeFile('tunnel-launcher');
 
 /** Starts a program that can't outlive this one (native/launch.c). */
-export const LAUNCH_PATH = fileURLToPath(new URL('../../native/tunnel-launch', import.meta.url));
+export const LAUNCH_PATH = nativeFile('tunnel-launch');
 /** Compares a host key's fingerprint for ssh (native/hostpin.c). */
-export const HOSTPIN_PATH = fileURLToPath(new URL('../../native/tunnel-hostpin', import.meta.url));
+export const HOSTPIN_PATH = nativeFile('tunnel-hostpin');
 /** Ends an ssh when the tunnel ends, if the kernel doesn't (native/guard.c). */
-export const GUARD_PATH = fileURLToPath(new URL('../../native/tunnel-guard', import.meta.url));
+export const GUARD_PATH = nativeFile('tunnel-guard');
 /** Dials for ssh with a socket that is bound to a device (native/dial.c). */
-export const DIAL_PATH = fileURLToPath(new URL('../../native/tunnel-dial', import.meta.url));
+export const DIAL_PATH = nativeFile('tunnel-dial');

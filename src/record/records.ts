@@ -7,6 +7,7 @@
  * numbers of bytes and reasons, and nothing of what was carried.
  */
 import { printable } from '../observe/printable.ts';
+import type { RecordWriter } from './recordwriter.ts';
 
 export type RecordValue = string | number | boolean | undefined;
 
@@ -26,6 +27,8 @@ export interface FlowRecord {
   readonly [field: string]: RecordValue;
 }
 
+export type Fields = Readonly<Record<string, RecordValue>>;
+
 /** Longer texts are cut: of a server, of an application, of a torn line. */
 export const MAX_FIELD_CHARACTERS = 1024;
 
@@ -42,25 +45,70 @@ export function timestamp(milliseconds: number): string {
   return new Date(milliseconds).toISOString();
 }
 
-/** One line of JSON. */
+/**
+ * The same for one time after another. Most are of the same second as the one before, and
+ * `toISOString` costs more than the rest of a record.
+ */
+export class Timestamps {
+  #second = Number.NaN;
+  #beginning = '';
+
+  of(milliseconds: number): string {
+    const second = Math.floor(milliseconds / 1000);
+    if (second !== this.#second) {
+      this.#second = second;
+      this.#beginning = timestamp(second * 1000).slice(0, -'000Z'.length);
+    }
+    return `${this.#beginning}${String(milliseconds - second * 1000).padStart(3, '0')}Z`;
+  }
+}
+
+/** A record as one line of JSON. */
 export function jsonLine(record: FlowRecord): string {
   return `${JSON.stringify(record)}\n`;
+}
+
+/**
+ * The same, into memory: the time, the event, what all records of its flow have (`common`), and
+ * then the rest.
+ */
+export function writeJson(into: RecordWriter, record: FlowRecord, common?: Fields): void {
+  into.ascii('{"time":"');
+  into.ascii(record.time);
+  into.ascii('","event":"');
+  into.ascii(record.event);
+  into.ascii('"');
+  if (common !== undefined) writeMembers(into, common);
+  writeMembers(into, record);
+  into.ascii('}\n');
+}
+
+function writeMembers(into: RecordWriter, fields: Fields): void {
+  for (const name in fields) {
+    const value = fields[name];
+    if (value === undefined || name === 'time' || name === 'event') continue;
+    into.ascii(',"');
+    into.ascii(name);
+    into.ascii('":');
+    if (typeof value === 'string') into.json(value);
+    else into.ascii(JSON.stringify(value));
+  }
 }
 
 /**
  * A datagram of systemd's journal ("Native Journal Protocol"): a field a line. No value holds a
  * newline, as cleaned() has seen to that.
  */
-export function journalFields(record: FlowRecord): string {
+export function writeJournal(into: RecordWriter, own: FlowRecord, common?: Fields): void {
+  const record: FlowRecord = { ...common, ...own };
   const { event, id } = record;
-  let text = `MESSAGE=${sentence(record)}\nPRIORITY=6\nSYSLOG_IDENTIFIER=tunnel\n`;
-  text += `TUNNEL_EVENT=${event}\n`;
-  if (id !== undefined) text += `TUNNEL_FLOW_ID=${id}\n`;
+  into.text(`MESSAGE=${sentence(record)}\nPRIORITY=6\nSYSLOG_IDENTIFIER=tunnel\n`);
+  into.ascii(`TUNNEL_EVENT=${event}\n`);
+  if (id !== undefined) into.text(`TUNNEL_FLOW_ID=${id}\n`);
   for (const [name, value] of Object.entries(record)) {
     if (value === undefined || name === 'event' || name === 'id') continue;
-    text += `TUNNEL_${name.toUpperCase()}=${value}\n`;
+    into.text(`TUNNEL_${name.toUpperCase()}=${value}\n`);
   }
-  return text;
 }
 
 /** What `journalctl` shows of a record. */

@@ -40,6 +40,7 @@ export class Overview {
   ready = false;
   device: string | undefined;
   proxies: readonly string[] = [];
+  forwards: () => readonly string[] = () => [];
 
   constructor(parts: OverviewParts) {
     this.#parts = parts;
@@ -105,6 +106,7 @@ export class Overview {
       targets: targets(),
       device: this.device,
       proxies: this.proxies,
+      forwards: this.forwards(),
       link: linkStatus(link.view()),
     };
   }

@@ -13,6 +13,7 @@
  */
 import type { Configuration } from '../config/configuration.ts';
 import { createGuard, guardedConnector } from '../connect/guarded.ts';
+import type { Status } from '../control/status.ts';
 import { NameBook } from '../dns/upstream/known.ts';
 import type { Connector } from '../flow/connector.ts';
 import { DestinationTable } from '../flow/destinationtable.ts';
@@ -26,8 +27,10 @@ import type { Observer } from '../observe/observer.ts';
 import type { AllowGuard } from '../policy/allowlist.ts';
 import type { CapturedPrefixes } from '../policy/captured.ts';
 import type { JumpHostServers } from '../policy/jumphost.ts';
+import type { OwnerFinder } from '../record/flowlog.ts';
 import type { DialDevice } from '../ssh/dial/device.ts';
 import type { Prompter } from '../ssh/prompter.ts';
+import type { ForwardSettings } from '../ssh/settings.ts';
 import { RECORD_PAUSES, SocketSources } from '../system/socketsources.ts';
 import { Advice } from './advice.ts';
 import { offerControl, PrompterInUse } from './control.ts';
@@ -61,6 +64,8 @@ export interface RunOptions extends SessionOptions {
 export interface RunControl extends TunnelIdentity {
   /** Aborts the run's `stop`. */
   readonly stop: () => void;
+  /** Is given, once, what tells the status from then on. Default: nobody wants it. */
+  readonly show?: (status: () => Status) => void;
 }
 
 export interface TunnelOptions extends RunOptions {
@@ -82,7 +87,7 @@ export interface TunnelOptions extends RunOptions {
   /** Whose the sockets are that connect. Default: those of this machine. */
   readonly finder?: SourceFinder;
   /** The same for the flow log, which asks for each connection. */
-  readonly recordFinder?: SourceFinder;
+  readonly recordFinder?: OwnerFinder;
 }
 
 const NO_ROUTES = { targets: [], exclusions: [] };
@@ -102,11 +107,16 @@ export interface Tunnel {
   /** The link for whoever opens something through it: with the allow-list before it. */
   readonly connector: Connector;
   readonly book: NameBook;
+  /** What ssh_config says about fixed forwards. */
+  readonly forwards: ForwardSettings;
   readonly observer: Observer;
   readonly advice: Advice;
   /** Asks at the run's own terminal, or at that of whoever has asked for something. */
   readonly prompter: Prompter;
-  /** What is known of the run. Its `ready`, `device` and `proxies` are set by the compositions. */
+  /**
+   * What is known of the run. Its `ready`, `device`, `proxies` and `forwards` are set by the
+   * compositions.
+   */
   readonly overview: Overview;
   /** Is told of each flow. */
   readonly watch: FlowWatcher;
@@ -180,6 +190,7 @@ export async function openTunnel(
     namesOf: (address) => book.namesOf(address),
   });
   const reporting = beginReport(session, overview, options);
+  control?.show?.(() => overview.status());
   const { service } = options;
   if (service !== undefined)
     session.own('what systemd is told', service.follow(link), (end) => end());
@@ -213,6 +224,7 @@ export async function openTunnel(
     guard,
     connector,
     book,
+    forwards: dialler.forwards ?? NO_FORWARDS,
     observer,
     advice,
     prompter,
@@ -235,6 +247,17 @@ function beginReport(
   session.own('the report', end, (it) => it());
   return [destinations];
 }
+
+/** Of a dialler that reads no ssh_config. */
+const NO_FORWARDS: ForwardSettings = {
+  local: [],
+  unfit: [],
+  cleared: false,
+  gatewayPorts: false,
+  exitOnFailure: false,
+  socketMask: 0o177,
+  unlinksSockets: false,
+};
 
 const UNNAMED: TunnelIdentity = {
   name: '',

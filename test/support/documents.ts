@@ -89,11 +89,23 @@ export function tunnelLinesIn(text: string): TunnelLine[] {
 
 /** Shell text of fenced blocks, a text for each block, or for each script in YAML. */
 function shellTextsIn(text: string): string[] {
+  return blocksIn(text).flatMap(({ language, text: content }) => {
+    if (language === '' || language === 'sh') return [content];
+    return language === 'yaml' ? scriptsIn(content) : [];
+  });
+}
+
+export interface Block {
+  readonly language: string;
+  readonly text: string;
+}
+
+/** All fenced blocks. */
+export function blocksIn(text: string): Block[] {
   return tokensOf(text).flatMap((token) => {
     if (token.type !== 'code' || !token.raw.trimStart().startsWith('```')) return [];
     const { lang = '', text: content } = token as Tokens.Code;
-    if (lang === '' || lang === 'sh') return [content];
-    return lang === 'yaml' ? scriptsIn(content) : [];
+    return [{ language: lang, text: content }];
   });
 }
 
@@ -117,4 +129,27 @@ export function spokenLinesIn(text: string): string[] {
   return tokensOf(text).flatMap((token) =>
     token.type === 'codespan' && /^tunnel \S/.test(token['text']) ? [String(token['text'])] : [],
   );
+}
+
+/** What the lines have in place of dots. */
+export const DOTS: RegExp = /^SHA256:\.\.\.$/;
+
+const PUBLIC_KEY =
+  'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ1dYxM4CdX1PJ5Tb9kbTpb5Jx2ZL0uCIRnfVhkXnHWQ alice\n';
+
+/** Files that the lines name, in the directory where they are typed; `~/...` in HOME. */
+export function documentFiles(): Readonly<Record<string, string>> {
+  const profiles = blocksIn(readPage('docs/profiles.md')).find(
+    ({ language }) => language === 'yaml',
+  );
+  return {
+    'jump.list': 'api.example.com:443\n10.0.0.5:8774\n',
+    'team.pub': PUBLIC_KEY,
+    'ca.pub': PUBLIC_KEY,
+    'host_ca.pub': PUBLIC_KEY,
+    'mycloud.allow': 'keystone.cloud.example:5000\n',
+    'other.targets': '203.0.113.0/24:443\n',
+    '~/.ssh/id_ed25519.pub': PUBLIC_KEY,
+    '~/.config/tunnel/config.yaml': profiles?.text ?? '',
+  };
 }

@@ -14,6 +14,8 @@ import { isOption, readOptionWord } from '../../src/config/words.ts';
 import { standInCommands } from '../support/commands.ts';
 import {
   anchorsIn,
+  DOTS,
+  documentFiles,
   linksIn,
   PAGES,
   ROOT,
@@ -44,32 +46,18 @@ describe('documents', () => {
   }
 });
 
-/** What readers put in the place of dots, and the files that they have. */
 const PIN = 'SHA256:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAE';
-const PUBLIC_KEY =
-  'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ1dYxM4CdX1PJ5Tb9kbTpb5Jx2ZL0uCIRnfVhkXnHWQ alice\n';
-const [PROFILES = ''] =
-  /(?<=^```yaml\n)defaults:.*?(?=^```)/ms.exec(read('docs/profiles.md')) ?? [];
-const FILES: Readonly<Record<string, string>> = {
-  'jump.list': 'api.example.com:443\n10.0.0.5:8774\n',
-  'team.pub': PUBLIC_KEY,
-  'ca.pub': PUBLIC_KEY,
-  'host_ca.pub': PUBLIC_KEY,
-  '.ssh/id_ed25519.pub': PUBLIC_KEY,
-  'mycloud.allow': 'keystone.cloud.example:5000\n',
-  'other.targets': '203.0.113.0/24:443\n',
-  '.config/tunnel/config.yaml': PROFILES,
-};
 
 describe('command lines of the documents', () => {
   const home = mkdtempSync(join(tmpdir(), 'tunnel-docs-'));
   after(() => rmSync(home, { recursive: true }));
-  for (const [path, text] of Object.entries(FILES)) {
-    mkdirSync(dirname(join(home, path)), { recursive: true });
-    writeFileSync(join(home, path), text, { mode: 0o600 });
+  for (const [path, text] of Object.entries(documentFiles())) {
+    const file = join(home, path.replace(/^~\//, ''));
+    mkdirSync(dirname(file), { recursive: true });
+    writeFileSync(file, text, { mode: 0o600 });
   }
   const words = (args: readonly string[]): string[] =>
-    args.map((word) => word.replace(/^~\//, `${home}/`).replace(/^SHA256:\.\.\.$/, PIN));
+    args.map((word) => word.replace(/^~\//, `${home}/`).replace(DOTS, PIN));
 
   let lines = 0;
   for (const page of PAGES) {
@@ -127,6 +115,72 @@ describe('command lines of the documents', () => {
       assert.deepEqual(wrong, []);
     });
   }
+});
+
+describe('README.md', () => {
+  /** Its row, and where measurements.md has the figures: a section, and rows of its first table. */
+  const FIGURES: Readonly<Record<string, readonly [section: string, ...rows: string[]]>> = {
+    'one flow up / down, local link, MB/s': ['One flow, local link', 'up, MB/s', 'down, MB/s'],
+    'its processor time here, s/GB': ['One flow, local link', 'up, CPU s/GB', 'down, CPU s/GB'],
+    'one flow up / down at 50 ms, MB/s': [
+      '50 ms round trip',
+      '1 flow up, MB/s',
+      '1 flow down, MB/s',
+    ],
+    'connects per second, 50 at once': [
+      'Connections per second, local link',
+      '50 at once, connects/s',
+    ],
+    'memory with 5000 idle flows, MB': ['5000 idle flows', '5000 idle flows, MB'],
+  };
+  const cellsOf = (line: string): string[] =>
+    line
+      .split('|')
+      .slice(1, -1)
+      .map((cell) => cell.trim().replaceAll('`', ''));
+
+  it('compares by figures of measurements.md', () => {
+    const rows = read('README.md')
+      .split(/^## Compared$/m)[1]
+      ?.split(/^## /m)[0]
+      ?.split('\n')
+      .filter((line) => line.startsWith('| '))
+      .map(cellsOf);
+    const [, ...peers] = rows?.find(([first]) => first === '') ?? [];
+    assert.ok(peers.includes('tunnel'), peers.join());
+    const measured = rows?.filter((cells) =>
+      cells.slice(1).some((cell) => /^[\d./ ]+$/.test(cell)),
+    );
+    assert.deepEqual(measured?.map(([label]) => label).sort(), Object.keys(FIGURES).sort());
+    for (const [label = '', ...cells] of measured ?? []) {
+      const [section = '', ...wanted] = FIGURES[label] ?? [];
+      const [, text = ''] = read('docs/measurements.md').split(`\n### ${section}\n`);
+      const table = /^\|.*?(?=^$)/ms.exec(text)?.[0].split('\n').map(cellsOf) ?? [];
+      const [, ...columns] = table[0] ?? [];
+      for (const [index, cell] of cells.entries()) {
+        const column = columns.indexOf(peers[index] ?? '') + 1;
+        const figures: readonly string[] = wanted.map((row) => {
+          const found = column === 0 ? '' : table.find(([first]) => first === row)?.[column];
+          return (found ?? '').replace(/ \(.*/, '');
+        });
+        const expected: string = figures.every((figure) => figure === '')
+          ? '-'
+          : figures.join(' / ');
+        assert.equal(cell, expected, `${label}: ${peers[index]}`);
+      }
+    }
+  });
+});
+
+describe('docs/README.md', () => {
+  it('lists each document once', () => {
+    const pages = readdirSync(join(ROOT, 'docs')).filter((name) => name.endsWith('.md'));
+    const listed = linksIn(read('docs/README.md'));
+    assert.deepEqual(
+      listed.sort(),
+      [...pages.filter((name) => name !== 'README.md'), 'decisions/README.md'].sort(),
+    );
+  });
 });
 
 describe('architecture.md', () => {

@@ -114,14 +114,12 @@ function candidates(shown: Shown, width: number): Candidate[] {
 
 /** What is captured, through whom, and since when. */
 function head(glance: Glance, width: number): Line {
-  const { targets, device, proxies, remote, startedAt, at } = glance;
-  const what = targets.length === 0 ? 'everything' : targets.join(', ');
-  const by = [device, ...proxies].filter((it) => it !== undefined).join(', ');
+  const { remote, startedAt, at } = glance;
   const since = `for ${duration(at - startedAt)}`;
   const through = `through ${remote}`;
   // The jump host is more than the tenth target.
   const rest = width - stringWidth(since) - stringWidth(through) - 4;
-  const captured = by === '' ? what : `${what} by ${by}`;
+  const captured = capturedText(glance);
   const left =
     rest >= 8 ? `${fit(captured, Math.min(rest, stringWidth(captured)))}, ${through}` : through;
   return [
@@ -133,6 +131,14 @@ function head(glance: Glance, width: number): Line {
 function heldText(link: LinkStatus, at: number): string {
   const none = link.holdSeconds === 0 ? 'are refused' : `wait for up to ${link.holdSeconds} s`;
   return describeHeld(link, at) ?? `new connections ${none}`;
+}
+
+function capturedText({ targets, device, proxies, forwards }: Glance): string {
+  const by = [device, ...proxies].filter((it) => it !== undefined).join(', ');
+  const onlyForwards = targets.length === 0 && by === '' && forwards.length > 0;
+  const what = targets.length === 0 ? 'everything' : targets.join(', ');
+  const captured = by === '' ? what : `${what} by ${by}`;
+  return [...(onlyForwards ? [] : [captured]), ...forwards].join(', ');
 }
 
 function styleOf({ state, error }: LinkStatus): Style {

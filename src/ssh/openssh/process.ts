@@ -15,6 +15,7 @@ import type { Readable } from 'node:stream';
 import { promisify } from 'node:util';
 import { TunnelError } from '../../errors/errors.ts';
 import { LAUNCH_PATH } from '../../native/addon.ts';
+import { buildHint } from '../../native/files.ts';
 import { printable } from '../../observe/printable.ts';
 import { processStat } from '../../system/process.ts';
 import { MAX_SERVER_TEXT } from '../servertext.ts';
@@ -239,7 +240,7 @@ export function notRunHint(custom: boolean): string {
 
 function launcherMissing(cause: unknown): TunnelError {
   return new TunnelError('native-missing', `${LAUNCH_PATH} can't be run`, {
-    hint: 'build it with "npm run build:native" (needs a C compiler and make)',
+    hint: buildHint(),
     cause,
   });
 }

@@ -21,6 +21,7 @@ import { accessSync, closeSync, constants as FILE, fstatSync } from 'node:fs';
 import { within } from '../../base/within.ts';
 import { TunnelError } from '../../errors/errors.ts';
 import { addon, LAUNCHER_PATH, type LinkHandle } from '../../native/addon.ts';
+import { buildHint } from '../../native/files.ts';
 import { type Observer, silentObserver } from '../../observe/observer.ts';
 import { installedPath } from '../programs/path.ts';
 import {
@@ -396,7 +397,7 @@ class LinkedLauncher implements Launcher {
 
   #missing(cause: Error): TunnelError {
     return new TunnelError('launcher-failed', `${this.#path} can't be run`, {
-      hint: 'build it with "npm run build:native"',
+      hint: buildHint(),
       cause,
     });
   }

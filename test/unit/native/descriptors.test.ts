@@ -2,9 +2,9 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { describe, it } from 'node:test';
-import { fileURLToPath } from 'node:url';
+import { addonFile } from '../../../src/native/files.ts';
 
-const ADDON = fileURLToPath(new URL('../../../native/tunnel.node', import.meta.url));
+const ADDON = addonFile();
 /** Far above those that Node closes by itself. */
 const INHERITED = 200;
 

@@ -6,10 +6,11 @@ import { readFileSync } from 'node:fs';
 import { type AddressInfo, createServer } from 'node:net';
 import { describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { addonFile } from '../../../src/native/files.ts';
 import { closedToOthers } from '../../support/requirements.ts';
 
 const MAIN = fileURLToPath(new URL('../../../src/main.js', import.meta.url));
-const ADDON = fileURLToPath(new URL('../../../native/tunnel.node', import.meta.url));
+const ADDON = addonFile();
 const NOBODY = 65_534;
 const isRoot = process.geteuid?.() === 0;
 /** Root may read everything, so the processes run as another user. */

@@ -3,7 +3,7 @@ import { type TestContext, test } from 'node:test';
 import { Flow } from '../../../src/flow/flowwatch.ts';
 import type { Destination } from '../../../src/net/destination.ts';
 import { FlowLog, type OwnerFinder } from '../../../src/record/flowlog.ts';
-import { type FlowRecord, jsonLine } from '../../../src/record/records.ts';
+import { type FlowRecord, writeJson } from '../../../src/record/records.ts';
 
 /** Takes records, or fails with `error`. */
 class MemorySink {
@@ -13,7 +13,7 @@ class MemorySink {
   most = Number.POSITIVE_INFINITY;
   closed = false;
 
-  readonly format = jsonLine;
+  readonly format = writeJson;
 
   async write(bytes: Buffer, ends: readonly number[]): Promise<number> {
     if (this.error !== undefined) throw this.error;
@@ -122,6 +122,36 @@ test('the user is known at once; a process that is found late is in a later reco
   assert.equal(sink.taken[0]?.['process'], undefined);
   assert.equal(sink.taken[1]?.['process'], '12 (curl)');
   assert.deepEqual(asked, [[one.source, one.destination]]);
+});
+
+test('whose a flow is can be known without a look, and a look that finds another is right', async (t) => {
+  let tell: (owner: { user: number; process: undefined } | undefined) => void = () => {};
+  const { sink, log, pass } = setUp(t, {
+    expected: 1000,
+    isHere: () => true,
+    sourceOf: () =>
+      new Promise((resolve) => {
+        tell = resolve;
+      }),
+  });
+  for (const [id, owner] of [undefined, { user: 0, process: undefined }].entries()) {
+    const one = flow(id);
+    log.asked(one);
+    log.opened(one);
+    tell(owner);
+    await pass(0);
+    log.ended(one, IN_ORDER);
+  }
+  await pass(250);
+  assert.deepEqual(
+    sink.taken.map(({ event, uid }) => [event, uid]),
+    [
+      ['opened', 1000],
+      ['closed', 1000],
+      ['opened', 1000],
+      ['closed', 0],
+    ],
+  );
 });
 
 test('a refusal says by whom and why, without control characters', async (t) => {

@@ -1,6 +1,14 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { cleaned, type FlowRecord, journalFields, jsonLine } from '../../../src/record/records.ts';
+import {
+  cleaned,
+  type FlowRecord,
+  jsonLine,
+  Timestamps,
+  writeJournal,
+  writeJson,
+} from '../../../src/record/records.ts';
+import { recordText } from '../../support/recordtext.ts';
 
 const OPENED: FlowRecord = {
   time: '2026-11-29T05:01:41.123Z',
@@ -15,15 +23,34 @@ const OPENED: FlowRecord = {
 };
 
 test('a line of JSON leaves out what is not known', () => {
-  const line = jsonLine(OPENED);
+  const line = recordText(writeJson, OPENED);
   assert.ok(line.endsWith('}\n'));
   assert.deepEqual(JSON.parse(line), JSON.parse(JSON.stringify(OPENED)));
   assert.ok(!line.includes('destination_address'));
 });
 
+test('a line of JSON is what JSON.stringify makes, whatever text is in it', () => {
+  const { time, event, ...fields } = OPENED;
+  const texts = ['', 'a "b" \\c', '\u0000\n\u007f', 'é\u2028\ud800', "it's", ' ~'];
+  for (const reason of texts) {
+    const record = { time, event, reason, missing: undefined, most: 2 ** 40, part: 1.5, yes: true };
+    const common = { ...fields, destination_name: reason };
+    const expected = { time, event, ...common, reason, most: 2 ** 40, part: 1.5, yes: true };
+    assert.equal(recordText(writeJson, record, common), `${JSON.stringify(expected)}\n`);
+  }
+  assert.equal(recordText(writeJson, OPENED), jsonLine(OPENED));
+});
+
+test('times are those of toISOString, in any order', () => {
+  const timestamps = new Timestamps();
+  for (const time of [0, 1, 999, 1000, 1_764_399_701_005, 1_764_399_701_999, 1_764_399_700_000, -1])
+    assert.equal(timestamps.of(time), new Date(time).toISOString());
+});
+
 test('the journal gets a field a line, with the names that are documented', () => {
+  const { id, uid, ...rest } = OPENED;
   const fields = new Map(
-    journalFields(OPENED)
+    recordText(writeJournal, { ...rest, uid }, { id })
       .trimEnd()
       .split('\n')
       .map((line) => [line.slice(0, line.indexOf('=')), line.slice(line.indexOf('=') + 1)]),
@@ -40,7 +67,7 @@ test('the journal gets a field a line, with the names that are documented', () =
 test('text of a server can neither begin a line nor move a cursor', () => {
   const hostile = 'no\nTUNNEL_UID=0\u001b[2Jroute\u0085\u202e\u0000';
   assert.match(cleaned(hostile), /^[\x20-\x7e]*$/);
-  const line = journalFields({ ...OPENED, event: 'refused', reason: cleaned(hostile) });
+  const line = recordText(writeJournal, { ...OPENED, event: 'refused', reason: cleaned(hostile) });
   assert.equal(line.split('\n').filter((one) => one.startsWith('TUNNEL_UID')).length, 1);
   assert.ok(cleaned('x'.repeat(100_000)).length <= 1024);
 });

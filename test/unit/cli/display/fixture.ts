@@ -13,6 +13,7 @@ export function glanceOf(more: Partial<Glance> = {}): Glance {
     targets: ['10.0.0.0/8', 'api.example.com'],
     device: 'tun0',
     proxies: [],
+    forwards: [],
     link: {
       state: 'up',
       since: 1_000,
