@@ -163,7 +163,7 @@ export function describeState(link: LinkStatus, at: number): string {
   return parts.filter((part) => part !== undefined).join(', ');
 }
 
-/** Connections that wait for the link, and what is left of their time; undefined: there are none. */
+/** Connections that wait for the link, and what is left of their time; undefined: none. */
 export function describeHeld({ held, holdEndsAt }: LinkStatus, at: number): string | undefined {
   if (held === 0) return undefined;
   const [who, first] =

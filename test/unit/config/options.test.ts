@@ -46,6 +46,7 @@ describe('buildConfiguration', () => {
         flush: true,
         reconnectHold: 30,
         waitAuth: 0,
+        waitOnline: 0,
         onDemand: undefined,
       },
       targets: [
