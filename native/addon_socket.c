@@ -120,6 +120,29 @@ static napi_value tcp_acknowledged_js(napi_env env, napi_callback_info info) {
   return napi_create_double(env, bytes, &result) == napi_ok ? result : NULL;
 }
 
+/* The process that listens at the other end of a Unix socket, as the kernel has noted it. */
+static napi_value socket_peer_js(napi_env env, napi_callback_info info) {
+  size_t argc = 1;
+  napi_value argv[1], result, user, process;
+  int32_t fd;
+  struct ucred peer;
+  socklen_t size = sizeof peer;
+  if (napi_get_cb_info(env, info, &argc, argv, NULL, NULL) != napi_ok || argc < 1 ||
+      napi_get_value_int32(env, argv[0], &fd) != napi_ok) {
+    napi_throw_type_error(env, NULL, "a descriptor is needed");
+    return NULL;
+  }
+  if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) < 0)
+    return addon_throw_errno(env, "socketPeer", errno);
+  if (napi_create_uint32(env, peer.uid, &user) != napi_ok ||
+      napi_create_int32(env, peer.pid, &process) != napi_ok ||
+      napi_create_array_with_length(env, 2, &result) != napi_ok ||
+      napi_set_element(env, result, 0, user) != napi_ok ||
+      napi_set_element(env, result, 1, process) != napi_ok)
+    return NULL;
+  return result;
+}
+
 napi_status addon_socket_register(napi_env env, napi_value exports) {
   napi_status status = addon_function(env, exports, "socketOnDevice", socket_on_device_js);
   if (status == napi_ok)
@@ -134,5 +157,6 @@ napi_status addon_socket_register(napi_env env, napi_value exports) {
     status = addon_function(env, exports, "setTcpQuickAck", set_tcp_quick_ack_js);
   if (status == napi_ok)
     status = addon_function(env, exports, "tcpAcknowledged", tcp_acknowledged_js);
+  if (status == napi_ok) status = addon_function(env, exports, "socketPeer", socket_peer_js);
   return status;
 }

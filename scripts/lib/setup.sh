@@ -162,15 +162,15 @@ archive_debian() {
   wait
 }
 
-# A checker for manifests of Kubernetes, with the schemas of the last versions.
-install_kubernetes_validate() {
-  local into=$ROOT/dist/kubernetes-validate
+# A program of PyPI in a directory of its own below dist: name, version.
+install_python_program() {
+  local into=$ROOT/dist/$1
   local pip=("$into/bin/pip" --quiet --disable-pip-version-check install)
-  [ ! -x "$into/bin/kubernetes-validate" ] || return 0
+  [ ! -x "$into/bin/$1" ] || return 0
   as_owner rm -rf "$into"
   if ! as_owner /usr/bin/python3 -m venv "$into" >/dev/null 2>&1 ||
-    ! as_owner "${pip[@]}" kubernetes-validate==1.37.0 >/dev/null 2>&1; then
-    say "kubernetes-validate is not installed: the tests that need it will be skipped"
+    ! as_owner "${pip[@]}" "$1==$2" >/dev/null 2>&1; then
+    say "$1 is not installed: the tests that need it will be skipped"
     as_owner rm -rf "$into"
   fi
 }

@@ -4,6 +4,7 @@ import { connect, type Socket } from 'node:net';
 import { dirname } from 'node:path';
 import { TunnelError } from '../errors/errors.ts';
 import { reasonOf, systemCodeOf } from '../errors/reason.ts';
+import { addon } from '../native/addon.ts';
 import {
   allDirectories,
   lives,
@@ -14,7 +15,7 @@ import {
   whoseProcess,
 } from './directory.ts';
 import type { Status } from './status.ts';
-import { fieldOf, MAX_ANSWER_BYTES, readLines, type WireError, type WireQuestion } from './wire.ts';
+import { fieldOf, MAX_ANSWER_BYTES, readLines, type WireError } from './wire.ts';
 
 /** For an answer of a tunnel that lives. */
 export const ANSWER_MS = 5_000;
@@ -62,10 +63,10 @@ export async function findTunnels(whose: Whose = whoseProcess()): Promise<Found>
   };
 }
 
-/** Removes the sockets of killed tunnels from a directory. Never rejects. */
-export async function sweep(directory: string, whose: Whose = whoseProcess()): Promise<void> {
+/** Removes the sockets of this user's killed tunnels. Never rejects. */
+export async function sweep(whose: Whose = whoseProcess()): Promise<void> {
   // In a container that shares the directory, a process that isn't seen here may listen.
-  const dead = socketsIn([directory], whose).filter(({ pid }) => !lives(pid));
+  const dead = socketsIn(ownDirectories(whose), whose).filter(({ pid }) => !lives(pid));
   await Promise.all(
     dead.map(async (socket) => {
       const error = await failureOf(socket.path);
@@ -116,8 +117,16 @@ export interface AskOptions {
   /** Milliseconds; undefined: without a limit. Default: ANSWER_MS. */
   readonly limit?: number | undefined;
   readonly signal?: AbortSignal;
-  /** Answers the tunnel's questions. Rejects where nobody can be asked. */
-  readonly questions?: (question: WireQuestion) => Promise<string>;
+  /**
+   * Answers the tunnel's questions, which may be anything at all. `signal`: the tunnel has given
+   * the question up, or asks another one. Rejects where nobody can be asked.
+   */
+  readonly questions?: (question: unknown, peer: Peer, signal: AbortSignal) => Promise<string>;
+}
+
+/** Who listens at a socket. undefined: the kernel doesn't tell. */
+export interface Peer {
+  readonly user: number | undefined;
 }
 
 /** Asks once. Rejects with TunnelError, or with the system's error. */
@@ -139,6 +148,7 @@ export async function* converse(
 ): AsyncGenerator<unknown> {
   const socket = connect(path);
   const answers: unknown[] = [];
+  let asked = new AbortController();
   let failure: unknown;
   let ended = false;
   let wake: () => void = () => {};
@@ -165,7 +175,12 @@ export async function* converse(
     line(value) {
       const question = fieldOf(value, 'ask');
       if (question === undefined) answers.push(value);
-      else void reply(socket, question as WireQuestion, questions);
+      else {
+        // A tunnel has one question at a time: the one before has been given up.
+        asked.abort(new TunnelError('auth-cancelled', 'the question was given up'));
+        asked = new AbortController();
+        void reply(socket, question, { questions, signal: asked.signal });
+      }
       wake();
     },
     broken: () => fail(new TunnelError('control-failed', 'its answer is not understood')),
@@ -185,24 +200,38 @@ export async function* converse(
   } finally {
     clearTimeout(timer);
     signal?.removeEventListener('abort', abort);
+    asked.abort(new TunnelError('auth-cancelled', 'the tunnel has answered'));
     socket.destroy();
   }
 }
 
+/** Answers nothing once the question has been given up. Never rejects. */
 async function reply(
   socket: Socket,
-  question: WireQuestion,
-  questions: AskOptions['questions'],
+  question: unknown,
+  { questions, signal }: { questions: AskOptions['questions']; signal: AbortSignal },
 ): Promise<void> {
   let answer: unknown = { declined: true, code: 'no-terminal', why: 'nobody can be asked' };
   try {
-    if (questions !== undefined) answer = { answer: await questions(question) };
+    if (questions !== undefined)
+      answer = { answer: await questions(question, peerOf(socket), signal) };
   } catch (error) {
     const { code, message } =
       error instanceof TunnelError ? error : { code: 'auth-cancelled', message: String(error) };
     answer = { declined: true, code, why: message };
   }
-  if (!socket.destroyed) socket.write(`${JSON.stringify(answer)}\n`);
+  if (!socket.destroyed && !signal.aborted) socket.write(`${JSON.stringify(answer)}\n`);
+}
+
+function peerOf(socket: Socket): Peer {
+  const { _handle: handle } = socket as unknown as { _handle?: { readonly fd?: unknown } | null };
+  const fd = handle?.fd;
+  try {
+    return { user: typeof fd === 'number' ? addon().socketPeer(fd)[0] : undefined };
+  } catch {
+    // The addon isn't built, or the tunnel has gone.
+    return { user: undefined };
+  }
 }
 
 /** Throws the tunnel's own error. */

@@ -2,9 +2,11 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { TunnelError } from '../errors/errors.ts';
 import type { Prompter } from '../ssh/prompter.ts';
-import { ask, type RunningTunnel } from './client.ts';
+import { Accounts } from '../system/accounts.ts';
+import { type AskOptions, ask, type RunningTunnel } from './client.ts';
 import { lives } from './directory.ts';
-import { fieldOf, textOf, type WireQuestion } from './wire.ts';
+import { questionFrom } from './question.ts';
+import { fieldOf, textOf } from './wire.ts';
 
 /** Longer than a session takes to close all its parts. */
 const STOP_MS = 30_000;
@@ -26,22 +28,22 @@ export async function stopTunnel({ pid, path }: RunningTunnel, signal: AbortSign
 
 /** Resolves when the link stands again. Its questions go to `prompter`. */
 export async function reconnectTunnel(
-  { path }: RunningTunnel,
+  tunnel: RunningTunnel,
   prompter: Prompter,
   signal: AbortSignal,
 ): Promise<void> {
-  const questions = (question: WireQuestion): Promise<string> => put(question, prompter, signal);
-  await ask(path, { do: 'reconnect' }, { limit: undefined, signal, questions });
+  const questions = await questionsOf(tunnel, prompter, signal);
+  await ask(tunnel.path, { do: 'reconnect' }, { limit: undefined, signal, questions });
 }
 
 /** Resolves when it has read its line again, with a sentence for each thing that came of it. */
 export async function reloadTunnel(
-  { path }: RunningTunnel,
+  tunnel: RunningTunnel,
   prompter: Prompter,
   signal: AbortSignal,
 ): Promise<readonly string[]> {
-  const questions = (question: WireQuestion): Promise<string> => put(question, prompter, signal);
-  const answer = await ask(path, { do: 'reload' }, { limit: undefined, signal, questions });
+  const questions = await questionsOf(tunnel, prompter, signal);
+  const answer = await ask(tunnel.path, { do: 'reload' }, { limit: undefined, signal, questions });
   const reload = fieldOf(answer, 'reload');
   const notices = fieldOf(reload, 'notices');
   return [textOf(reload, 'said'), ...(Array.isArray(notices) ? notices.map(String) : [])].filter(
@@ -49,14 +51,25 @@ export async function reloadTunnel(
   );
 }
 
-async function put(
-  { kind, question, preamble, alternative }: WireQuestion,
+/** Puts a tunnel's questions to a person, who is told first whose tunnel asks. */
+async function questionsOf(
+  { pid, status }: RunningTunnel,
   prompter: Prompter,
-  signal: AbortSignal,
-): Promise<string> {
-  const options = { preamble, signal };
-  if (kind === 'secret') return prompter.secret(question, options);
-  if (kind === 'line') return prompter.line(question, options);
-  const more = alternative === undefined ? options : { ...options, alternative };
-  return (await prompter.confirm(question, more)) ? 'yes' : 'no';
+  stop: AbortSignal,
+): Promise<NonNullable<AskOptions['questions']>> {
+  const accounts = await Accounts.read();
+  return async (asked, { user }, over) => {
+    const whose = user === undefined ? undefined : (accounts.nameOf(user) ?? `user ${user}`);
+    const { name } = status;
+    const { kind, question, preamble, alternative } = questionFrom(asked, {
+      name,
+      user: whose,
+      pid,
+    });
+    const options = { preamble, signal: AbortSignal.any([stop, over]) };
+    if (kind === 'secret') return prompter.secret(question, options);
+    if (kind === 'line') return prompter.line(question, options);
+    const more = alternative === undefined ? options : { ...options, alternative };
+    return (await prompter.confirm(question, more)) ? 'yes' : 'no';
+  };
 }

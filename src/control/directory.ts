@@ -7,7 +7,7 @@
  *
  * The directory is 0700 and its user's own, and a socket is 0600. So the kernel lets only that user
  * and root in. In /tmp anybody may have made it first: then it isn't used. A socket whose tunnel
- * was killed is removed by whoever finds that nobody listens.
+ * was killed is removed by its user's next tunnel, and by whoever finds that nobody listens.
  */
 import { chmodSync, lstatSync, mkdirSync, readdirSync, readFileSync, rmdirSync } from 'node:fs';
 import { isAbsolute, join } from 'node:path';

@@ -5,6 +5,7 @@
  * and then no longer than FLUSH_MS.
  */
 import { fstatSync } from 'node:fs';
+import { isatty } from 'node:tty';
 import { EXIT_SIGNAL_BASE, execExitCodeOf, exitCodeOf } from '../cli/exit.ts';
 import { closeInspector, type NodeStart, nodeStartOf } from '../cli/node.ts';
 import { isExec } from '../cli/program.ts';
@@ -43,6 +44,8 @@ export class Self {
   readonly daemon: DaemonLink | undefined;
   #notifier = Notifier.take({});
   readonly #standardError: StandardErrorWriter;
+  /** Of standard input, output and error, those that were terminals at the start. */
+  readonly #terminals = [0, 1, 2].filter((fd) => isatty(fd));
   /** The log of the current run. */
   #log: Log | undefined;
   /** Whether stacks are shown: known once the options have been read. */
@@ -119,11 +122,12 @@ export class Self {
    * Ends the program. process.exit() waits for pending name look-ups, half a minute with several
    * silent resolvers, because getaddrinfo(3) can't be cancelled. While one is pending, the program
    * ends without process.exit(), after an 'exit' event: code that has changed the terminal's mode
-   * restores it then.
+   * restores it then. The same where the terminal has hung up: Node aborts if it can't reset it.
    */
   end(status: number): never {
     this.stderr.flush(FLUSH_MS);
-    if (!process.getActiveResourcesInfo().includes('GetAddrInfoReqWrap'))
+    const hungUp = this.#terminals.some((fd) => !isatty(fd));
+    if (!hungUp && !process.getActiveResourcesInfo().includes('GetAddrInfoReqWrap'))
       return process.exit(status);
     process.emit('exit', status);
     return addon().leave(status);

@@ -1,9 +1,10 @@
 /**
  * INT, TERM and HUP stop what runs, in order. Without a terminal HUP has it read its line again.
  */
-import { closeSync, openSync } from 'node:fs';
 import { constants } from 'node:os';
 import { EXIT_SIGNAL_BASE } from '../cli/exit.ts';
+import { processStat } from '../system/process.ts';
+import { hasTerminal } from '../system/terminal.ts';
 import type { Self } from './self.ts';
 
 /**
@@ -24,25 +25,20 @@ export interface Stop {
   now(): void;
 }
 
-/** Whether a HUP says that the terminal has gone, and not that files are to be read again. */
-function hasTerminal(): boolean {
-  try {
-    closeSync(openSync('/dev/tty', 'r'));
-    return true;
-  } catch {
-    return false; // ENXIO
-  }
-}
-
 /**
- * While this process has no controlling terminal, HUP calls `reload` and stops nothing; -D leaves
- * the terminal later. To be called after stopOnSignals().
+ * Without a controlling terminal HUP calls `reload` and stops nothing. To be called after
+ * stopOnSignals().
+ *
+ * Whether there is one is asked now: a terminal that hangs up is taken from its session before the
+ * signal comes. Only a new session, which -D makes later, has none from then on.
  */
 export function reloadOnHangup(reload: () => void): void {
+  const withTerminal = hasTerminal() ? processStat('self')?.session : undefined;
   const stops = process.listeners('SIGHUP');
   process.removeAllListeners('SIGHUP');
   process.on('SIGHUP', (name: NodeJS.Signals) => {
-    if (hasTerminal()) for (const stop of stops) stop(name);
+    const ends = withTerminal !== undefined && processStat('self')?.session === withTerminal;
+    if (ends) for (const stop of stops) stop(name);
     else reload();
   });
 }

@@ -110,6 +110,13 @@ export interface Addon {
   tcpAcknowledged(fd: number): number;
 
   /**
+   * The user and the process that have listened at the other end of a connected Unix socket
+   * (SO_PEERCRED, unix(7)). 0 for a process of another container. Throws an Error with `errno`
+   * (positive).
+   */
+  socketPeer(fd: number): [user: number, process: number];
+
+  /**
    * Listens on a SOCK_SEQPACKET Unix socket at `path` for one helper that runs as root. `onMessage`
    * gets each message and its descriptor (-1: none); at the end, once, null and an errno (0: the
    * other side closed).
@@ -177,6 +184,13 @@ export interface Addon {
    * `errno` (positive) if nobody will read any more.
    */
   writeNow(fd: number, octets: Uint8Array): number;
+
+  /**
+   * The size of the terminal that is open as `fd`, and whether this process may draw on it: it is
+   * in the foreground, and nobody has switched the echo or the line mode off. Undefined: it is no
+   * terminal.
+   */
+  terminalView(fd: number): [columns: number, rows: number, mayDraw: boolean] | undefined;
 
   /**
    * From here on only root may read this process's memory, and no core is written

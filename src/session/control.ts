@@ -29,7 +29,7 @@ export async function offerControl(session: Session, parts: ControlParts): Promi
   const { overview, link, prompter, stop, reloads, observer } = parts;
   try {
     const directory = makeDirectory(whoseProcess());
-    await sweep(directory);
+    await sweep();
     const path = socketIn(directory, process.pid);
     const handlers = {
       status: () => overview.status(),

@@ -8,6 +8,7 @@ export interface ProcessStat {
   readonly parent: number;
   /** Its process group, and the foreground group of its terminal (-1: it has no terminal). */
   readonly group: number;
+  readonly session: number;
   readonly foreground: number;
   /** PF_... of the kernel's linux/sched.h. */
   readonly flags: number;
@@ -26,11 +27,12 @@ export function processStat(pid: number | 'self'): ProcessStat | undefined {
   }
   // The second field, the program's name in parentheses, may contain any characters.
   const fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
-  const [state = '', parent, group, , , foreground, flags] = fields;
+  const [state = '', parent, group, session, , foreground, flags] = fields;
   return {
     state,
     parent: Number(parent),
     group: Number(group),
+    session: Number(session),
     foreground: Number(foreground),
     flags: Number(flags),
     startTime: Number(fields[19]),

@@ -139,6 +139,11 @@ describe('tunnel status', { skip: sshdMissing }, () => {
     assert.equal(now.counters['tunnel_links_lost_total'], 1);
     socket.destroy();
     await exchange(await throughProxy(other.port, echoPort()), 10);
-    await other.child.stop('SIGTERM');
+    await other.child.stop('SIGKILL');
+    const left = join(directory, `${other.child.pid}.sock`);
+    assert.ok(existsSync(left));
+    const next = await start('--name', 'next');
+    assert.ok(!existsSync(left), 'what a killed tunnel has left goes with the next one');
+    await next.child.stop('SIGTERM');
   });
 });

@@ -1,9 +1,10 @@
 /** Reloads of a running `tunnel connect` with the real kernel, helper and sshd. */
 import assert from 'node:assert/strict';
-import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, afterEach, before, beforeEach, describe, it } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
 import { API1, API2, Port, PRIVATE4 } from '../support/addresses.ts';
 import { Lab, labUnavailable } from '../support/lab.ts';
 import type { Child } from '../support/process.ts';
@@ -26,7 +27,23 @@ require('node:readline').createInterface({ input: process.stdin }).on('line', (l
 });
 `;
 
-describe('a reload', { skip: labUnavailable('curl') }, () => {
+/**
+ * Runs a command as the leader of a session with a new terminal, and hangs that up when the command
+ * says that it is ready.
+ */
+const HANG_UP = `
+import os, pty, sys
+pid, terminal = pty.fork()
+if pid == 0: os.execvp(sys.argv[1], sys.argv[1:])
+said = b""
+while b"tunnel: ready" not in said: said += os.read(terminal, 1000)
+print("ready", flush=True)
+sys.stdin.readline()
+os.close(terminal)
+print("left with", os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
+`;
+
+describe('a reload', { skip: labUnavailable('curl', 'python3') }, () => {
   let lab: Lab;
   let directory: string;
   let targets: string;
@@ -131,4 +148,28 @@ describe('a reload', { skip: labUnavailable('curl') }, () => {
     await tunnel?.waitForLine(/reloaded: 1 target added, 1 removed\n/, LIMIT_MS);
     assert.equal(await get(API1), true);
   });
+
+  for (const [who, ...leader] of [['the tunnel'], ['a shell', 'sh', '-c', '"$@"; exit $?', 'sh']]) {
+    it(`is not meant by the HUP of a terminal that has gone: ${who} leads its session`, async () => {
+      const words = ['-r', REMOTE, '--name', 'lab', API1];
+      const argv = [...env(), 'python3', '-c', HANG_UP, ...leader, ...programCommand(), ...words];
+      const child = await lab.client.spawn(argv, { stdin: 'open' });
+      held.push(child);
+      await child.waitForLine(/ready\n/, LIMIT_MS);
+      assert.deepEqual(await routes(), [API1]);
+      const { stdout } = await command('status', 'lab', '--json');
+      const [{ pid }] = JSON.parse(stdout).tunnels;
+      child.write('\n');
+      // A shell is ended by the signal itself.
+      await child.waitForLine(who === 'a shell' ? /left with -1\n/ : /left with 0\n/, LIMIT_MS);
+      const until = performance.now() + LIMIT_MS;
+      while (existsSync(`/proc/${pid}`)) {
+        assert.ok(performance.now() < until, 'it goes on');
+        await delay(20);
+      }
+      assert.deepEqual(await routes(), []);
+      // In order: it has taken its socket away itself.
+      assert.ok(!existsSync(join(directory, `${pid}.sock`)));
+    });
+  }
 });

@@ -89,11 +89,23 @@ export function tunnelLinesIn(text: string): TunnelLine[] {
 
 /** Shell text of fenced blocks, a text for each block, or for each script in YAML. */
 function shellTextsIn(text: string): string[] {
+  return blocksIn(text).flatMap(({ language, text: content }) => {
+    if (language === '' || language === 'sh') return [content];
+    return language === 'yaml' ? scriptsIn(content) : [];
+  });
+}
+
+export interface Block {
+  readonly language: string;
+  readonly text: string;
+}
+
+/** All fenced blocks. */
+export function blocksIn(text: string): Block[] {
   return tokensOf(text).flatMap((token) => {
     if (token.type !== 'code' || !token.raw.trimStart().startsWith('```')) return [];
     const { lang = '', text: content } = token as Tokens.Code;
-    if (lang === '' || lang === 'sh') return [content];
-    return lang === 'yaml' ? scriptsIn(content) : [];
+    return [{ language: lang, text: content }];
   });
 }
 

@@ -16,6 +16,16 @@ const GRACE_MS = 1500;
 
 const dataUrl = (source: string) => `data:text/javascript,${encodeURIComponent(source)}`;
 
+/** Runs a command in a session of its own, with a controlling terminal ("terminal") or without. */
+const SESSION = `
+import fcntl, os, pty, sys, termios
+os.setsid()
+if sys.argv[1] == "terminal":
+    master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
+    os.set_inheritable(master, True)
+os.execvp(sys.argv[2], sys.argv[2:])`;
+
 /**
  * `body` is run()'s; it has `configuration`, `observer`, `prompter`, `stop`, `stopped` (a promise)
  * and `TunnelError`.
@@ -29,6 +39,7 @@ async function tunnel(
     last = undefined as NodeJS.Signals | undefined,
     /** Nobody reads what it says until it has ended. */
     unread = false,
+    terminal = 'terminal' as 'terminal' | 'none',
   } = {},
 ) {
   const run = dataUrl(`
@@ -44,14 +55,13 @@ async function tunnel(
   const loader = dataUrl(
     `import { register } from 'node:module'; register(${JSON.stringify(hooks)});`,
   );
-  const child = spawn(
-    process.execPath,
-    ['--import', loader, MAIN, '-r', 'user@jumphost', '10/8', ...args],
-    {
-      stdio: ['ignore', 'ignore', 'pipe'],
-      timeout: TIMEOUT_MS,
-    },
-  );
+  const command = ['--import', loader, MAIN, '-r', 'user@jumphost', '10/8', ...args];
+  const child = spawn('python3', ['-c', SESSION, terminal, process.execPath, ...command], {
+    stdio: ['ignore', 'ignore', 'pipe'],
+    timeout: TIMEOUT_MS,
+    // Not a signal that it ends in order with.
+    killSignal: 'SIGKILL',
+  });
   let stderr = '';
   let lastSaid = 0;
   const pending = [...signals];
@@ -87,6 +97,15 @@ describe('main', () => {
       });
     });
   }
+
+  it('reads its line again on SIGHUP where there is no terminal, and goes on', async () => {
+    const again = `setTimeout(() => observer.log('notice', 'waiting still'), 300);`;
+    const { status, stderr } = await tunnel(`${again} ${WAIT}`, {
+      signals: ['SIGHUP', 'SIGTERM'],
+      terminal: 'none',
+    });
+    assert.deepEqual([status, stderr], [0, 'tunnel: waiting\ntunnel: waiting still\n']);
+  });
 
   it('shows the counters on SIGUSR1, whatever the level, and goes on', async () => {
     const { status, signal, stderr } = await tunnel(

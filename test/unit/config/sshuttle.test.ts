@@ -4,6 +4,7 @@ import { spawnSync } from 'node:child_process';
 import { describe, it } from 'node:test';
 import { type Commands, runCommandLine } from '../../../src/cli/program.ts';
 import { UsageError } from '../../../src/errors/errors.ts';
+import { readPage } from '../../support/documents.ts';
 
 /** What sshuttle's and this program's option have in common: `keeps`; else what the hint names. */
 type Answer = { readonly keeps: true } | { readonly hint: RegExp };
@@ -109,6 +110,21 @@ describe("sshuttle's options", () => {
       assert.ok(error !== undefined, name);
       assert.doesNotMatch(error.message, /not known/, name);
       assert.match(error.hint ?? '', /^write: tunnel /);
+    }
+  });
+
+  it('stand in docs/migration.md, each in one row', () => {
+    const page = readPage('docs/migration.md');
+    const [section = ''] = /(?<=^### Each option\n).*?(?=^##)/ms.exec(page) ?? [];
+    const rows = [...section.matchAll(/^\| (`-[^|]*) \| (.*) \|$/gm)].flatMap(
+      ([, names = '', here = '']) =>
+        [...names.matchAll(/`(-[^`]+)`/g)].map(([, name = '']) => [name, here] as const),
+    );
+    assert.deepEqual(rows.map(([name]) => name).sort(), ROWS.map(([name]) => name).sort());
+    for (const [name, here] of rows) {
+      const answer = ROWS.find(([known]) => known === name)?.[2];
+      const same = /^(the same|is a proxy here)/.test(here);
+      assert.equal(same, answer !== undefined && 'keeps' in answer, name);
     }
   });
 

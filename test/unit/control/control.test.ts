@@ -12,12 +12,19 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { connect } from 'node:net';
-import { tmpdir } from 'node:os';
+import { tmpdir, userInfo } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
-import { ask, converse, findTunnels, sweep, tunnelNamed } from '../../../src/control/client.ts';
-import { reloadTunnel } from '../../../src/control/commands.ts';
+import {
+  type AskOptions,
+  ask,
+  converse,
+  findTunnels,
+  sweep,
+  tunnelNamed,
+} from '../../../src/control/client.ts';
+import { reconnectTunnel, reloadTunnel } from '../../../src/control/commands.ts';
 import {
   allDirectories,
   makeDirectory,
@@ -26,10 +33,10 @@ import {
 } from '../../../src/control/directory.ts';
 import { type ControlHandlers, ControlServer, MAX_CLIENTS } from '../../../src/control/server.ts';
 import type { Status } from '../../../src/control/status.ts';
-import { fieldOf } from '../../../src/control/wire.ts';
+import { fieldOf, textOf } from '../../../src/control/wire.ts';
 import { TunnelError } from '../../../src/errors/errors.ts';
 import { silentObserver } from '../../../src/observe/observer.ts';
-import { nobody } from '../../../src/ssh/prompter.ts';
+import { nobody, type Prompter } from '../../../src/ssh/prompter.ts';
 
 const base = mkdtempSync(join(tmpdir(), 'tunnel-control-'));
 after(() => rmSync(base, { recursive: true }));
@@ -193,8 +200,8 @@ describe('the status socket', () => {
     await serving({ reconnect }, async (path) => {
       const asked: string[] = [];
       const answers = ['hunter2', '123456', 'yes'];
-      const questions = async ({ kind, question }: { kind: string; question: string }) => {
-        asked.push(`${kind} ${question}`);
+      const questions = async (question: unknown) => {
+        asked.push(`${textOf(question, 'kind')} ${textOf(question, 'question')}`);
         const answer = answers.shift();
         if (answer === undefined) throw new TunnelError('auth-cancelled', 'no more');
         return answer;
@@ -206,6 +213,52 @@ describe('the status socket', () => {
         'confirm Go on?',
         'secret Another:',
       ]);
+    });
+  });
+
+  it('says first whose tunnel asks, whatever that says itself', async () => {
+    const own = userInfo().username;
+    const reconnect: ControlHandlers['reconnect'] = async (prompter) => {
+      const preamble = [`root's tunnel "prod" (pid 1) asks:`, '\x1b]0;title\x07\x1b[2Jgone'];
+      await prompter.secret('Password of root:', { preamble });
+    };
+    await serving({ reconnect }, async (path) => {
+      const shown: string[] = [];
+      const prompter: Prompter = {
+        ...nobody('nobody'),
+        async secret(question, { preamble = [] } = {}) {
+          shown.push(...preamble, question);
+          return 'x';
+        },
+      };
+      const status = statusOf('lab"\x1b[1m (pid 1) asks:\n');
+      const { signal } = new AbortController();
+      await reconnectTunnel({ pid: process.pid, path, status }, prompter, signal);
+      assert.deepEqual(shown, [
+        `${own}'s tunnel "lab" (pid 1) asks:" (pid ${process.pid}) asks:`,
+        `| root's tunnel "prod" (pid 1) asks:`,
+        '| gone',
+        '| Password of root:',
+      ]);
+    });
+  });
+
+  it('drops a question for the next one, and does not answer it', async () => {
+    const reconnect: ControlHandlers['reconnect'] = async (prompter) => {
+      const giveUp = new AbortController();
+      const first = prompter.secret('First:', { signal: giveUp.signal });
+      setTimeout(() => giveUp.abort(), 50);
+      await assert.rejects(first);
+      assert.equal(await prompter.line('Second:'), 'two');
+    };
+    await serving({ reconnect }, async (path) => {
+      const questions: NonNullable<AskOptions['questions']> = (question, _peer, signal) =>
+        textOf(question, 'question') === 'Second:'
+          ? Promise.resolve('two')
+          : new Promise((_resolve, reject) => {
+              signal.addEventListener('abort', () => reject(signal.reason));
+            });
+      await ask(path, { do: 'reconnect' }, { questions });
     });
   });
 
@@ -316,14 +369,19 @@ describe('the status socket', () => {
   });
 
   it('removes the sockets of killed tunnels', async () => {
-    const directory = makeDirectory(whose);
-    const dead = socketIn(directory, NO_PID);
-    spawnSync(process.execPath, [
-      '-e',
-      `require('net').createServer().listen(${JSON.stringify(dead)}, () => process.kill(process.pid, 9))`,
-    ]);
-    assert.ok(existsSync(dead));
-    await sweep(directory, whose);
-    assert.ok(!existsSync(dead));
+    // Of a unit that has two directories: also in the one that no new tunnel uses.
+    const env = { RUNTIME_DIRECTORY: `${join(base, 'run')}:${join(base, 'second')}` };
+    const all = ['run', 'second'].map((name) =>
+      socketIn(makeDirectory({ env: { RUNTIME_DIRECTORY: join(base, name) }, uid }), NO_PID),
+    );
+    for (const dead of all) {
+      spawnSync(process.execPath, [
+        '-e',
+        `require('net').createServer().listen(${JSON.stringify(dead)}, () => process.kill(process.pid, 9))`,
+      ]);
+      assert.ok(existsSync(dead));
+    }
+    await sweep({ env, uid });
+    for (const dead of all) assert.ok(!existsSync(dead));
   });
 });

@@ -63,6 +63,16 @@ describe('the tables of the documents', () => {
     assert.ok(doc('usage.md').includes(exitTable()), `it should have:\n${exitTable()}`);
   });
 
+  it('docs/troubleshooting.md has cause and remedy of each code, once', () => {
+    const [, ...sections] = doc('troubleshooting.md').split(/^### /m);
+    const shown = sections.map((section) => {
+      const [, code = section, body = ''] = /^`([a-z0-9-]+)`\n(.*)/s.exec(section) ?? [];
+      assert.match(body, /^\n- Cause: \S.*\n- Do: \S/s, code);
+      return code;
+    });
+    assert.deepEqual(shown.sort(), CODES.toSorted());
+  });
+
   it('docs/openstack.md gives the codes of a cloud the same statuses', () => {
     const rows = [...doc('openstack.md').matchAll(/^\| (`openstack-.*?) \| (\d+) \|/gm)];
     const shown = rows.flatMap(([, codes = '', status]) =>
