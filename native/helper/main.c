@@ -63,7 +63,8 @@ static bool stdio_complete(void) {
 /* Leaves the caller's session and its terminal. */
 static bool session_leave(void) {
   int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-  if (null < 0 || setsid() < 0 || chdir("/") < 0) return false;
+  /* EPERM: it leads a session already, that of systemd's service, which has no terminal. */
+  if (null < 0 || (setsid() < 0 && errno != EPERM) || chdir("/") < 0) return false;
   for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
     if (dup2(null, fd) < 0) return false;
   close(null);

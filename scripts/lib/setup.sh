@@ -98,6 +98,12 @@ install_quietly() (
       say "haproxy was installed for the lab; its service is neither started nor enabled"
       ;;
   esac
+  case " $* " in
+    *" prometheus "*)
+      if [ -d /run/systemd/system ]; then systemctl -q disable prometheus.service 2>/dev/null || true; fi
+      say "prometheus was installed for a test; its service is neither started nor enabled"
+      ;;
+  esac
 )
 
 # The tests run their own systemd-resolved. If installed, the package would take over this machine's

@@ -111,6 +111,11 @@ function formatSilent({ pid, why }: Unanswering): string {
 }
 
 function formatTunnel({ status }: RunningTunnel): string {
+  return `${statusLines(status).join('\n')}\n`;
+}
+
+/** What is shown of one tunnel. */
+export function statusLines(status: Status): readonly string[] {
   const { name, command, pid, at, startedAt, device, proxies, targets, flows } = status;
   const captured = [device, ...proxies.map((address) => `proxy at ${address}`)].filter(
     (it) => it !== undefined,
@@ -126,7 +131,7 @@ function formatTunnel({ status }: RunningTunnel): string {
   ];
   const head = `${name} (${command}, pid ${pid}, for ${duration(at - startedAt)}${status.ready ? '' : ', not ready'})`;
   const lines = rows.map(([label, text]) => `  ${label.padEnd(14)}${printable(text)}`);
-  return `${[printable(head), ...lines, ...busiest(status), ...refused(status)].join('\n')}\n`;
+  return [printable(head), ...lines, ...busiest(status), ...refused(status)];
 }
 
 export function describeLink(link: LinkStatus, at: number): string {

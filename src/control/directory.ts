@@ -6,8 +6,9 @@
  *   of a unit    $RUNTIME_DIRECTORY, where systemd has made it (RuntimeDirectory=tunnel...)
  *
  * The directory is 0700 and its user's own, and a socket is 0600. So the kernel lets only that user
- * and root in. In /tmp anybody may have made it first: then it isn't used. A socket whose tunnel
- * was killed is removed by its user's next tunnel, and by whoever finds that nobody listens.
+ * and root in. Root's is 0755, because the socket of tunnel-helper.socket is in it. In /tmp anybody
+ * may have made it first: then it isn't used. A socket whose tunnel was killed is removed by its
+ * user's next tunnel, and by whoever finds that nobody listens.
  */
 import { chmodSync, lstatSync, mkdirSync, readdirSync, readFileSync, rmdirSync } from 'node:fs';
 import { isAbsolute, join } from 'node:path';
@@ -15,6 +16,10 @@ import { TunnelError } from '../errors/errors.ts';
 import { reasonOf } from '../errors/reason.ts';
 
 const NAME = 'tunnel';
+/** Of tunnels that root starts, and of tunnel-helper.socket. */
+const OF_ROOT = `/run/${NAME}`;
+const MODE = 0o700;
+const MODE_OF_ROOT = 0o755;
 const SOCKET = /^([1-9][0-9]{0,9})\.sock$/;
 /** A socket's path has at most 107 octets (unix(7)). */
 const MAX_PATH_BYTES = 107;
@@ -33,7 +38,7 @@ export function whoseProcess(): Whose {
 /** The directories that this user's tunnels may use, the one for a new tunnel first. */
 export function ownDirectories({ env, uid }: Whose): readonly string[] {
   const ofUnit = (env['RUNTIME_DIRECTORY'] ?? '').split(':').filter(isAbsolute);
-  if (uid === 0) return [...ofUnit, `/run/${NAME}`];
+  if (uid === 0) return [...ofUnit, OF_ROOT];
   const runtime = env['XDG_RUNTIME_DIR'] ?? '';
   const places = [...(isAbsolute(runtime) ? [runtime] : []), `/run/user/${uid}`];
   return [...new Set([...ofUnit, ...places.map((place) => join(place, NAME)), inTmp(uid)])];
@@ -92,8 +97,9 @@ export function socketsIn(directories: readonly string[], { uid }: Whose): reado
 /** Why it can't be used; undefined: it can. */
 function prepare(path: string, uid: number): string | undefined {
   if (Buffer.byteLength(socketIn(path, 2 ** 31)) > MAX_PATH_BYTES) return 'its path is too long';
+  const mode = path === OF_ROOT ? MODE_OF_ROOT : MODE;
   try {
-    mkdirSync(path, { mode: 0o700 });
+    mkdirSync(path, { mode });
   } catch (error) {
     if (!(error instanceof Error && 'code' in error && error.code === 'EEXIST'))
       return reasonOf(error);
@@ -101,8 +107,8 @@ function prepare(path: string, uid: number): string | undefined {
   try {
     const problem = untrusted(path, uid);
     if (problem !== undefined) return problem;
-    // systemd makes a RuntimeDirectory with 0755.
-    chmodSync(path, 0o700);
+    // Also whatever the umask is, and where systemd makes a RuntimeDirectory with 0755.
+    chmodSync(path, mode);
     return undefined;
   } catch (error) {
     return reasonOf(error);

@@ -7,7 +7,7 @@
  *   under sudo and doas -> entry/ascaller.ts, before the arguments are read
  *   INT, TERM, HUP -> abort its `stop` signal (entry/signals.ts)
  *   an error from a command or from anything before it -> two lines on stderr -> exit code
- *   USR1 -> the counters, on stderr; USR2 -> nothing (entry/self.ts)
+ *   USR1 -> the status and the counters, on stderr; USR2 -> nothing (entry/self.ts)
  *
  * What only some command lines need is loaded when it is needed: the ways to become somebody else,
  * the commands that print, and in config/profiles/ whatever reads YAML. Everybody else would wait

@@ -10,6 +10,8 @@ import { EXIT_SIGNAL_BASE, execExitCodeOf, exitCodeOf } from '../cli/exit.ts';
 import { closeInspector, type NodeStart, nodeStartOf } from '../cli/node.ts';
 import { isExec } from '../cli/program.ts';
 import { reportError } from '../cli/report.ts';
+import { statusLines } from '../cli/status.ts';
+import type { Status } from '../control/status.ts';
 import { addon } from '../native/addon.ts';
 import { LineWriter } from '../observe/linewriter.ts';
 import { Log } from '../observe/log.ts';
@@ -48,6 +50,8 @@ export class Self {
   readonly #terminals = [0, 1, 2].filter((fd) => isatty(fd));
   /** The log of the current run. */
   #log: Log | undefined;
+  /** Of the current run, once it is opened so far that there is one. */
+  #status: (() => Status) | undefined;
   /** Whether stacks are shown: known once the options have been read. */
   #detailed = false;
 
@@ -60,7 +64,7 @@ export class Self {
     this.args = process.argv.slice(2);
     this.nodeStart = nodeStartOf(process.execArgv, process.env);
     process.on('SIGUSR1', () => {
-      if (!isExec(this.args)) this.#log?.showCounters();
+      if (!isExec(this.args)) this.#show();
     });
     process.on('SIGUSR2', () => {});
     closeInspector(this.nodeStart);
@@ -91,9 +95,15 @@ export class Self {
     return this.#log;
   }
 
-  /** The run has ended, and its counters with it. */
+  /** What USR1 shows from now on, besides the counters. */
+  showStatus(status: () => Status): void {
+    this.#status = status;
+  }
+
+  /** The run has ended, and its status and its counters with it. */
   dropLog(): void {
     this.#log = undefined;
+    this.#status = undefined;
   }
 
   /**
@@ -137,6 +147,10 @@ export class Self {
   leave(status: number): never {
     this.stderr.flush(FLUSH_MS);
     return addon().leave(status);
+  }
+
+  #show(): void {
+    this.#log?.show(this.#status === undefined ? [] : statusLines(this.#status()));
   }
 
   /**

@@ -11,6 +11,7 @@ import { createPrompter } from '../cli/prompt.ts';
 import { version } from '../cli/version.ts';
 import type { Configuration } from '../config/configuration.ts';
 import type { ExecConfiguration } from '../config/execoptions.ts';
+import type { Status } from '../control/status.ts';
 import type { Log } from '../observe/log.ts';
 import type { TunnelIdentity } from '../session/overview.ts';
 import { Reloads } from '../session/reloads.ts';
@@ -59,6 +60,7 @@ export async function runTunnel(
       observer.log('notice', 'stopped by "tunnel stop"');
       stopping.now();
     },
+    show: (status: () => Status) => self.showStatus(status),
   };
   try {
     await run(configuration, {

@@ -87,10 +87,13 @@ export class Log implements Observer {
     for (const line of countedLines(this.snapshot())) this.log('info', line);
   }
 
-  /** When the user asks: writes all counters at any level, those that aren't zero first. */
-  showCounters(): void {
+  /**
+   * When the user asks: writes `lines`, which are printable, and then all counters, at any level;
+   * those that aren't zero come first.
+   */
+  show(lines: readonly string[]): void {
     const snapshot = this.snapshot();
-    for (const line of [...countedLines(snapshot), ...uncountedLines(snapshot)])
+    for (const line of [...lines, ...countedLines(snapshot), ...uncountedLines(snapshot)])
       this.#sink.write(`tunnel: ${line}\n`);
   }
 }

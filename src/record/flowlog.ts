@@ -10,7 +10,7 @@
  *
  * The data path never waits. Records are formatted into memory that is used again, and all of a
  * FLUSH_MS are written together; only one write is under way at a time. After kill -9 at most the
- * last FLUSH_MS are missing.
+ * last FLUSH_MS are missing. What all records of a flow have is formatted once.
  *
  * Which process has a socket takes a moment, and is looked for with one hundredth of a processor
  * at the most. A record doesn't wait for it: `opened` has what is known when it is made, `closed`
@@ -32,7 +32,7 @@ import { isAddress } from '../net/address.ts';
 import type { Destination } from '../net/destination.ts';
 import type { Observer } from '../observe/observer.ts';
 import { RecordQueue } from './recordqueue.ts';
-import { cleaned, type FlowRecord, timestamp } from './records.ts';
+import { type CommonFields, cleaned, type Fields, type FlowRecord, Timestamps } from './records.ts';
 import type { RecordSink } from './sink.ts';
 
 export const FLUSH_MS = 250;
@@ -40,6 +40,8 @@ const RETRY_MS = 1000;
 
 /** As SourceFinder of link/opensources.ts. */
 export interface OwnerFinder {
+  /** Whose they are unless a look finds another owner: a uid. */
+  readonly expected?: number | undefined;
   isHere(address: string): boolean;
   sourceOf(socket: Destination, peer: Destination): Owner | undefined | Promise<Owner | undefined>;
 }
@@ -63,20 +65,21 @@ export interface FlowLogOptions {
   readonly now?: () => number;
 }
 
-/** Who has asked for a flow, as far as that is known. */
-interface Whose {
-  uid?: number;
-  process?: string;
+/** A flow that lives. */
+interface Live {
+  /** Who has asked for it, as far as that is known. */
+  uid: number | undefined;
+  process: string | undefined;
+  /** Once it has a record. */
+  common: CommonFields | undefined;
 }
-
-type Fields = Omit<FlowRecord, 'time' | 'event'>;
-type Mutable<T> = { -readonly [Name in keyof T]: T[Name] };
 
 export class FlowLog implements FlowWatcher {
   readonly #options: FlowLogOptions;
   readonly #observer: Observer;
   readonly #now: () => number;
-  readonly #whose = new Map<Flow, Whose>();
+  readonly #live = new Map<Flow, Live>();
+  readonly #timestamps = new Timestamps();
   readonly #queue = new RecordQueue();
   #timer: NodeJS.Timeout | undefined;
   #writing: Promise<void> | undefined;
@@ -96,48 +99,71 @@ export class FlowLog implements FlowWatcher {
 
   asked(flow: Flow): void {
     const { finder } = this.#options;
-    const whose: Whose = {};
-    this.#whose.set(flow, whose);
+    const live: Live = { uid: undefined, process: undefined, common: undefined };
+    this.#live.set(flow, live);
     const { source, destination, peer = destination } = flow;
     if (!isAddress(peer.host) || !finder.isHere(source.host)) return;
+    live.uid = finder.expected;
     const found = finder.sourceOf(source, peer);
-    if (found instanceof Promise) void found.then((owner) => learn(whose, owner));
-    else learn(whose, found);
+    if (found instanceof Promise) void found.then((owner) => learn(live, owner));
+    else learn(live, found);
   }
 
   opened(flow: Flow): void {
     const at = flow.openedAt ?? this.#now();
     this.#counts.opened++;
-    const record = this.#about(flow, at, 'opened');
-    record['wait_ms'] = at - flow.askedAt;
-    this.#add(record, at);
+    const live = this.#live.get(flow);
+    const common = this.#commonOf(flow, live);
+    const record = {
+      time: this.#timestamps.of(at),
+      event: 'opened',
+      uid: live?.uid,
+      user: this.#userOf(live),
+      process: live?.process,
+      wait_ms: at - flow.askedAt,
+    } as const;
+    this.#add(record, at, common);
   }
 
   ended(flow: Flow, { sent, received, error }: FlowResult): void {
     const now = this.#now();
-    const record = this.#about(flow, now, 'closed');
-    record['sent_bytes'] = sent;
-    record['received_bytes'] = received;
-    record['duration_ms'] = now - (flow.openedAt ?? now);
-    record['reason'] = error === undefined ? 'in order' : cleaned(error.message);
-    this.#add(record, now);
-    this.#whose.delete(flow);
+    const live = this.#live.get(flow);
+    this.#live.delete(flow);
+    const record = {
+      time: this.#timestamps.of(now),
+      event: 'closed',
+      uid: live?.uid,
+      user: this.#userOf(live),
+      process: live?.process,
+      sent_bytes: sent,
+      received_bytes: received,
+      duration_ms: now - (flow.openedAt ?? now),
+      reason: error === undefined ? 'in order' : cleaned(error.message),
+    } as const;
+    this.#add(record, now, this.#commonOf(flow, live));
   }
 
   refused(flow: Flow, { refusal, why, by }: Refused): void {
     const now = this.#now();
     this.#counts.refused++;
-    const record = this.#about(flow, now, 'refused');
-    record['wait_ms'] = now - flow.askedAt;
-    record['refusal'] = refusal;
-    record['refused_by'] = by;
-    record['reason'] = cleaned(why);
-    this.#add(record, now);
-    this.#whose.delete(flow);
+    const live = this.#live.get(flow);
+    this.#live.delete(flow);
+    const record = {
+      time: this.#timestamps.of(now),
+      event: 'refused',
+      uid: live?.uid,
+      user: this.#userOf(live),
+      process: live?.process,
+      wait_ms: now - flow.askedAt,
+      refusal,
+      refused_by: by,
+      reason: cleaned(why),
+    } as const;
+    this.#add(record, now, this.#commonOf(flow, live));
   }
 
   left(flow: Flow): void {
-    this.#whose.delete(flow);
+    this.#live.delete(flow);
   }
 
   /** A record that is about no flow. */
@@ -160,18 +186,23 @@ export class FlowLog implements FlowWatcher {
 
   #note(event: FlowRecord['event'], fields: Fields): void {
     const now = this.#now();
-    this.#add({ time: timestamp(now), event, run: this.#options.run, ...fields }, now);
+    const time = this.#timestamps.of(now);
+    this.#add({ time, event, run: this.#options.run, ...fields }, now);
   }
 
-  #about(flow: Flow, at: number, event: FlowRecord['event']): Mutable<FlowRecord> {
+  #commonOf(flow: Flow, live: Live | undefined): CommonFields {
+    if (live?.common !== undefined) return live.common;
+    const common = { fields: this.#about(flow), text: undefined };
+    if (live !== undefined) live.common = common;
+    return common;
+  }
+
+  #about(flow: Flow): Fields {
     const { source, destination, peer } = flow;
-    const { run, userName, namesOf } = this.#options;
+    const { run, namesOf } = this.#options;
     const byAddress = isAddress(destination.host);
     const name = byAddress ? namesOf(destination.host)[0] : destination.host;
-    const whose = this.#whose.get(flow);
     return {
-      time: timestamp(at),
-      event,
       id: `${run}-${flow.id}`,
       source_address: source.host,
       source_port: source.port,
@@ -181,15 +212,16 @@ export class FlowLog implements FlowWatcher {
       peer_address: peer?.host,
       peer_port: peer?.port,
       way: flow.way,
-      uid: whose?.uid,
-      user: whose?.uid === undefined ? undefined : userName(whose.uid),
-      process: whose?.process,
     };
   }
 
-  #add(record: FlowRecord, at: number): void {
+  #userOf(live: Live | undefined): string | undefined {
+    return live?.uid === undefined ? undefined : this.#options.userName(live.uid);
+  }
+
+  #add(record: FlowRecord, at: number, common?: CommonFields): void {
     if (this.#closed) return;
-    if (this.#missing > 0 || !this.#queue.add(this.#options.sink.format(record))) {
+    if (this.#missing > 0 || !this.#queue.add(this.#options.sink.format(record, common))) {
       if (this.#missing === 0) this.#missingSince = at;
       this.#missing++;
       this.#counts.missing++;
@@ -230,10 +262,10 @@ export class FlowLog implements FlowWatcher {
 
   #addMissing(): void {
     if (this.#missing === 0) return;
-    const [count, since] = [this.#missing, timestamp(this.#missingSince)];
+    const [count, since] = [this.#missing, this.#timestamps.of(this.#missingSince)];
     this.#missing = 0;
     const { run, sink } = this.#options;
-    const time = timestamp(this.#now());
+    const time = this.#timestamps.of(this.#now());
     this.#queue.add(sink.format({ time, event: 'missing', run, count, since }));
     this.#observer.log('warning', `${sink.name}: ${count} records are missing since ${since}`);
   }
@@ -258,10 +290,10 @@ export class FlowLog implements FlowWatcher {
   }
 }
 
-function learn(whose: Whose, owner: Owner | undefined): void {
+function learn(live: Live, owner: Owner | undefined): void {
   if (owner === undefined) return;
-  whose.uid = owner.user;
+  live.uid = owner.user;
   void owner.process?.then((process) => {
-    if (process !== undefined) whose.process = cleaned(process);
+    if (process !== undefined) live.process = cleaned(process);
   });
 }

@@ -28,10 +28,10 @@ import type { NameService } from '../dns/server/nameservice.ts';
 import { CapturedQueries } from '../dns/server/queries.ts';
 import { TunnelError } from '../errors/errors.ts';
 import type { Connector } from '../flow/connector.ts';
-import type { SourceFinder } from '../link/opensources.ts';
 import type { Observer } from '../observe/observer.ts';
 import { type DatagramVerdict, ExecPolicy } from '../policy/execpolicy.ts';
 import { createPolicy } from '../policy/policy.ts';
+import type { OwnerFinder } from '../record/flowlog.ts';
 import type { Launcher } from '../system/launcher/launcher.ts';
 import { isAnyLoopback, proxiesOfCaller } from '../system/launcher/proxyvariables.ts';
 import {
@@ -187,13 +187,19 @@ async function launch(
 }
 
 /** Whose the sockets are in the network of this process, which becomes the command. */
-function socketsOf(pid: number, options: SocketSourcesOptions = {}): SourceFinder {
+function socketsOf(pid: number, options: SocketSourcesOptions = {}): OwnerFinder {
   const sources = new SocketSources({
     ...options,
     ask: null, // it tells about this process's own network only
     table: (name) => readFile(`/proc/${pid}/net/${name}`, 'latin1'),
   });
-  return { isHere: () => true, sourceOf: (socket, peer) => sources.sourceOf(socket, peer) };
+  return {
+    // It has no capability to become another user, and regains none (native/launcher/command.h).
+    // Only who has entered its network from outside is somebody else.
+    expected: process.geteuid?.(),
+    isHere: () => true,
+    sourceOf: (socket, peer) => sources.sourceOf(socket, peer),
+  };
 }
 
 /** The host's resolvers answer queries, and the policy lets them through. */

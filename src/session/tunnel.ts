@@ -13,6 +13,7 @@
  */
 import type { Configuration } from '../config/configuration.ts';
 import { createGuard, guardedConnector } from '../connect/guarded.ts';
+import type { Status } from '../control/status.ts';
 import { NameBook } from '../dns/upstream/known.ts';
 import type { Connector } from '../flow/connector.ts';
 import { FlowTable } from '../flow/flowtable.ts';
@@ -25,6 +26,7 @@ import type { Observer } from '../observe/observer.ts';
 import type { AllowGuard } from '../policy/allowlist.ts';
 import type { CapturedPrefixes } from '../policy/captured.ts';
 import type { JumpHostServers } from '../policy/jumphost.ts';
+import type { OwnerFinder } from '../record/flowlog.ts';
 import type { DialDevice } from '../ssh/dial/device.ts';
 import type { Prompter } from '../ssh/prompter.ts';
 import { RECORD_PAUSES, SocketSources } from '../system/socketsources.ts';
@@ -58,6 +60,8 @@ export interface RunOptions extends SessionOptions {
 export interface RunControl extends TunnelIdentity {
   /** Aborts the run's `stop`. */
   readonly stop: () => void;
+  /** Is given, once, what tells the status from then on. Default: nobody wants it. */
+  readonly show?: (status: () => Status) => void;
 }
 
 export interface TunnelOptions extends RunOptions {
@@ -79,7 +83,7 @@ export interface TunnelOptions extends RunOptions {
   /** Whose the sockets are that connect. Default: those of this machine. */
   readonly finder?: SourceFinder;
   /** The same for the flow log, which asks for each connection. */
-  readonly recordFinder?: SourceFinder;
+  readonly recordFinder?: OwnerFinder;
 }
 
 const NO_ROUTES = { targets: [], exclusions: [] };
@@ -176,6 +180,7 @@ export async function openTunnel(
     findings: () => advice.findings,
     namesOf: (address) => book.namesOf(address),
   });
+  control?.show?.(() => overview.status());
   const { service } = options;
   if (service !== undefined)
     session.own('what systemd is told', service.follow(link), (end) => end());

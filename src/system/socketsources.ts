@@ -191,7 +191,8 @@ export class SocketSources {
 
   /** With its process, if it is one of our own user's: those of others are not shown. */
   #source({ user, inode }: Entry): SocketSource {
-    if (this.#user !== user) return { user, process: undefined };
+    // Without a promise for those that are not looked for: there may be thousands in a second.
+    if (this.#user !== user || this.#processes.isFull) return { user, process: undefined };
     const process = new Promise<string | undefined>((tell) => {
       if (!this.#processes.ask({ inode, answer: tell })) tell(undefined);
     });
@@ -270,8 +271,7 @@ function connectionOf(socket: Destination, peer: Destination): string {
 
 /** Throws where the kernel or the native part can't tell. Inode 0: no process has it any more. */
 export function askKernel(socket: Destination, peer: Destination): Entry | undefined {
-  const [one, other] = [socket, peer].map(({ host }) => addressBytes(host));
-  if (one === undefined || other === undefined) return undefined;
+  const [one, other] = [addressBytes(socket.host), addressBytes(peer.host)];
   const found = addon().socketOwner(one, socket.port, other, peer.port);
   return found && { user: found[0], inode: String(found[1]) };
 }

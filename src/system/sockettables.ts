@@ -95,9 +95,14 @@ export class Looks<Question> {
     this.#options = options;
   }
 
+  /** Too many wait for another one. */
+  get isFull(): boolean {
+    return this.#waiting.length >= this.#options.limit;
+  }
+
   /** Returns false if too many wait. */
   ask(question: Question): boolean {
-    if (this.#waiting.length >= this.#options.limit) return false;
+    if (this.isFull) return false;
     this.#waiting.push(question);
     if (!this.#looking) void this.#look();
     return true;

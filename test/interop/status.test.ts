@@ -111,6 +111,15 @@ describe('tunnel status', { skip: sshdMissing }, () => {
     const words = ['fish', '--', 'stop', 'la'];
     const offered = await run([process.execPath, complete, ...words], { env, timeout: ANSWER_MS });
     assert.match(offered.stdout, /^lab\t/m);
+    child.kill('SIGUSR1');
+    await child.waitForLine(/^tunnel: zero: /m);
+    assert.match(child.stderr, /^tunnel: lab \(proxy, pid \d+, for \d+ s\)\ntunnel: {3}link +up /m);
+    assert.match(
+      child.stderr,
+      /^tunnel: {3}flows +5 live \(0 being opened\), 5 opened, 1 refused/m,
+    );
+    assert.match(child.stderr, /^tunnel: {5}refused \d+ s ago: /m);
+    assert.match(child.stderr, /^tunnel: tunnel_flows_opened_total 5: /m);
     for (const socket of sockets) socket.destroy();
     assert.equal(statSync(join(directory, `${child.pid}.sock`)).mode & 0o777, 0o600);
     const stopped = await tunnel('stop', 'lab', '-v');

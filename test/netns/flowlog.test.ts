@@ -182,7 +182,8 @@ describe('the flow log', { skip: labUnavailable('curl'), timeout: 180_000 }, () 
     assert.equal(exec.status, 0, exec.stderr);
     const lines = linesOf(inside);
     assert.equal(of(lines, 'opened')[0]?.['destination_address'], API1);
-    assert.equal(of(lines, 'closed')[0]?.['uid'], 0);
+    // Known without a look: its process may have ended before any.
+    for (const event of ['opened', 'closed']) assert.equal(of(lines, event)[0]?.['uid'], 0);
     assert.equal(of(lines, 'ended')[0]?.['opened'], 1);
   });
 });

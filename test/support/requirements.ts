@@ -60,6 +60,11 @@ function find(): string | false {
 export function labUnavailable(...programs: readonly string[]): string | false {
   reason ??= find();
   if (reason !== false) return reason;
+  return missingPrograms(...programs);
+}
+
+/** False, or which of these programs that a test runs are not installed. */
+export function missingPrograms(...programs: readonly string[]): string | false {
   const missing = programs.filter((program) => !hasProgram(program));
   return missing.length > 0 && `this test lacks ${missing.join(', ')}`;
 }

@@ -129,6 +129,72 @@ describe('command lines of the documents', () => {
   }
 });
 
+describe('README.md', () => {
+  /** Its row, and where measurements.md has the figures: a section, and rows of its first table. */
+  const FIGURES: Readonly<Record<string, readonly [section: string, ...rows: string[]]>> = {
+    'one flow up / down, local link, MB/s': ['One flow, local link', 'up, MB/s', 'down, MB/s'],
+    'its processor time here, s/GB': ['One flow, local link', 'up, CPU s/GB', 'down, CPU s/GB'],
+    'one flow up / down at 50 ms, MB/s': [
+      '50 ms round trip',
+      '1 flow up, MB/s',
+      '1 flow down, MB/s',
+    ],
+    'connects per second, 50 at once': [
+      'Connections per second, local link',
+      '50 at once, connects/s',
+    ],
+    'memory with 5000 idle flows, MB': ['5000 idle flows', '5000 idle flows, MB'],
+  };
+  const cellsOf = (line: string): string[] =>
+    line
+      .split('|')
+      .slice(1, -1)
+      .map((cell) => cell.trim().replaceAll('`', ''));
+
+  it('compares by figures of measurements.md', () => {
+    const rows = read('README.md')
+      .split(/^## Compared$/m)[1]
+      ?.split(/^## /m)[0]
+      ?.split('\n')
+      .filter((line) => line.startsWith('| '))
+      .map(cellsOf);
+    const [, ...peers] = rows?.find(([first]) => first === '') ?? [];
+    assert.ok(peers.includes('tunnel'), peers.join());
+    const measured = rows?.filter((cells) =>
+      cells.slice(1).some((cell) => /^[\d./ ]+$/.test(cell)),
+    );
+    assert.deepEqual(measured?.map(([label]) => label).sort(), Object.keys(FIGURES).sort());
+    for (const [label = '', ...cells] of measured ?? []) {
+      const [section = '', ...wanted] = FIGURES[label] ?? [];
+      const [, text = ''] = read('docs/measurements.md').split(`\n### ${section}\n`);
+      const table = /^\|.*?(?=^$)/ms.exec(text)?.[0].split('\n').map(cellsOf) ?? [];
+      const [, ...columns] = table[0] ?? [];
+      for (const [index, cell] of cells.entries()) {
+        const column = columns.indexOf(peers[index] ?? '') + 1;
+        const figures: readonly string[] = wanted.map((row) => {
+          const found = column === 0 ? '' : table.find(([first]) => first === row)?.[column];
+          return (found ?? '').replace(/ \(.*/, '');
+        });
+        const expected: string = figures.every((figure) => figure === '')
+          ? '-'
+          : figures.join(' / ');
+        assert.equal(cell, expected, `${label}: ${peers[index]}`);
+      }
+    }
+  });
+});
+
+describe('docs/README.md', () => {
+  it('lists each document once', () => {
+    const pages = readdirSync(join(ROOT, 'docs')).filter((name) => name.endsWith('.md'));
+    const listed = linksIn(read('docs/README.md'));
+    assert.deepEqual(
+      listed.sort(),
+      [...pages.filter((name) => name !== 'README.md'), 'decisions/README.md'].sort(),
+    );
+  });
+});
+
 describe('architecture.md', () => {
   const page = read('docs/architecture.md');
   const section = (title: string) =>

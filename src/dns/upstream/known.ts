@@ -51,9 +51,10 @@ export class KnownNames {
 
   /** The names of a canonical address, the most recently answered first. */
   of(address: string): string[] {
+    const known = this.#names.peek(address);
+    if (known === undefined) return [];
     const now = this.#now();
-    const names = [...(this.#names.peek(address) ?? [])];
-    return names
+    return [...known]
       .filter(([, expires]) => expires > now)
       .map(([name]) => name)
       .reverse();

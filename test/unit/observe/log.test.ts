@@ -86,9 +86,10 @@ describe('Log', () => {
   it('shows all counters to who asks, whatever the level', () => {
     const text = logged('error', (log) => {
       log.count('tunnel_redials_total');
-      log.showCounters();
+      log.show(['what it does']);
     });
-    const [first, ...rest] = text.trimEnd().split('\n');
+    const [status, first, ...rest] = text.trimEnd().split('\n');
+    assert.equal(status, 'tunnel: what it does');
     assert.equal(
       first,
       'tunnel: tunnel_redials_total 1: attempts to connect to the jump host again, or on demand',

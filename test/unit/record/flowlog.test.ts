@@ -124,6 +124,36 @@ test('the user is known at once; a process that is found late is in a later reco
   assert.deepEqual(asked, [[one.source, one.destination]]);
 });
 
+test('whose a flow is can be known without a look, and a look that finds another is right', async (t) => {
+  let tell: (owner: { user: number; process: undefined } | undefined) => void = () => {};
+  const { sink, log, pass } = setUp(t, {
+    expected: 1000,
+    isHere: () => true,
+    sourceOf: () =>
+      new Promise((resolve) => {
+        tell = resolve;
+      }),
+  });
+  for (const [id, owner] of [undefined, { user: 0, process: undefined }].entries()) {
+    const one = flow(id);
+    log.asked(one);
+    log.opened(one);
+    tell(owner);
+    await pass(0);
+    log.ended(one, IN_ORDER);
+  }
+  await pass(250);
+  assert.deepEqual(
+    sink.taken.map(({ event, uid }) => [event, uid]),
+    [
+      ['opened', 1000],
+      ['closed', 1000],
+      ['opened', 1000],
+      ['closed', 0],
+    ],
+  );
+});
+
 test('a refusal says by whom and why, without control characters', async (t) => {
   const { sink, log, pass } = setUp(t);
   const one = flow(1, { host: 'db.example.com', port: 5432 });

@@ -1,6 +1,12 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { cleaned, type FlowRecord, journalFields, jsonLine } from '../../../src/record/records.ts';
+import {
+  cleaned,
+  type FlowRecord,
+  journalFields,
+  jsonLine,
+  Timestamps,
+} from '../../../src/record/records.ts';
 
 const OPENED: FlowRecord = {
   time: '2026-11-29T05:01:41.123Z',
@@ -21,9 +27,29 @@ test('a line of JSON leaves out what is not known', () => {
   assert.ok(!line.includes('destination_address'));
 });
 
+test('a line of JSON is what JSON.stringify makes, whatever text is in it', () => {
+  const { time, event, ...fields } = OPENED;
+  const texts = ['', 'a "b" \\c', '\u0000\n\u007f', 'é\u2028\ud800', "it's", ' ~'];
+  for (const reason of texts) {
+    const record = { time, event, reason, missing: undefined, most: 2 ** 40, part: 1.5, yes: true };
+    const common = { fields: { ...fields, destination_name: reason }, text: undefined };
+    const expected = { time, event, ...common.fields, reason, most: 2 ** 40, part: 1.5, yes: true };
+    for (let again = 0; again < 2; again++)
+      assert.equal(jsonLine(record, common), `${JSON.stringify(expected)}\n`);
+  }
+  assert.equal(jsonLine(OPENED), `${JSON.stringify(OPENED)}\n`);
+});
+
+test('times are those of toISOString, in any order', () => {
+  const timestamps = new Timestamps();
+  for (const time of [0, 1, 999, 1000, 1_764_399_701_005, 1_764_399_701_999, 1_764_399_700_000, -1])
+    assert.equal(timestamps.of(time), new Date(time).toISOString());
+});
+
 test('the journal gets a field a line, with the names that are documented', () => {
+  const { id, uid, ...rest } = OPENED;
   const fields = new Map(
-    journalFields(OPENED)
+    journalFields({ ...rest, uid }, { fields: { id }, text: undefined })
       .trimEnd()
       .split('\n')
       .map((line) => [line.slice(0, line.indexOf('=')), line.slice(line.indexOf('=') + 1)]),

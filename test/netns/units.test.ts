@@ -1,0 +1,195 @@
+/** The units of packaging/ under a real systemd. */
+import assert from 'node:assert/strict';
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { API1, PRIVATE4 } from '../support/addresses.ts';
+import { Lab } from '../support/lab.ts';
+import { SystemdMachine, systemdUnavailable } from '../support/systemdmachine.ts';
+import { REMOTE } from '../support/tunnel.ts';
+
+const ROOT = fileURLToPath(new URL('../../../', import.meta.url));
+const UNITS = ['tunnel@.service', 'tunnel-helper@.service', 'tunnel-helper.socket'];
+/** Of systemd-analyze: 10 is a service without any restriction. */
+const MOST_EXPOSURE = 3;
+
+const READY_MS = 20_000;
+/** How root logs in, with the lab's files. */
+const AS_ROOT = [
+  ...['-F', 'none', '-i', '/run/lab/credentials/authorized'],
+  ...['-o', 'UserKnownHostsFile=/run/lab/credentials/known_hosts'],
+];
+
+const CONFIG = `\
+defaults:
+  remote: ${REMOTE}
+profiles:
+  web:
+    command: proxy
+    socks: 127.0.0.1:1080
+    proxy-shared: true
+    targets: ${PRIVATE4}
+  office:
+    targets: ${PRIVATE4}
+  stranger:
+    command: proxy
+    identity: /var/lib/tunnel/stranger
+    ssh-option: [IdentitiesOnly=yes, IdentityAgent=none]
+  impostor:
+    command: proxy
+    host-key: SHA256:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA
+`;
+
+describe('units', { skip: systemdUnavailable(), timeout: 240_000 }, () => {
+  let lab: Lab;
+  let machine: SystemdMachine;
+  before(async () => {
+    lab = await Lab.create();
+    machine = await SystemdMachine.start(lab, { 'tunnel/config.yaml': CONFIG });
+    const { keys, knownHosts } = lab.credentials;
+    const home = '/var/lib/tunnel';
+    const give = ['install', '-D', '-o', 'tunnel', '-g', 'tunnel', '-m', '600'];
+    const inMachine = (path: string) => path.replace(lab.directory, '/run/lab');
+    await machine.must('install', '-d', '-o', 'tunnel', '-m', '700', home, `${home}/.ssh`);
+    for (const [from, to] of [
+      [keys.authorized, `${home}/.ssh/id_ed25519`],
+      [keys.stranger, `${home}/stranger`],
+      [knownHosts.plain, `${home}/.ssh/known_hosts`],
+    ] as const)
+      await machine.must(...give, inMachine(from), to);
+    await machine.must('systemctl', 'start', 'tunnel-helper.socket');
+  });
+  after(async () => {
+    await machine?.stop();
+    await lab?.close();
+  });
+
+  const fetched = async (...options: readonly string[]): Promise<string> =>
+    machine.must('curl', '-sS', '--max-time', '20', ...options, `http://${API1}/`);
+  const pidOf = async (unit: string) => Number(await machine.property(unit, 'MainPID'));
+  /** Of a process inside, by its number there. */
+  const statusOf = (pid: number) => machine.must('cat', `/proc/${pid}/status`);
+
+  it('are what systemd accepts, with manual pages that there are', async () => {
+    await machine.must('systemd-analyze', 'verify', '--man=no', ...UNITS);
+    const user = '/etc/systemd/user/tunnel@.service';
+    const env = ['env', 'XDG_RUNTIME_DIR=/run'];
+    await machine.must(...env, 'systemd-analyze', '--user', 'verify', '--man=no', user);
+    const manifest = readFileSync(join(ROOT, 'package.json'), 'utf8');
+    for (const unit of ['systemd/tunnel@.service', 'systemd/user/tunnel@.service']) {
+      const text = readFileSync(join(ROOT, 'packaging', unit), 'utf8');
+      for (const [, page, section] of text.matchAll(/man:(tunnel[\w-]*)\((\d)\)/g))
+        assert.ok(manifest.includes(`/${page}.${section}"`), `${unit}: ${page}(${section})`);
+    }
+    assert.equal(
+      readdirSync(join(ROOT, 'packaging/systemd')).filter((name) => name.includes('.')).length,
+      UNITS.length,
+    );
+  });
+
+  it('are exposed to less than a third', async () => {
+    for (const unit of UNITS.filter((name) => name.endsWith('.service'))) {
+      const { stdout, status } = await machine.run([
+        ...['systemd-analyze', 'security', '--offline=true', '--no-pager'],
+        ...[`--threshold=${MOST_EXPOSURE * 10}`, unit],
+      ]);
+      assert.equal(status, 0, stdout);
+      console.log(`${unit}: ${/exposure level.*: (\S+)/.exec(stdout)?.[1]}`);
+    }
+  });
+
+  it('a proxy: ready when traffic flows, with a status, reloaded, stopped in order', async () => {
+    const unit = 'tunnel@web.service';
+    await machine.must('systemctl', 'start', unit);
+    assert.equal(await machine.property(unit, 'ActiveState'), 'active');
+    assert.match(
+      await machine.property(unit, 'StatusText'),
+      new RegExp(`^Connected to ${REMOTE}:22$`),
+    );
+    assert.match(await fetched('-x', 'socks5h://127.0.0.1:1080'), /./);
+    const pid = await pidOf(unit);
+    const status = await statusOf(pid);
+    assert.match(status, /^CapEff:\s0+$/m);
+    assert.match(status, /^CapBnd:\s0+$/m);
+    assert.match(status, /^NoNewPrivs:\s1$/m);
+    assert.match(status, /^Seccomp:\s2$/m);
+    const user = (await machine.must('id', '-u', 'tunnel')).trim();
+    assert.match(status, new RegExp(`^Uid:\\s${user}\\s${user}\\s`, 'm'));
+    // Root sees it, in the unit's own directory.
+    assert.match(await machine.must('tunnel', 'status', 'web'), /web/);
+
+    await machine.must('systemctl', 'reload', unit);
+    assert.equal(await machine.property(unit, 'ActiveState'), 'active');
+    await machine.must('systemctl', 'stop', unit);
+    assert.equal(await machine.property(unit, 'Result'), 'success');
+    assert.equal(await machine.property(unit, 'ExecMainStatus'), '0');
+  });
+
+  it('a capture: by the helper of the socket unit, which systemd ends with it', async () => {
+    const unit = 'tunnel@office.service';
+    const { status } = await machine.run(['systemctl', 'start', unit]);
+    assert.equal(status, 0, await machine.journal(unit));
+    assert.match(await fetched(), /./);
+    // A tunnel of root's, in the directory of the helper's socket, does not close that to others.
+    const proxy = await machine.spawn([
+      'tunnel',
+      'proxy',
+      '-r',
+      REMOTE,
+      ...AS_ROOT,
+      '--listen',
+      '0',
+    ]);
+    await proxy.waitForLine(/tunnel: ready\n/, READY_MS);
+    assert.match(await machine.must('stat', '-c', '%a', '/run/tunnel'), /^755$/m);
+    await proxy.stop();
+    const helpers = () => machine.must('systemctl', 'list-units', '--plain', 'tunnel-helper@*');
+    assert.match(await helpers(), /tunnel-helper@\S+\.service +loaded active running/);
+    await machine.must('systemctl', 'stop', unit);
+    assert.doesNotMatch(await machine.must('ip', 'link'), /tun\d/);
+    assert.doesNotMatch(await machine.must('ip', 'route'), /10\.77\./);
+  });
+
+  it('starts again what was killed, and what hangs', async () => {
+    const unit = 'tunnel@web.service';
+    const folder = `/etc/systemd/system/${unit}.d`;
+    const setting = '[Service]\nRestartSec=100ms\nWatchdogSec=2s\nTimeoutAbortSec=1s\n';
+    await machine.must('install', '-d', folder);
+    await machine.must('sh', '-c', `printf '${setting}' >${folder}/test.conf`);
+    await machine.must('systemctl', 'daemon-reload');
+    await machine.must('systemctl', 'start', unit);
+    for (const [signal, restarts, result] of [
+      ['KILL', '1', 'signal'],
+      ['STOP', '2', 'watchdog'],
+    ] as const) {
+      const before = await pidOf(unit);
+      await machine.must('kill', `-${signal}`, `${before}`);
+      await machine.until(unit, 'NRestarts', new RegExp(`^${restarts}$`));
+      await machine.until(unit, 'ActiveState', /^active$/);
+      assert.notEqual(await pidOf(unit), before);
+      const journal = await machine.must('journalctl', '-q', '--no-pager', '-u', unit);
+      assert.match(journal, new RegExp(`Failed with result '${result}'`));
+    }
+    assert.match(await fetched('-x', 'socks5h://127.0.0.1:1080'), /./);
+    await machine.must('systemctl', 'stop', unit);
+    await machine.must('rm', '-r', folder);
+    await machine.must('systemctl', 'daemon-reload');
+  });
+
+  it('does not start again what would fail again', async () => {
+    for (const [profile, status] of [
+      ['missing', '2'],
+      ['stranger', '3'],
+      ['impostor', '4'],
+    ] as const) {
+      const unit = `tunnel@${profile}.service`;
+      assert.notEqual((await machine.run(['systemctl', 'start', unit])).status, 0);
+      const journal = await machine.journal(unit);
+      assert.equal(await machine.property(unit, 'ExecMainStatus'), status, journal);
+      assert.equal(await machine.property(unit, 'ActiveState'), 'failed', journal);
+      assert.equal(await machine.property(unit, 'NRestarts'), '0');
+      assert.match(await machine.journal(unit, '-p', 'err', '-o', 'cat'), /^error \[/m);
+    }
+  });
+});
