@@ -80,6 +80,7 @@ function nodePackage(): string {
   const control = `Package: nodejs
 Version: ${process.versions.node}-1
 Architecture: ${architecture}
+Multi-Arch: allowed
 Maintainer: The test <test@localhost>
 Depends: libc6, libstdc++6
 Description: the Node that runs the tests
@@ -135,13 +136,7 @@ for (const { release, ownNode, appArmor } of [
     const install = (file: string) => {
       root.copy(file, '/tmp/package.deb');
       // What it depends on is there: nothing is downloaded.
-      return root.exec([
-        'apt-get',
-        'install',
-        '-qq',
-        '--no-install-recommends',
-        '/tmp/package.deb',
-      ]);
+      return root.exec(['apt-get', 'install', '-y', '--no-install-recommends', '/tmp/package.deb']);
     };
 
     before(async () => {
