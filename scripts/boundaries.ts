@@ -32,6 +32,7 @@ export const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   capture: ['flow'],
   'capture/tun': ['capture', 'flow', 'native'],
   'capture/namespace': ['capture', 'capture/tun', 'flow', 'policy'],
+  'capture/forward': ['capture', 'flow'],
   'capture/proxy': ['capture', 'flow'],
   dns: [],
   'dns/wire': [],
@@ -124,6 +125,7 @@ export const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   doctor: ['connect', 'dns/upstream', 'dns/wire', 'flow', 'policy', 'ssh', 'system/doctor'],
   embed: ['config', 'flow', 'ssh'],
   session: [
+    'capture/forward',
     'capture/namespace',
     'capture/proxy',
     'capture/tun',

@@ -18,6 +18,8 @@ Examples:
       by name: the jump host resolves them
   tunnel -r user@jumphost --dns-server 10.0.0.53 --domain corp.example 10.0.0.0/8
       names below corp.example are asked of 10.0.0.53, through jumphost
+  tunnel -r user@jumphost -L 5432:db.internal:5432
+      one port of this machine for one destination, as with ssh; it needs no privileges
   tunnel -r user@jumphost --os-cloud mycloud --allow mycloud.allow
       the endpoints of a cloud in clouds.yaml that a list permits
 `;
@@ -42,6 +44,10 @@ The jump host's own name is always resolved by this machine.
 
 "tunnel proxy" offers a SOCKS and HTTP proxy instead and needs no privileges; --listen,
 --socks and --http add one here. "tunnel proxy --help" explains both.
+
+-L is that of ssh: [bind:]port:host:hostport, or socket:host:hostport for a Unix socket of
+this machine. The jump host resolves the host, and "localhost" is its own. LocalForward of
+ssh_config is obeyed as well, with GatewayPorts and ExitOnForwardFailure.
 
 --os-cloud adds the endpoints of an OpenStack cloud to the targets. They are looked up
 through the jump host before anything is captured. $OS_CLOUD alone adds none. "tunnel

@@ -116,16 +116,18 @@ function formatTunnel({ status }: RunningTunnel): string {
 
 /** What is shown of one tunnel. */
 export function statusLines(status: Status): readonly string[] {
-  const { name, command, pid, at, startedAt, device, proxies, targets, flows } = status;
+  const { name, command, pid, at, startedAt, device, proxies, forwards, flows } = status;
   const captured = [device, ...proxies.map((address) => `proxy at ${address}`)].filter(
     (it) => it !== undefined,
   );
+  const what = carried(status);
   const protectedBy = protection(status.link);
   const rows: (readonly [string, string])[] = [
     ['link', describeLink(status.link, at)],
     ...(protectedBy === undefined ? [] : [['protected by', protectedBy] as const]),
-    ['targets', targets.length === 0 ? 'everything' : some(targets)],
+    ...(what === undefined ? [] : [['targets', what] as const]),
     ...(captured.length === 0 ? [] : [['captured by', captured.join(', ')] as const]),
+    ...forwards.map((forward) => ['forwarding', forward] as const),
     ['flows', describeFlows(flows)],
     ...status.checks.map(({ name: check, detail }) => ['check', `${check}: ${detail}`] as const),
   ];
@@ -154,6 +156,12 @@ export function protection(link: LinkStatus): string | undefined {
   const { server, keyExchange, cipher, hostKey } = link;
   const parts = [server, keyExchange, cipher, hostKey].filter((part) => part !== undefined);
   return parts.length === 0 ? undefined : parts.join(', ');
+}
+
+/** undefined: only what is forwarded. */
+function carried({ targets, proxies, forwards }: Status): string | undefined {
+  if (targets.length > 0) return some(targets);
+  return forwards.length > 0 && proxies.length === 0 ? undefined : 'everything';
 }
 
 function describeFlows(flows: Status['flows']): string {

@@ -4,6 +4,7 @@
  * carry nothing have their own configuration with the parts that they need (doctoroptions.ts,
  * openstackreport.ts).
  */
+import type { Forward } from '../net/forward.ts';
 import type { NamePattern } from '../net/name.ts';
 import type { Place } from '../net/place.ts';
 import type { PortRange } from '../net/ports.ts';
@@ -114,8 +115,8 @@ export interface TargetRules {
 }
 
 /**
- * The configuration of a tunnel. `connect` has at least one target, name target or cloud. `exec`
- * without any of them has EVERYTHING. `proxy` without any of them carries everything.
+ * The configuration of a tunnel. `connect` has at least one target, name target, cloud or -L.
+ * `exec` without any of them has EVERYTHING. `proxy` without any of them carries everything.
  */
 export interface Configuration extends TargetRules {
   /** What it is called while it runs: --name, the profile, or the remote. */
@@ -133,6 +134,10 @@ export interface Configuration extends TargetRules {
   readonly capture: CaptureOptions;
   /** undefined: no proxy. `proxy` always has one. */
   readonly proxies: ProxyOptions | undefined;
+  /** -L; those of ssh_config are known later. */
+  readonly forwards: readonly Forward[];
+  /** `connect` without a target: nothing is captured by routes, and no privilege is needed. */
+  readonly forwardsOnly: boolean;
   /** undefined: no metrics. */
   readonly metrics: MetricsPlace | undefined;
   readonly logLevel: Level;

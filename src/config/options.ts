@@ -5,6 +5,7 @@
  */
 import { UsageError } from '../errors/errors.ts';
 import { shellWord } from '../net/notation.ts';
+import { formatPlace } from '../net/place.ts';
 import type { SshOptions } from '../ssh/options.ts';
 import { ALLOW_OPTIONS, readAllowOptions } from './allowfile.ts';
 import {
@@ -15,6 +16,7 @@ import {
 } from './configuration.ts';
 import { NAME_OPTIONS, readTunnelName } from './controloptions.ts';
 import { DNS_OPTIONS, readDnsOptions } from './dnsoptions.ts';
+import { FORWARD_OPTIONS, readForwards } from './forwardoptions.ts';
 import { METRICS_OPTIONS, readMetricsPlace } from './metricsoptions.ts';
 import { CLOUD_OPTIONS, readOpenStackOptions, withoutAsking } from './openstackoptions.ts';
 import { type GivenArguments, readOptions, toggle } from './option.ts';
@@ -78,12 +80,18 @@ export const TUNNEL_GROUPS = [...CARRYING_GROUPS, ...RUNNING_GROUPS] as const;
 export const CONNECT_GROUPS = [
   ...CARRYING_GROUPS,
   CAPTURE_OPTIONS,
+  FORWARD_OPTIONS,
   PROXY_OPTIONS,
   ...RUNNING_GROUPS,
   SERVICE_OPTIONS,
 ] as const;
 
-export const PROXY_GROUPS = [PROXY_OPTIONS, ...TUNNEL_GROUPS, SERVICE_OPTIONS] as const;
+export const PROXY_GROUPS = [
+  PROXY_OPTIONS,
+  FORWARD_OPTIONS,
+  ...TUNNEL_GROUPS,
+  SERVICE_OPTIONS,
+] as const;
 
 /**
  * `proxy` always has a proxy, needs no target, and may have targets that can't be captured by a
@@ -105,8 +113,11 @@ export function buildConfiguration(
   const everything = command === 'exec' && !named && cloud === undefined;
   const targets = everything ? EVERYTHING : rules.targets;
   const none = targets.length + rules.nameTargets.length === 0 && cloud === undefined;
-  if (none && command !== 'doctor' && command !== 'library')
+  const forwards = readForwards(options);
+  const forwardsOnly = none && command === 'connect' && forwards.length > 0;
+  if (none && !forwardsOnly && command !== 'doctor' && command !== 'library')
     requireNoTarget(command, ssh, proxies?.onlyTargets ?? false);
+  if (forwardsOnly) refuseWithoutCapture(options, proxies?.onlyTargets ?? false);
   const profile = readOptions(PROFILE_OPTIONS, options).profile?.value;
   return {
     name: readTunnelName(options) ?? profile ?? ssh.remotes[0].text,
@@ -118,11 +129,13 @@ export function buildConfiguration(
     allow: readAllowOptions(options),
     capture: readCaptureOptions(options, rules),
     proxies,
+    forwards,
+    forwardsOnly,
     metrics: readMetricsPlace(options),
     logLevel: readLogLevel(options),
     service: readServiceOptions(options),
     flowLog: readFlowLogOptions(options),
-    pcap: readPcapOptions(options, command),
+    pcap: readPcapOptions(options, forwardsOnly ? 'proxy' : command),
     readyFd: readReadyFd(options),
     notices,
     given: options,
@@ -150,6 +163,17 @@ function readCaptureOptions(
   };
 }
 
+/** For `connect` without a target. Throws UsageError for what only captured targets can have. */
+function refuseWithoutCapture(options: GivenArguments['options'], onlyTargets: boolean): void {
+  const given = readOptions(CAPTURE_OPTIONS, options);
+  const place = given.captureLocal ?? given.failClosed ?? given.allowDiverted;
+  if (place === undefined && !onlyTargets) return;
+  const option = place === undefined ? '--only-targets' : formatPlace(place);
+  throw new UsageError(`${option} is for targets, and none is given`, {
+    hint: 'name the networks or hosts to reach, or leave the option out',
+  });
+}
+
 /** Throws UsageError if the command needs a target. (A cloud counts as a target.) */
 function requireNoTarget(
   command: 'connect' | 'proxy' | 'exec',
@@ -164,6 +188,6 @@ function requireNoTarget(
   }
   const given = `-r ${shellWord(remote.text)}`;
   throw new UsageError('no target is given', {
-    hint: `name the networks or hosts to reach through the jump host, as in: tunnel ${given} 10.0.0.0/8 (api.example.com:443 is one, too); or a cloud with --os-cloud; "tunnel proxy ${given}" needs none`,
+    hint: `name the networks or hosts to reach through the jump host, as in: tunnel ${given} 10.0.0.0/8 (api.example.com:443 is one, too); or a cloud with --os-cloud, or a port with -L; "tunnel proxy ${given}" needs none`,
   });
 }

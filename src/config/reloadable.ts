@@ -10,7 +10,15 @@ import type { GivenOptions, Option } from './option.ts';
 const APPLIED = [
   ...['--exclude', '--targets-from', '--excludes-from', '--domain'],
   ...['--os-cloud', '--os-region', '--os-catalog', '--os-catalog-file', '--os-follow-links'],
-  ...['--allow', '--allow-rule', '--capture-local', '--allow-diverted', '--verbose', '--quiet'],
+  ...[
+    '--local-forward',
+    '--allow',
+    '--allow-rule',
+    '--capture-local',
+    '--allow-diverted',
+    '--verbose',
+    '--quiet',
+  ],
   // It has been told: there is nothing to change.
   ...['--ready-fd', '--daemon'],
   // What they say counts, option by option.
@@ -53,12 +61,12 @@ export interface Reloaded {
  * may be given to a tunnel that had none. Throws UsageError for what --fail-closed can't keep.
  */
 export function reloaded(first: Configuration, read: Configuration, givesList: boolean): Reloaded {
-  const { targets, exclusions, nameTargets, nameExclusions, cloud, logLevel, notices } = read;
   const restart = new Set(changedForRestart(first.given, read.given));
   if (!isDeepStrictEqual(first.proxies, read.proxies) && restart.size === 0)
     restart.add('--proxy-auth');
   const { failClosed } = first.capture;
-  const [forPorts] = [...exclusions, ...nameExclusions].filter(({ ports }) => ports.length > 0);
+  const { exclusions: excluded, nameExclusions: namesExcluded, logLevel, notices, forwards } = read;
+  const [forPorts] = [...excluded, ...namesExcluded].filter(({ ports }) => ports.length > 0);
   if (failClosed && forPorts !== undefined)
     throw new UsageError(
       `the tunnel runs with --fail-closed, so ${forPorts.text} can't be excluded for some ports only`,
@@ -66,12 +74,16 @@ export function reloaded(first: Configuration, read: Configuration, givesList: b
     );
   const mayHaveList = givesList || first.allow.rules !== undefined;
   if (!mayHaveList && read.allow.rules !== undefined) restart.add('--allow');
+  // Whether there is a device is decided at the start.
+  const others = first.forwardsOnly === read.forwardsOnly ? read : first;
+  if (others === first) restart.add('TARGET');
   const { domains } = first.dns.throughTunnel ? read.dns : first.dns;
   const { captureLocal, allowDiverted } = read.capture;
+  const { targets, exclusions, nameTargets, nameExclusions, cloud } = others;
   return {
     configuration: {
       ...first,
-      ...{ targets, exclusions, nameTargets, nameExclusions, cloud, logLevel, notices },
+      ...{ targets, exclusions, nameTargets, nameExclusions, cloud, logLevel, notices, forwards },
       dns: { ...first.dns, domains },
       allow: mayHaveList ? { ...first.allow, rules: read.allow.rules } : first.allow,
       capture: { captureLocal, allowDiverted, failClosed },
@@ -100,6 +112,7 @@ export function changesBetween(before: Configuration, after: Configuration): str
     counted('target', targets(before), targets(after)),
     counted('exclusion', exclusions(before), exclusions(after)),
     counted('domain', before.dns.domains.map(asText), after.dns.domains.map(asText)),
+    counted('forward', before.forwards, after.forwards),
     listChange(before, after),
     isDeepStrictEqual(before.capture, after.capture) ? undefined : 'other rules of the capture',
     before.logLevel === after.logLevel ? undefined : `messages from the level ${after.logLevel} on`,

@@ -250,7 +250,9 @@ function checked(answer: unknown): unknown {
 function isStatus(value: unknown, pid: number): value is Status {
   const texts = ['name', 'command', 'version', 'remote'].map((name) => fieldOf(value, name));
   const numbers = ['startedAt', 'at'].map((name) => fieldOf(value, name));
-  const lists = ['targets', 'proxies', 'refusals', 'checks'].map((name) => fieldOf(value, name));
+  const lists = ['targets', 'proxies', 'forwards', 'refusals', 'checks'].map((name) =>
+    fieldOf(value, name),
+  );
   const flows = fieldOf(value, 'flows');
   const counts = ['live', 'opening', 'opened', 'refused', 'sentBytes', 'receivedBytes'];
   return (

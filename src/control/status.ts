@@ -20,6 +20,8 @@ export interface Status {
   /** The device that captures; undefined: there is none. */
   readonly device: string | undefined;
   readonly proxies: readonly string[];
+  /** Fixed forwards that listen: `127.0.0.1:8080 -> db.internal:5432`. */
+  readonly forwards: readonly string[];
   readonly link: LinkStatus;
   readonly flows: FlowsStatus;
   readonly refusals: readonly RefusalStatus[];

@@ -30,8 +30,10 @@ function identity(
   return { name, command, version: version(), counters: () => observer.snapshot() };
 }
 
-async function load(command: 'connect' | 'proxy') {
-  if (command === 'connect') return (await import('../session/connect.ts')).runConnect;
+/** What captures by routes, and what needs no privileges. */
+async function load(command: 'connect' | 'proxy', { forwardsOnly }: Configuration) {
+  if (command === 'connect' && !forwardsOnly)
+    return (await import('../session/connect.ts')).runConnect;
   return (await import('../session/proxy.ts')).runProxy;
 }
 
@@ -53,7 +55,7 @@ export async function runTunnel(
   reloadOnHangup(() => {
     reloads.request().catch(() => {}); // the session has said it
   });
-  const run = await load(command);
+  const run = await load(command, configuration);
   const control = {
     ...identity(configuration, command, observer),
     stop() {

@@ -273,6 +273,12 @@ export const ERRORS = [
     meaning: "a proxy can't listen at its address",
   },
   {
+    codes: ['forward-listen'],
+    exit: EXIT.capture,
+    meaning:
+      "a fixed forward (`-L`, LocalForward) can't listen, and ExitOnForwardFailure is set or there is nothing else to carry",
+  },
+  {
     codes: ['capture-diverted'],
     exit: EXIT.capture,
     meaning:

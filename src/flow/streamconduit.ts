@@ -61,6 +61,8 @@ export class StreamConduit implements Conduit {
     stream.on('data', (chunk: Buffer) => this.#data(chunk));
     stream.on('end', () => this.#ended());
     stream.on('close', () => this.#closed());
+    // Its end may have come while nobody listened.
+    if (stream.readableEnded) this.#ended();
     stream.resume();
   }
 

@@ -20,13 +20,13 @@
  * system's ssh. The server has not seen a user name by then, so it penalises nobody.
  */
 import { isIP } from 'node:net';
-import { userInfo } from 'node:os';
 import { TunnelError } from '../errors/errors.ts';
 import { type Destination, formatDestination } from '../net/destination.ts';
 import { hostPrefix, type Prefix } from '../net/prefix.ts';
 import type { Level, Observer } from '../observe/observer.ts';
 import { KnownAnswers } from '../ssh/answers.ts';
 import { optionsWithFullPaths } from '../ssh/config/files.ts';
+import { forwardKeywords, isNoneOf } from '../ssh/config/forwards.ts';
 import { copySshConfig, resolveSettings } from '../ssh/config/resolve.ts';
 import {
   addressToExclude,
@@ -53,9 +53,9 @@ import type { SshOptions } from '../ssh/options.ts';
 import { postQuantumAdvice } from '../ssh/postquantum.ts';
 import type { Prompter } from '../ssh/prompter.ts';
 import { formatJump } from '../ssh/remote.ts';
-import type { AuthenticationSettings, SshSettings } from '../ssh/settings.ts';
+import type { AuthenticationSettings, ForwardSettings, SshSettings } from '../ssh/settings.ts';
 import type { Transport } from '../ssh/transport.ts';
-import { homeDirectory } from '../system/home.ts';
+import { homeDirectory, passwdHome } from '../system/home.ts';
 import { chooseTransport, type TransportChoice } from './choose.ts';
 import { gatherFacts } from './facts.ts';
 import { loadOpenssh, loadOpensshInTime } from './loadopenssh.ts';
@@ -177,6 +177,11 @@ export class Dialler {
    */
   #deviceFor(settings: SshSettings): DialDevice | undefined {
     return canBeBound(settings) ? this.#options.deviceFor : undefined;
+  }
+
+  /** What ssh_config says about forwards, of the first -r, once it has been read. */
+  get forwards(): ForwardSettings | undefined {
+    return this.#settings?.[0]?.forwards;
   }
 
   /** Rejects as chooseTransport, dialSsh2 and dialOpenssh do. */
@@ -380,8 +385,11 @@ export class Dialler {
     const home = homeDirectory();
     const moved = home !== passwdHome();
     // ssh reads the configuration in the passwd entry's home directory, but the settings come from
-    // $HOME.
-    const copy = moved ? await copySshConfig(ssh, { observer, signal }) : undefined;
+    // $HOME. Forwards are the tunnel's own (session/forwards.ts): ssh must not open them as well.
+    const ours = forwardKeywords(settings);
+    const copied = moved || ours.length > 0;
+    const copy = copied ? await copySshConfig(ssh, { observer, signal }, ours) : undefined;
+    const given = ssh.sshOptions.filter(isNoneOf(ours));
     try {
       return await dialOpenssh({
         settings: {
@@ -391,7 +399,7 @@ export class Dialler {
         given: {
           command: ssh.sshCommand,
           configFile: copy?.path ?? ssh.configFile,
-          options: await optionsWithFullPaths(ssh.sshOptions, home),
+          options: await optionsWithFullPaths(given, home),
           jump: ssh.jump === undefined ? undefined : formatJump(ssh.jump),
           identityFiles: ssh.identityFiles,
           defaultIdentities: moved ? defaultIdentityFiles(home) : undefined,
@@ -478,15 +486,6 @@ function warnOfMissing(jumpHosts: readonly Configured[], observer: Observer): vo
     'warning',
     `the embedded SSH client does not support ${[...new Set(missing)].join(', ')}: only the system's ssh does`,
   );
-}
-
-/** undefined: this user has no passwd entry, and ssh would not even start. */
-function passwdHome(): string | undefined {
-  try {
-    return userInfo().homedir;
-  } catch {
-    return undefined;
-  }
 }
 
 function renamed(error: TunnelError, originalNames: (message: string) => string): TunnelError {

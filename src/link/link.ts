@@ -30,7 +30,8 @@ import { Supervisor } from './supervisor.ts';
 import type { DialRequest } from './supervisoroptions.ts';
 
 /** Finds the jump host and makes one connection to it: a Dialler, or its stand-in in tests. */
-export type LinkDialler = Pick<Dialler, 'prepare' | 'locate' | 'dial'>;
+export type LinkDialler = Pick<Dialler, 'prepare' | 'locate' | 'dial'> &
+  Partial<Pick<Dialler, 'forwards'>>;
 
 /** A few retransmissions of TCP. */
 const REVIVAL_MS = 5_000;

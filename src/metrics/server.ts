@@ -16,10 +16,9 @@
  *
  * Limits: MAX_CLIENTS at a time; any more are closed at once. All of these are counted.
  */
-import { chmodSync, existsSync, lstatSync, type Stats, unlinkSync } from 'node:fs';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
-import { connect, type Socket } from 'node:net';
-import { dirname } from 'node:path';
+import type { Socket } from 'node:net';
+import { listenOnSocket, makeRoomForSocket, SocketPathError } from '../base/unixsocket.ts';
 import type { MetricsPlace } from '../config/configuration.ts';
 import { TunnelError } from '../errors/errors.ts';
 import { reasonOf } from '../errors/reason.ts';
@@ -198,66 +197,24 @@ function isOfLoopback(host = ''): boolean {
   return name.toLowerCase() === 'localhost' || isAddress(name);
 }
 
-/** Nobody else can connect to a socket at any moment: its mode is right from the start. */
 async function listen(server: Server, place: MetricsPlace): Promise<void> {
+  if (place.kind === 'socket') return listenOnSocket(server, place.path);
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject);
-    if (place.kind === 'port') {
-      server.listen({ host: place.host, port: place.port, ipv6Only: true }, resolve);
-      return;
-    }
-    // bind(2) is called before listen() returns.
-    const mask = process.umask(0o177);
-    try {
-      server.listen(place.path, resolve);
-    } finally {
-      process.umask(mask);
-    }
+    server.listen({ host: place.host, port: place.port, ipv6Only: true }, resolve);
   });
   server.removeAllListeners('error');
-  if (place.kind === 'socket') chmodSync(place.path, 0o600);
 }
 
-/**
- * Removes the socket of a run that was killed. Throws TunnelError if there is anything else, or
- * somebody listens.
- */
+/** Throws TunnelError. */
 async function makeRoomFor(path: string): Promise<void> {
-  const place = { kind: 'socket', path } as const;
-  let found: Stats | undefined;
   try {
-    found = lstatSync(path, { throwIfNoEntry: false });
+    await makeRoomForSocket(path);
   } catch (error) {
+    const place = { kind: 'socket', path } as const;
+    if (error instanceof SocketPathError) throw unavailable(place, error.message);
     throw unavailable(place, reasonOf(error), error);
   }
-  if (found === undefined) {
-    // Node would say "permission denied".
-    if (!existsSync(dirname(path))) throw unavailable(place, 'its directory does not exist');
-    return;
-  }
-  if (!found.isSocket()) throw unavailable(place, 'there is another file, which is no socket');
-  if (found.uid !== process.geteuid?.())
-    throw unavailable(place, `the socket that is there belongs to user ${found.uid}`);
-  if (await answers(path)) throw unavailable(place, 'another program listens there');
-  try {
-    unlinkSync(path);
-  } catch (error) {
-    throw unavailable(place, reasonOf(error), error);
-  }
-}
-
-/** Whether somebody listens. What says neither yes nor no counts as yes. */
-function answers(path: string): Promise<boolean> {
-  return new Promise((resolve) => {
-    const socket = connect(path);
-    socket.on('connect', () => {
-      socket.destroy();
-      resolve(true);
-    });
-    socket.on('error', (error) => {
-      resolve(!('code' in error && (error.code === 'ECONNREFUSED' || error.code === 'ENOENT')));
-    });
-  });
 }
 
 function unavailable(place: MetricsPlace, why: string, cause?: unknown): TunnelError {

@@ -78,6 +78,13 @@ export const COUNTERS = {
   tunnel_datagrams_denied_total: 'datagrams that are against the rules of this run',
   tunnel_datagrams_dropped_total: 'datagrams dropped because they could not be sent',
 
+  // capture/forward/
+  tunnel_forward_connections_total:
+    'clients of fixed forwards (-L, LocalForward) that were admitted',
+  tunnel_forward_over_limit_total: 'clients of a forward that were reset: too many were connected',
+  tunnel_forward_clients_vanished_total: 'clients of forwards that no longer answered the kernel',
+  tunnel_forward_listen_failures_total: 'forwards whose port or socket could not be listened on',
+
   // capture/proxy/
   tunnel_proxy_requests_total: 'requests of proxy clients',
   tunnel_proxy_given_up_total: 'proxy clients that left before their request was complete',

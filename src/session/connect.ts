@@ -3,7 +3,8 @@
  *
  *   link and targets (tunnel.ts) -> helper -> device -> names, flows -> capture: routes
  *     -> the kernel is asked whether they win (captureguard.ts)
- *     -> resolver settings, if there are names (interception.ts) -> proxies, if any -> `ready`
+ *     -> resolver settings, if there are names (interception.ts) -> proxies and forwards, if any
+ *     -> `ready`
  *
  * Nothing on the machine is changed before the SSH connection stands; with --on-demand it is made
  * only when a flow needs it, and the machine is changed before. A connection that is lost is made
@@ -35,6 +36,7 @@ import { CaptureGuard } from './captureguard.ts';
 import { applyToRoutes } from './connectreload.ts';
 import { FailClosed, reportLeftUnreachable, warnOfNames } from './failclosed.ts';
 import { createFlows } from './flows.ts';
+import { startForwards } from './forwards.ts';
 import { HostResolvers } from './hostresolvers.ts';
 import { liveRules, watchHostsFile } from './hostsfile.ts';
 import { leaveOutLogin, reportIncoming, warnOfOtherFamily } from './incoming.ts';
@@ -184,6 +186,7 @@ export function runConnect(given: Configuration, options: RunOptions): Promise<n
       await session.within(watchHostsFile(session, liveRules(current), { machine, observer }));
     }
     await startProxies(session, tunnel, flows);
+    const changeForwards = await startForwards(session, tunnel, flows);
     tunnel.overview.device = device.name;
     logCaptured(device.name, configuration, guard.leading(captured.current), observer);
     tunnel.beginLearning();
@@ -199,10 +202,11 @@ export function runConnect(given: Configuration, options: RunOptions): Promise<n
       reloads,
       first: given,
       adjust: (next) => leaveOutLogin(next, incoming.loginPeers(), routing),
-      apply: (next, change) =>
-        applyToRoutes(next, change, {
-          ...{ captured, kept, rulesOf: routes, neighbours, names, interception },
-        }),
+      apply: async (next, change) => {
+        const parts = { captured, kept, rulesOf: routes, neighbours, names, interception };
+        const said = await applyToRoutes(next, change, parts);
+        return [...said, ...(await changeForwards(next))];
+      },
     });
     void tunnel.advice.give(session, configuration, device.name);
     return session.untilEnd();

@@ -39,6 +39,7 @@ export class Overview {
   ready = false;
   device: string | undefined;
   proxies: readonly string[] = [];
+  forwards: () => readonly string[] = () => [];
 
   constructor(parts: OverviewParts) {
     this.#parts = parts;
@@ -61,6 +62,7 @@ export class Overview {
       targets: targets(),
       device: this.device,
       proxies: this.proxies,
+      forwards: this.forwards(),
       link: linkStatus(link.view()),
       flows: {
         live: list.length,

@@ -1,12 +1,14 @@
 /**
- * `tunnel proxy`: the proxies alone, without privileges.
+ * `tunnel proxy`: the proxies and the fixed forwards alone, without privileges; `tunnel connect`
+ * with forwards and no target is the same.
  *
- *   link and targets (tunnel.ts) -> names, flows -> proxies -> `ready`
+ *   link and targets (tunnel.ts) -> names, flows -> proxies, forwards -> `ready`
  */
 import type { Configuration } from '../config/configuration.ts';
 import { DirectConnector } from '../connect/direct.ts';
 import { createPolicy } from '../policy/policy.ts';
 import { createFlows } from './flows.ts';
+import { startForwards } from './forwards.ts';
 import { linux } from './machine.ts';
 import { livePolicy, lookupPastTunnel, openProxyNames } from './names.ts';
 import { startProxies } from './proxies.ts';
@@ -28,6 +30,7 @@ export function runProxy(wanted: Configuration, options: RunOptions): Promise<ne
     const policy = livePolicy(tunnel, (rules) => createPolicy(rules));
     const flows = createFlows(tunnel, { policy, direct, names });
     await startProxies(session, tunnel, flows);
+    const changeForwards = await startForwards(session, tunnel, flows);
     tunnel.beginLearning();
     tunnel.overview.ready = true;
     await announceReady(session, {
@@ -36,7 +39,14 @@ export function runProxy(wanted: Configuration, options: RunOptions): Promise<ne
       say: () => observer.log('notice', readiness(configuration.ssh)),
     });
     const { reloads } = options;
-    serveReloads(session, tunnel, { reloads, first: wanted });
+    serveReloads(session, tunnel, {
+      reloads,
+      first: wanted,
+      apply(next, change) {
+        change();
+        return changeForwards(next);
+      },
+    });
     return session.untilEnd();
   });
 }

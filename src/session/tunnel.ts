@@ -29,6 +29,7 @@ import type { JumpHostServers } from '../policy/jumphost.ts';
 import type { OwnerFinder } from '../record/flowlog.ts';
 import type { DialDevice } from '../ssh/dial/device.ts';
 import type { Prompter } from '../ssh/prompter.ts';
+import type { ForwardSettings } from '../ssh/settings.ts';
 import { RECORD_PAUSES, SocketSources } from '../system/socketsources.ts';
 import { Advice } from './advice.ts';
 import { offerControl, PrompterInUse } from './control.ts';
@@ -103,11 +104,16 @@ export interface Tunnel {
   /** The link for whoever opens something through it: with the allow-list before it. */
   readonly connector: Connector;
   readonly book: NameBook;
+  /** What ssh_config says about fixed forwards. */
+  readonly forwards: ForwardSettings;
   readonly observer: Observer;
   readonly advice: Advice;
   /** Asks at the run's own terminal, or at that of whoever has asked for something. */
   readonly prompter: Prompter;
-  /** What is known of the run. Its `ready`, `device` and `proxies` are set by the compositions. */
+  /**
+   * What is known of the run. Its `ready`, `device`, `proxies` and `forwards` are set by the
+   * compositions.
+   */
   readonly overview: Overview;
   /** Is told of each flow. */
   readonly watch: FlowWatcher;
@@ -214,6 +220,7 @@ export async function openTunnel(
     guard,
     connector,
     book,
+    forwards: dialler.forwards ?? NO_FORWARDS,
     observer,
     advice,
     prompter,
@@ -223,6 +230,17 @@ export async function openTunnel(
     beginLearning: () => learning.begin(),
   };
 }
+
+/** Of a dialler that reads no ssh_config. */
+const NO_FORWARDS: ForwardSettings = {
+  local: [],
+  unfit: [],
+  cleared: false,
+  gatewayPorts: false,
+  exitOnFailure: false,
+  socketMask: 0o177,
+  unlinksSockets: false,
+};
 
 const UNNAMED: TunnelIdentity = {
   name: '',

@@ -3,6 +3,7 @@
  * defaults and the command line, with every token and `~` expanded. Made by ssh/config/resolve.ts.
  * It is the only configuration that the transports read.
  */
+import type { Forward } from '../net/forward.ts';
 import type { HostKeyPin } from './keys/pin.ts';
 
 export interface SshSettings {
@@ -52,10 +53,29 @@ export interface SshSettings {
    * --no-flush.
    */
   readonly flush: boolean;
+  readonly forwards: ForwardSettings;
   /** Which of these settings only the system's ssh supports, one phrase each ("PKCS11Provider"). */
   readonly onlyOpenssh: readonly string[];
   /** Settings that forbid something, and that only the system's ssh obeys. */
   readonly unobeyed: readonly UnobeyedSetting[];
+}
+
+/** What ssh_config says about fixed forwards, its own and those of -L. */
+export interface ForwardSettings {
+  /** LocalForward, in order. Empty with ClearAllForwardings. */
+  readonly local: readonly Forward[];
+  /** Those that can't be opened, one sentence each: they lead to a socket at the jump host. */
+  readonly unfit: readonly string[];
+  /** ClearAllForwardings: there are none, whatever else says so. */
+  readonly cleared: boolean;
+  /** GatewayPorts: a port without an address is listened on at all addresses. */
+  readonly gatewayPorts: boolean;
+  /** ExitOnForwardFailure: one that can't listen ends the run. */
+  readonly exitOnFailure: boolean;
+  /** StreamLocalBindMask: of the permissions of a Unix socket. */
+  readonly socketMask: number;
+  /** StreamLocalBindUnlink: a socket that is there already is removed. */
+  readonly unlinksSockets: boolean;
 }
 
 /** With it, the embedded client isn't used: what it forbids would be done. */

@@ -13,3 +13,12 @@ export function homeDirectory(): string {
     return '/'; // ENOENT: no HOME, no passwd entry
   }
 }
+
+/** undefined: this user has no passwd entry, and ssh would not even start. */
+export function passwdHome(): string | undefined {
+  try {
+    return userInfo().homedir;
+  } catch {
+    return undefined;
+  }
+}

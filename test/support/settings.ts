@@ -7,6 +7,7 @@ import { parseHostKeyPin } from '../../src/ssh/keys/pin.ts';
 import type { Prompter } from '../../src/ssh/prompter.ts';
 import {
   type AuthenticationSettings,
+  type ForwardSettings,
   type HostKeySettings,
   LEAST_RSA_BITS,
   type SshSettings,
@@ -52,6 +53,19 @@ export function authenticationSettings(
   };
 }
 
+function forwardSettings(settings: Partial<ForwardSettings> = {}): ForwardSettings {
+  return {
+    local: [],
+    unfit: [],
+    cleared: false,
+    gatewayPorts: false,
+    exitOnFailure: false,
+    socketMask: 0o177,
+    unlinksSockets: false,
+    ...settings,
+  };
+}
+
 export type SettingsOverrides = Partial<SshSettings> & Pick<SshSettings, 'hostName' | 'port'>;
 
 /** The settings that ssh's defaults give for a host that is reached directly. */
@@ -70,6 +84,7 @@ export function testSettings(overrides: SettingsOverrides): SshSettings {
     keepalive: { interval: 15, count: 3 },
     rekey: { bytes: undefined, seconds: undefined },
     flush: true,
+    forwards: forwardSettings(),
     onlyOpenssh: [],
     unobeyed: [],
     ...overrides,

@@ -87,14 +87,17 @@ function styleOf({ status: { link } }: WatchedTunnel): Style {
 
 function linkLines(tunnel: WatchedTunnel, { now }: Model, { columns }: Size): Line[] {
   const { status, heardAt } = tunnel;
-  const { link, device, proxies, targets, flows, refusals } = status;
+  const { link, device, proxies, forwards, targets, flows, refusals } = status;
   const silent = now - heardAt > SILENT_MS;
   const state = silent
     ? `the tunnel has not answered for ${duration(now - heardAt)}`
     : describeLink(link, status.at);
   const captured = [device, ...proxies.map((address) => `proxy at ${address}`)];
+  const forwardedOnly = targets.length + proxies.length === 0 && forwards.length > 0;
   const by = captured.filter((it) => it !== undefined).join(', ');
   const what = targets.length === 0 ? 'everything' : targets.join(', ');
+  const forwarded = forwards.join(', ');
+  const besides = forwards.length === 0 ? '' : `; ${forwarded}`;
   const [last] = refusals;
   const labelled = (label: string, text: string, style: Style = 'plain'): Line => [
     { text: fit(label, Math.min(14, columns)), style: 'dim' },
@@ -103,7 +106,9 @@ function linkLines(tunnel: WatchedTunnel, { now }: Model, { columns }: Size): Li
   return [
     labelled('link', state, silent ? 'bad' : styleOf(tunnel)),
     labelled('protected by', protection(link) ?? 'nothing: there is no link'),
-    labelled('captured', by === '' ? what : `${what} by ${by}`),
+    forwardedOnly
+      ? labelled('forwarding', forwarded)
+      : labelled('captured', `${by === '' ? what : `${what} by ${by}`}${besides}`),
     labelled('flows', `${flows.live} live, ${flows.opened} opened, ${flows.refused} refused`),
     last === undefined
       ? labelled('last refusal', 'none')

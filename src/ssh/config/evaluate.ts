@@ -1,9 +1,9 @@
 /**
  * Evaluates an ssh_config for one host if ssh isn't installed. As in readconf.c, lines are read
  * from top to bottom, Host and Match sections that don't match are skipped, and the first value of
- * a keyword wins. Identity and certificate files add up. After an Include, the lines still belong
- * to the section that contains it. Lines that ssh refuses are errors, also in sections that don't
- * apply.
+ * a keyword wins. Identity and certificate files and forwards add up. After an Include, the lines
+ * still belong to the section that contains it. Lines that ssh refuses are errors, also in sections
+ * that don't apply.
  *
  * This is what most files need, and no second ssh. What only ssh can evaluate is refused by name,
  * never passed over, since it may lead to another host, user or key (docs/decisions/0013):
@@ -80,7 +80,7 @@ export function evaluateConfig(evaluation: Evaluation): Evaluated {
   return { values, written: pass.written, isComplete: pass.isComplete };
 }
 
-const CUMULATIVE = new Set(['identityfile', 'certificatefile']);
+const CUMULATIVE = new Set(['identityfile', 'certificatefile', 'localforward']);
 const INERT = new Set(INERT_KEYWORDS);
 const ONLY_SSHS_CRITERIA = new Set(['exec', 'localnetwork', 'version', 'command', 'sessiontype']);
 
@@ -208,7 +208,7 @@ class ConfigPass {
     const values = valuesOf(keyword, directive);
     const known = this.#values.get(keyword) ?? [];
     const isNew = CUMULATIVE.has(keyword)
-      ? !known.includes(args[0] ?? '')
+      ? !known.includes(values[0] ?? '')
       : known.length === 0 && !this.#isOverridden(keyword);
     if (!isNew) return;
     if (section !== 'yes') {

@@ -47,14 +47,14 @@ const RETIRED = new Set(
  */
 export const INERT_KEYWORDS: readonly string[] = `
   addkeystoagent canonicaldomains canonicalizefallbacklocal canonicalizemaxdots canonicalizepermittedcnames
-  casignaturealgorithms channeltimeout clearallforwardings compression connectionattempts controlmaster controlpath
-  controlpersist dynamicforward enableescapecommandline enablesshkeysign escapechar exitonforwardfailure
-  forkafterauthentication forwardagent forwardx11 forwardx11timeout forwardx11trusted gatewayports
+  casignaturealgorithms channeltimeout compression connectionattempts controlmaster controlpath
+  controlpersist dynamicforward enableescapecommandline enablesshkeysign escapechar
+  forkafterauthentication forwardagent forwardx11 forwardx11timeout forwardx11trusted
   gssapiclientidentity gssapidelegatecredentials gssapikexalgorithms gssapirenewalforcesrekey gssapiserveridentity
-  gssapitrustdns hostbasedacceptedalgorithms ipqos kbdinteractivedevices localcommand localforward loglevel
+  gssapitrustdns hostbasedacceptedalgorithms ipqos kbdinteractivedevices localcommand loglevel
   logverbose nohostauthenticationforlocalhost obscurekeystroketiming permitlocalcommand permitremoteopen
   remotecommand remoteforward requesttty securitykeyprovider sendenv sessiontype setenv stdinnull
-  streamlocalbindmask streamlocalbindunlink syslogfacility tag tcpkeepalive tunnel tunneldevice updatehostkeys
+  syslogfacility tag tcpkeepalive tunnel tunneldevice updatehostkeys
   versionaddendum visualhostkey warnweakcrypto xauthlocation
 `
   .trim()

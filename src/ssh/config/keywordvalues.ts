@@ -3,6 +3,7 @@
  * file with any other, also in a section that doesn't apply.
  */
 import { UsageError } from '../../errors/errors.ts';
+import { parseForward, RemoteSocketError } from '../../net/forward.ts';
 import { quoted } from '../../net/notation.ts';
 import { MAX_PORT } from '../../net/ports.ts';
 import { tcpServicePort } from '../../system/services.ts';
@@ -121,6 +122,16 @@ export function checkValue(keyword: string, directive: Directive, place: string)
     });
 }
 
+/** Also those that ssh takes, and a tunnel can't open (forwards.ts). */
+function isForward(text: string): boolean {
+  try {
+    const { listen } = parseForward(text, tcpServicePort);
+    return listen.kind === 'socket' || listen.port > 0;
+  } catch (error) {
+    return error instanceof RemoteSocketError;
+  }
+}
+
 interface Expected {
   /** Values on the line. */
   readonly most: number;
@@ -148,6 +159,12 @@ function expected(keyword: string): Expected | undefined {
       most: 2,
       takes: (size, [, time = 'none']) =>
         /^(default|[0-9]+[kmg]?)$/i.test(size) && (time === 'none' || TIME.test(time)),
+    };
+  if (keyword === 'localforward')
+    return {
+      most: 2,
+      takes: (listen, [, destination = '']) => isForward(`${listen}:${destination}`),
+      form: 'write a port and a destination, as in: LocalForward 8080 db.internal:5432',
     };
   if (PATH_LISTS.has(keyword))
     return {

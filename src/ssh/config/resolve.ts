@@ -38,6 +38,7 @@ import { DEFAULT_CONNECT_TIMEOUT, DEFAULT_KEEPALIVE } from '../options.ts';
 import { MAX_JUMP_HOPS } from '../remote.ts';
 import type { SshSettings } from '../settings.ts';
 import { optionsWithFullPaths } from './files.ts';
+import { readForwards } from './forwards.ts';
 import { INERT_KEYWORDS } from './keywords.ts';
 import { onlyOpenssh } from './onlyopenssh.ts';
 import { jumpLoop } from './query.ts';
@@ -98,13 +99,15 @@ export async function resolveSettings(
 /**
  * Copies the file of -F, or the default files, for the system's ssh to connect with. These are the
  * files that `resolveSettings` reads, with $HOME as the home directory. The caller removes the copy
- * once ssh has read it. Throws UsageError.
+ * once ssh has read it. `without`: keywords, in lower case, whose lines are left out. Throws
+ * UsageError.
  */
 export function copySshConfig(
   options: Pick<SshOptions, 'configFile'>,
   context: ResolveContext = {},
+  without: readonly string[] = [],
 ): Promise<ConfigCopy> {
-  return copyConfig(options.configFile, machineOf(context));
+  return copyConfig(options.configFile, machineOf(context), without);
 }
 
 function machineOf(context: ResolveContext): Machine {
@@ -206,6 +209,7 @@ class SettingsResolver {
         count: Math.max(MIN_KEEPALIVES, keywords.number('serveralivecountmax') ?? 3),
       },
       rekey: readRekey(keywords),
+      forwards: readForwards(keywords),
       onlyOpenssh: await onlyOpenssh(keywords, authentication, this.#source.machine.home),
       unobeyed: unobeyed({
         keywords,

@@ -38,7 +38,7 @@ export interface Machine {
 }
 
 /** ssh expands these before it prints them, so its answer must not be expanded again. */
-const PRINTED_EXPANDED = ['userknownhostsfile', 'identityagent'];
+const PRINTED_EXPANDED = ['userknownhostsfile', 'identityagent', 'localforward'];
 /** What is said about one host. */
 export interface HostConfig {
   readonly values: KeywordValues;
@@ -110,7 +110,9 @@ export class ConfigSource {
     const tokens = readTokens({ host }, new Keywords(values), this.machine);
     const expanded = new Map(values);
     for (const keyword of PRINTED_EXPANDED) {
-      const texts = values.get(keyword)?.map((text) => expandPath(text, tokens, keyword));
+      const texts = values
+        .get(keyword)
+        ?.map((text) => (isPlainForward(keyword, text) ? text : expandPath(text, tokens, keyword)));
       if (texts !== undefined) expanded.set(keyword, texts);
     }
     return { values: expanded, written };
@@ -149,15 +151,27 @@ export class ConfigSource {
   }
 }
 
+/** Of a forward, ssh expands the path of a socket only. */
+function isPlainForward(keyword: string, text: string): boolean {
+  return keyword === 'localforward' && !text.includes('/');
+}
+
 export interface ConfigCopy extends Omit<WrittenConfig, 'paths'> {
   /** For -F. */
   readonly path: string;
 }
 
-/** A copy of the files, without our defaults, for the system's ssh to connect with. */
-export async function copyConfig(file: string | undefined, machine: Machine): Promise<ConfigCopy> {
+/**
+ * A copy of the files, without our defaults, for the system's ssh to connect with. `without`:
+ * keywords that it must not see.
+ */
+export async function copyConfig(
+  file: string | undefined,
+  machine: Machine,
+  without: readonly string[],
+): Promise<ConfigCopy> {
   const { user, system } = await loadConfig({ file, ...machine });
-  const parts = [user, system].filter(isPart);
+  const parts = [user, system].map((part) => without.reduce(withoutKeyword, part)).filter(isPart);
   const { paths, ...copy } = await writeConfig(parts, movedKnownHosts(machine));
   return { ...copy, path: paths[endingFor(parts) ?? 'defaults'] };
 }

@@ -9,8 +9,9 @@
  * before them, with its own arguments. It is the user's program and may do anything, except openly
  * turn off host key checking.
  *
- * ClearAllForwardings would clear our -D too, so it is set to no. This means that ssh sets up every
- * LocalForward and RemoteForward in the configuration, as it always does. ExitOnForwardFailure is
+ * ClearAllForwardings would clear our -D too, so it is set to no. What it would have cleared, and
+ * every LocalForward, which is the tunnel's own, has been left out of the configuration that we
+ * pass on (link/dialler.ts). ssh sets up RemoteForward and DynamicForward. ExitOnForwardFailure is
  * no, so this ssh doesn't exit when another ssh to this host already uses a forwarded port. We
  * check our own listener by connecting to it.
  *

@@ -362,10 +362,12 @@ describe('the help of each command', () => {
   });
 
   const TUNNEL = ['Jump host', 'Targets', 'Names', 'SSH connection', 'OpenStack cloud'];
-  const CONNECT = [...TUNNEL, 'Allow-list', 'Capture', 'Proxies', 'Profiles', 'Records', 'Running'];
+  const CAPTURED = ['Capture', 'Forwards', 'Proxies'];
+  const CONNECT = [...TUNNEL, 'Allow-list', ...CAPTURED, 'Profiles', 'Records', 'Running'];
+  const PROXY = ['Proxies', 'Forwards', ...TUNNEL, 'Allow-list'];
   for (const [command, headings] of [
     ['connect', [...CONNECT, 'Help', 'Global Options']],
-    ['proxy', ['Proxies', ...TUNNEL, 'Allow-list', 'Profiles', 'Records', 'Running', 'Help']],
+    ['proxy', [...PROXY, 'Profiles', 'Records', 'Running', 'Help']],
     ['exec', ['Command', ...TUNNEL, 'Allow-list', 'Profiles', 'Records', 'Running', 'Help']],
     ['doctor', ['Report', ...CONNECT, 'Help']],
     [

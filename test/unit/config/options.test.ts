@@ -59,6 +59,8 @@ describe('buildConfiguration', () => {
       allow: { rules: undefined, dryRun: false, dryRunTo: undefined },
       capture: { allowDiverted: false, captureLocal: false, failClosed: false },
       proxies: undefined,
+      forwards: [],
+      forwardsOnly: false,
       metrics: undefined,
       logLevel: 'notice',
       flowLog: undefined,

@@ -108,6 +108,7 @@ describe('profiles', () => {
     'allow-rule': ['10.0.0.1:443', 'api.example.com'],
     'dry-run-to': ['/rules'],
     listen: ['1080', '127.0.0.1:0'],
+    'local-forward': ['8080:db.internal:5432', '[::1]:0:[2001:db8::5]:443'],
     socks: ['[::1]:1081'],
     http: ['3128'],
     'proxy-auth': [secretFile],

@@ -58,6 +58,7 @@ function statusOf(name: string, more: Partial<Status> = {}): Status {
     targets: [],
     device: undefined,
     proxies: [],
+    forwards: [],
     link: {
       state: 'up',
       since: 1,

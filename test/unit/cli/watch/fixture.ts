@@ -33,6 +33,7 @@ export function tunnelStatus(list: readonly FlowStatus[], more: Partial<Status> 
     targets: ['10.0.0.0/8'],
     device: 'tunnel0',
     proxies: [],
+    forwards: [],
     link: {
       state: 'up',
       since: NOW - 120_000,
