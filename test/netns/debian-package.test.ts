@@ -43,6 +43,10 @@ const built = existsSync(BUILT)
 const packageMissing = built === undefined && 'no package here: scripts/deb builds it';
 const deb = join(BUILT, built ?? '');
 
+/** Debian's own Node is linked with a library of its release; others run in each. */
+const libraries = spawnSync('ldd', [process.execPath], { encoding: 'utf8' }).stdout ?? '';
+const nodeOfRelease = libraries.includes('libnode') && "this machine's Node is for its own release";
+
 let directory = '';
 /** The next version. */
 let newer = '';
@@ -125,7 +129,11 @@ for (const { release, ownNode, appArmor } of [
   { release: 'bookworm', ownNode: false, appArmor: 3 },
 ]) {
   describe(`the package in Debian's ${release}`, {
-    skip: labUnavailable('nsenter', 'dpkg-deb') || packagesMissing(release) || packageMissing,
+    skip:
+      labUnavailable('nsenter', 'dpkg-deb') ||
+      packagesMissing(release) ||
+      packageMissing ||
+      (!ownNode && nodeOfRelease),
     timeout: 600_000,
   }, () => {
     let lab: Lab;
@@ -151,20 +159,18 @@ for (const { release, ownNode, appArmor } of [
 
     it('is refused where Node is too old, by name', {
       skip: ownNode && 'its Node is new enough',
-    }, async (t) => {
+    }, async () => {
       const { status, stdout, stderr } = await install(deb);
       assert.notEqual(status, 0);
       assert.match(stdout + stderr, /tunnel-vpn : Depends: nodejs \(>= 20\.19\)/);
       root.copy(nodejs, '/tmp/nodejs.deb');
       await root.script('dpkg --install /tmp/nodejs.deb');
-      if ((await root.exec(['node', '--version'])).status !== 0)
-        t.diagnostic("this machine's Node needs libraries that Debian 12 lacks");
     });
 
     it("is installed, and what it has is root's", async () => {
       clean = await root.script(LIST);
       const { status, stderr } = await install(deb);
-      assert.deepEqual([status, stderr], [0, '']);
+      assert.deepEqual([status, stderr.replace(/^debconf: .*\n/gm, '')], [0, '']);
       assert.equal(await root.script('dpkg --audit'), '');
       assert.match(await root.script('tunnel --version', { user: USER }), /^\d+\.\d+\.\d+/);
       const helpers = 'stat -c "%a %U %G" /usr/libexec/tunnel-helper /usr/libexec/tunnel-launcher';
