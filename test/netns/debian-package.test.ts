@@ -1,8 +1,8 @@
 /**
  * The life of the Debian package that scripts/deb builds, in roots of Debian's releases: it is
- * installed, used by an ordinary user against the lab's jump host, upgraded beside a running tunnel,
- * removed and purged. Debian 12 has an older Node: there the package is refused, until a newer one
- * is installed.
+ * installed, used by an ordinary user against the lab's jump host, upgraded beside a running
+ * tunnel, removed and purged. Debian 12 has an older Node: there the package is refused, until a
+ * newer one is installed.
  */
 import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
