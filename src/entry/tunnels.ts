@@ -5,6 +5,7 @@
  * usage errors don't wait for them.
  */
 import { learnedList } from '../cli/allow.ts';
+import { commandNamed } from '../cli/commands.ts';
 import { print } from '../cli/output.ts';
 import { readAgain } from '../cli/program.ts';
 import { createPrompter } from '../cli/prompt.ts';
@@ -42,6 +43,10 @@ export async function runTunnel(
   configuration: Configuration,
   command: 'connect' | 'proxy',
 ): Promise<void> {
+  if (commandNamed(self.args[0]) === 'up') {
+    const { refuseSecond } = await import('../control/second.ts');
+    await refuseSecond(configuration.name);
+  }
   if (configuration.service.daemon && self.daemon === undefined) await runAsDaemonAfterAll(self);
   const stopping = stopOnSignals(self);
   const stop = stopping.signal;

@@ -13,7 +13,7 @@
  * The first event that decides settles an attempt. After a failure the stream is destroyed.
  */
 import type { Duplex } from 'node:stream';
-import type { Algorithms, Client } from 'ssh2';
+import type { Algorithms } from 'ssh2';
 import type { Reminder } from '../../../base/reminder.ts';
 import { TunnelError } from '../../../errors/errors.ts';
 import type { Level, Observer } from '../../../observe/observer.ts';
@@ -43,7 +43,7 @@ import { FREE_EXCHANGES } from '../channels/rekey.ts';
 import { awaitKem } from '../ssh2/awaitkem.ts';
 import { awaitIdentification } from '../ssh2/identification.ts';
 import { guardLogin, identificationOf, protocolOf } from '../ssh2/internals.ts';
-import ssh2 from '../ssh2/library.ts';
+import { Client } from '../ssh2/library.ts';
 import { offeredAlgorithms } from './algorithms.ts';
 import { FirstLine } from './firstline.ts';
 import { hostKeyCheck } from './hostkeycheck.ts';
@@ -103,7 +103,7 @@ type Phase = 'identification' | 'key exchange' | 'authentication';
 class ConnectionAttempt {
   readonly #options: AttemptOptions;
   readonly #over = new AbortController();
-  readonly #client: Client = new ssh2.Client();
+  readonly #client = new Client();
   readonly #serverOffer = new ServerOffer();
   readonly #greeting = new FirstLine();
   readonly #words: ServerWords;
