@@ -1,16 +1,16 @@
 /**
  * The copyright file of the Debian package (scripts/deb), on standard output, in Debian's format
- * 1.0: this program's licence, then that of each bundled module, whose text comes from the module
- * itself.
- *
- *   node dist/scripts/debcopyright.js NODE_MODULES
+ * 1.0: this program's licence, then that of each package in the bundle, by what scripts/bundle.ts
+ * has collected from them.
  */
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
-import { join, relative } from 'node:path';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { licenceOf } from './sbom.ts';
+import { licenceOf, manifestAt } from './sbom.ts';
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url));
+const COLLECTED = 'dist/program/LICENSES.txt';
+const RULE = /\n-{80}\n\n/;
 const APACHE_TEXT = `Licensed under the Apache License, Version 2.0. On Debian systems the full text is in
 /usr/share/common-licenses/Apache-2.0.`;
 /** Debian's names of licences that are called otherwise in SPDX. */
@@ -28,9 +28,10 @@ interface Part {
   readonly text: string;
 }
 
-/** The copyright file for what `modules`, a folder node_modules, has. */
-export function copyrightFile(modules: string): string {
+/** Throws if something in the bundle isn't in the lock file. */
+export function copyrightFile(collected: string): string {
   const own = readFileSync(join(ROOT, 'LICENSE'), 'utf8');
+  const [, ...packages] = collected.split(RULE);
   const parts: Part[] = [
     { files: '*', holders: holdersIn(own), licence: 'MIT', text: own },
     {
@@ -40,48 +41,45 @@ export function copyrightFile(modules: string): string {
       licence: 'Apache-2.0',
       text: APACHE_TEXT,
     },
-    ...modulesIn(modules).map((path) => partOf(modules, path)),
+    ...packages.map(partOf),
   ];
   const head = `Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/
 Upstream-Name: tunnel-vpn
-Comment: The modules below node_modules come from https://registry.npmjs.org. Their sources are the
- files that are installed, except that what Node doesn't load is left out.
+Comment: What is below node_modules comes from https://registry.npmjs.org, and is part of the files
+ in /usr/lib/tunnel-vpn/dist/program.
 `;
   return [head, ...parts.map(paragraph)].join('\n');
 }
 
-/** Every package below a folder node_modules, by its path. */
-function modulesIn(folder: string): string[] {
-  return readdirSync(folder, { withFileTypes: true })
-    .filter((entry) => entry.isDirectory())
-    .toSorted((a, b) => (a.name < b.name ? -1 : 1))
-    .flatMap(({ name }) => {
-      const path = join(folder, name);
-      if (name.startsWith('@')) return modulesIn(path);
-      const nested = join(path, 'node_modules');
-      return [path, ...(existsSync(nested) ? modulesIn(nested) : [])];
-    });
-}
-
-function partOf(modules: string, path: string): Part {
-  const manifest = JSON.parse(readFileSync(join(path, 'package.json'), 'utf8'));
-  const licence = licenceOf(manifest);
-  const file = readdirSync(path).find((name) => /^licen[cs]e(\.md|\.txt)?$/i.test(name));
-  if (file === undefined) throw new Error(`${manifest.name} has no text of its licence`);
-  const text = readFileSync(join(path, file), 'utf8');
+/** A package's name and version, and after an empty line the text of its licence. */
+function partOf(section: string): Part {
+  const [heading = ''] = section.split('\n', 1);
+  const path = installedAt(heading);
+  const licence = licenceOf(manifestAt(path));
+  const text = section.slice(heading.length).trim();
   const holders = licence === 'Unlicense' ? ['none: public domain'] : holdersIn(text);
   return {
-    files: `node_modules/${relative(modules, path)}/*`,
-    holders: holders.length > 0 ? holders : [`the authors of ${manifest.name}`],
+    files: `${path}/*`,
+    holders: holders.length > 0 ? holders : [`the authors of ${heading}`],
     licence,
     text: licence === 'Apache-2.0' ? APACHE_TEXT : text,
   };
 }
 
+/** Where the lock file has "NAME VERSION". */
+function installedAt(heading: string): string {
+  const { packages } = JSON.parse(readFileSync(join(ROOT, 'package-lock.json'), 'utf8'));
+  const path = Object.keys(packages).find(
+    (key) => heading === `${key.replace(/^.*node_modules\//, '')} ${packages[key].version}`,
+  );
+  if (path === undefined) throw new Error(`${heading} is not in package-lock.json`);
+  return path;
+}
+
 /** Who is named after "Copyright" in the text of a licence. */
 function holdersIn(text: string): string[] {
-  return [...text.matchAll(/^\s*Copyright (?:\(c\) ?)?((?!notice|owner|holder)[^[].*)$/gim)].map(
-    ([, holder = '']) => holder.replace(/\.? All rights reserved\.?/i, '').trim(),
+  return [...text.matchAll(/^\s*Copyright (?:\(c\) ?)?((?!notice|owner|holder|licen[cs]e)[^[].*)$/gim)].map(
+    ([, holder = '']) => holder.replace(/[.,]? All rights reserved\.?/i, '').trim(),
   );
 }
 
@@ -94,8 +92,5 @@ ${lines.map((line) => (line.trim() === '' ? ' .' : ` ${line.trimEnd()}`)).join('
 ${comment === undefined ? '' : `Comment: ${comment}\n`}`;
 }
 
-if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  const [modules] = process.argv.slice(2);
-  if (modules === undefined) throw new Error('name a folder node_modules');
-  process.stdout.write(copyrightFile(modules));
-}
+if (process.argv[1] === fileURLToPath(import.meta.url))
+  process.stdout.write(copyrightFile(readFileSync(join(ROOT, COLLECTED), 'utf8')));
