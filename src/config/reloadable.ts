@@ -20,7 +20,7 @@ const APPLIED = [
     '--quiet',
   ],
   // It has been told: there is nothing to change.
-  ...['--ready-fd', '--daemon'],
+  ...['--ready-fd', '--daemon', '--wait-online'],
   // What they say counts, option by option.
   ...['--profile', '--config', '--without'],
 ] as const;

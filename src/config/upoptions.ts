@@ -6,6 +6,7 @@ import { type GivenArguments, type Option, readOptions, toggle } from './option.
 import { PROFILE_OPTIONS } from './profileoptions.ts';
 import { READY_OPTIONS, VERBOSITY_OPTIONS } from './runoptions.ts';
 import { SERVICE_OPTIONS } from './serviceoptions.ts';
+import { LINK_OPTIONS } from './sshoptions.ts';
 
 const { profile: PROFILE, config } = PROFILE_OPTIONS.options;
 
@@ -20,7 +21,10 @@ const UP_OPTIONS = {
 /** In the order of help. */
 /** -D is what it does anyway. */
 const { daemon: _, ...OF_SERVICE } = SERVICE_OPTIONS.options;
-const RUN_OPTIONS = { heading: SERVICE_OPTIONS.heading, options: OF_SERVICE } as const;
+const RUN_OPTIONS = {
+  heading: SERVICE_OPTIONS.heading,
+  options: { ...OF_SERVICE, waitOnline: LINK_OPTIONS.options.waitOnline },
+} as const;
 
 export const UP_GROUPS = [UP_OPTIONS, RUN_OPTIONS, READY_OPTIONS, VERBOSITY_OPTIONS] as const;
 

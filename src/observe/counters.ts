@@ -128,6 +128,8 @@ export const COUNTERS = {
   tunnel_links_lost_total: 'times that the connection to the jump host was lost',
   tunnel_idle_disconnects_total: 'times that it was closed because nothing used it',
   tunnel_redials_total: 'attempts to connect to the jump host again, or on demand',
+  tunnel_online_waits_total:
+    'dials at the start that found no way to the jump host (--wait-online)',
   tunnel_logins_waited_for_total: 'refused logins that are tried again (--wait-auth)',
   tunnel_redial_failures_total: 'of these, attempts that failed',
   tunnel_probes_total: 'times that the jump host was asked for a sign of life',

@@ -11,6 +11,8 @@ export type FollowedLink = Pick<Supervisor, 'view' | 'onChange'>;
 export interface RunService {
   /** Is told of the link from before the first dial. Returns what ends that. */
   follow(link: FollowedLink): () => void;
+  /** Is told what the start waits for (--wait-online). */
+  waitsFor(what: string): void;
   /** Before anything says that the run is ready. Throws TunnelError if it can't be. */
   prepare(): void;
   /** When all has been said. */

@@ -19,6 +19,7 @@ import type { Connector } from '../flow/connector.ts';
 import { FlowTable } from '../flow/flowtable.ts';
 import { type FlowWatcher, watchers } from '../flow/flowwatch.ts';
 import { createLink } from '../link/link.ts';
+import { OnlineWait } from '../link/onlinewait.ts';
 import type { SourceFinder } from '../link/opensources.ts';
 import type { Supervisor } from '../link/supervisor.ts';
 import type { Destination } from '../net/destination.ts';
@@ -158,6 +159,7 @@ export async function openTunnel(
     it.report(learned),
   );
   const { guard } = learning;
+  const online = waitForNetwork(ssh, { machine, observer, service: options.service });
   const dialler = machine.dialler({ ssh, prompter, observer, deviceFor, adviceLevel });
   const link = session.own(
     'the SSH connection',
@@ -170,6 +172,7 @@ export async function openTunnel(
       filtered,
       book,
       finder,
+      online,
     }),
     (it) => it.close(),
   );
@@ -207,6 +210,8 @@ export async function openTunnel(
     );
   const routed = captured === undefined ? NO_ROUTES : wanted;
   const start = link.start();
+  const unwatch = online === undefined ? undefined : machine.watch(online, '', observer);
+  void start.finally(() => unwatch?.()).catch(() => {}); // the next line reports it
   await session.within(options.kind === 'library' ? start : advice.during(session, routed, start));
   const connector = guardedConnector(link, guard, (address) => book.namesOf(address));
   current.replace(await session.within(complete(connector, session.signal)));
@@ -248,6 +253,23 @@ const UNNAMED: TunnelIdentity = {
   version: '',
   counters: () => [],
 };
+
+interface WaitParts {
+  readonly machine: Machine;
+  readonly observer: Observer;
+  readonly service: RunService | undefined;
+}
+
+/** --wait-online; undefined: nothing is waited for. */
+function waitForNetwork(
+  { waitOnline, onDemand }: Configuration['ssh'],
+  { machine, observer, service }: WaitParts,
+): OnlineWait | undefined {
+  if (waitOnline === 0 || onDemand !== undefined) return undefined;
+  const { clock } = machine;
+  const told = (what: string) => service?.waitsFor(what);
+  return new OnlineWait({ seconds: waitOnline, told, observer, clock });
+}
 
 /** As they were written. */
 function namedTargets({ targets, nameTargets }: Configuration): readonly string[] {
