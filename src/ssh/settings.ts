@@ -145,7 +145,7 @@ export interface AuthenticationSettings {
    */
   readonly noIdentityFiles?: boolean;
   readonly certificateFiles: readonly string[];
-  /** tunnel.password of ssh/credentials.ts: answers for the user, once in a login. Default: none. */
+  /** tunnel.password (ssh/credentials.ts): answers for the user, once in a login. Default: none. */
   readonly passwordFile?: string;
   /** tunnel.passphrase: tried before anybody is asked for one. Default: none. */
   readonly passphraseFile?: string;

@@ -25,8 +25,8 @@ export class Keyring {
 
   /**
    * `passphraseFile`: a credential (ssh/credentials.ts), which is tried before anybody is asked.
-   * Throws TunnelError `credential-unusable`, `auth-passphrase` after PASSPHRASE_TRIES wrong passphrases,
-   * `auth-identity-unreadable`, or the prompter's error.
+   * Throws TunnelError `credential-unusable`, `auth-passphrase` after PASSPHRASE_TRIES wrong
+   * passphrases, `auth-identity-unreadable`, or the prompter's error.
    */
   async unlock(
     path: string,
