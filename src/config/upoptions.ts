@@ -4,7 +4,7 @@ import { quoted } from '../net/notation.ts';
 import type { Entry } from './argsfile.ts';
 import { type GivenArguments, type Option, readOptions, toggle } from './option.ts';
 import { PROFILE_OPTIONS } from './profileoptions.ts';
-import { READY_OPTIONS, VERBOSITY_OPTIONS } from './runoptions.ts';
+import { PROGRESS_OPTIONS, READY_OPTIONS, VERBOSITY_OPTIONS } from './runoptions.ts';
 import { SERVICE_OPTIONS } from './serviceoptions.ts';
 import { LINK_OPTIONS } from './sshoptions.ts';
 
@@ -26,7 +26,13 @@ const RUN_OPTIONS = {
   options: { ...OF_SERVICE, waitOnline: LINK_OPTIONS.options.waitOnline },
 } as const;
 
-export const UP_GROUPS = [UP_OPTIONS, RUN_OPTIONS, READY_OPTIONS, VERBOSITY_OPTIONS] as const;
+export const UP_GROUPS = [
+  UP_OPTIONS,
+  RUN_OPTIONS,
+  READY_OPTIONS,
+  PROGRESS_OPTIONS,
+  VERBOSITY_OPTIONS,
+] as const;
 
 /** The same as a line without a command: `tunnel --profile NAME`. Throws UsageError. */
 export function lineOfUp({ operands, options }: GivenArguments): GivenArguments {

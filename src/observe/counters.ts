@@ -21,6 +21,7 @@ export const COUNTERS = {
   tunnel_flows_denied_total: 'connections that are against the rules of this run',
   tunnel_flows_over_limit_total: 'connections put off or refused because MAX_FLOWS were open',
   tunnel_refusals_forgotten_total: 'refusals that tunnel status shows no more, for newer ones',
+  tunnel_report_destinations_forgotten_total: 'destinations that the report counts no more',
   tunnel_sent_bytes_total: 'bytes carried to far sides, of connections that have ended',
   tunnel_received_bytes_total: 'bytes carried from far sides, of connections that have ended',
   tunnel_allowlist_denied_total: 'connections that no rule of --allow permits',

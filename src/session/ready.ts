@@ -1,5 +1,6 @@
 /** What a session says when it is ready. */
 import { closeSync, writeSync } from 'node:fs';
+import type { Glance } from '../control/status.ts';
 import { UsageError } from '../errors/errors.ts';
 import type { Supervisor } from '../link/supervisor.ts';
 import type { SshOptions } from '../ssh/options.ts';
@@ -17,6 +18,12 @@ export interface RunService {
   prepare(): void;
   /** When all has been said. */
   ready(): Promise<void>;
+}
+
+/** Shows the run to a person while it goes on. */
+export interface RunReport {
+  /** `glance`: how the run is now. Returns what ends the report. */
+  follow(glance: (refusals: number) => Glance): () => void;
 }
 
 export interface Announcement {

@@ -16,6 +16,7 @@ import { createGuard, guardedConnector } from '../connect/guarded.ts';
 import type { Status } from '../control/status.ts';
 import { NameBook } from '../dns/upstream/known.ts';
 import type { Connector } from '../flow/connector.ts';
+import { DestinationTable } from '../flow/destinationtable.ts';
 import { FlowTable } from '../flow/flowtable.ts';
 import { type FlowWatcher, watchers } from '../flow/flowwatch.ts';
 import { createLink } from '../link/link.ts';
@@ -38,7 +39,7 @@ import { Current } from './current.ts';
 import { linux, type Machine } from './machine.ts';
 import { offerMetrics } from './metrics.ts';
 import { Overview, type TunnelIdentity } from './overview.ts';
-import type { RunService } from './ready.ts';
+import type { RunReport, RunService } from './ready.ts';
 import { openRecording, type Recording } from './recording.ts';
 import type { Reloads } from './reloads.ts';
 import type { Session, SessionOptions } from './session.ts';
@@ -57,6 +58,8 @@ export interface RunOptions extends SessionOptions {
   readonly control?: RunControl;
   /** Whom else it tells how it is. Default: nobody. */
   readonly service?: RunService;
+  /** Who shows it at the terminal. Default: nobody. */
+  readonly report?: RunReport | undefined;
 }
 
 export interface RunControl extends TunnelIdentity {
@@ -189,6 +192,7 @@ export async function openTunnel(
     findings: () => advice.findings,
     namesOf: (address) => book.namesOf(address),
   });
+  const reporting = beginReport(session, overview, options);
   control?.show?.(() => overview.status());
   const { service } = options;
   if (service !== undefined)
@@ -230,10 +234,23 @@ export async function openTunnel(
     advice,
     prompter,
     overview,
-    watch: watchers([flows, ...metrics, ...recording.watchers]),
+    watch: watchers([flows, ...reporting, ...metrics, ...recording.watchers]),
     tap: (device) => recording.tap(device),
     beginLearning: () => learning.begin(),
   };
+}
+
+/** Returns what the report needs to be told of flows. */
+function beginReport(
+  session: Session,
+  overview: Overview,
+  { report, observer }: TunnelOptions,
+): readonly FlowWatcher[] {
+  if (report === undefined) return [];
+  const destinations = new DestinationTable(observer);
+  const end = report.follow((refusals) => overview.glance(destinations, refusals));
+  session.own('the report', end, (it) => it());
+  return [destinations];
 }
 
 /** Of a dialler that reads no ssh_config. */
