@@ -48,11 +48,7 @@ interface ErrorGroup {
 
 /** Codes with the same meaning for the reader share an entry. */
 export const ERRORS = [
-  {
-    codes: ['usage'],
-    exit: EXIT.usage,
-    meaning: 'an argument is wrong; the message names it',
-  },
+  { codes: ['usage'], exit: EXIT.usage, meaning: 'an argument is wrong; the message names it' },
   {
     codes: ['jumphost-dns', 'jumphost-refused', 'jumphost-unreachable', 'jumphost-timeout'],
     exit: EXIT.jumpHost,
@@ -331,7 +327,7 @@ export const ERRORS = [
   {
     codes: ['needs-linux'],
     exit: EXIT.capture,
-    meaning: 'this is another system, and what captures needs Linux; the message says what that is',
+    meaning: 'what captures needs Linux, which this is not',
   },
   {
     codes: ['native-missing'],
