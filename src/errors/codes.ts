@@ -443,6 +443,11 @@ export const ERRORS = [
     meaning: "metrics can't be served where `--metrics` says; the message says why",
   },
   {
+    codes: ['input-failed', 'connection-reset'],
+    exit: EXIT.unexpected,
+    meaning: "`tunnel nc`: standard input can't be read; the connection was reset",
+  },
+  {
     codes: ['output-failed'],
     exit: EXIT.unexpected,
     meaning: "standard output can't be written, often because a disk is full",

@@ -201,6 +201,11 @@ export class Supervisor implements Transport {
     return this.#changes.add(listener);
   }
 
+  /** As that of the transport; without a link none. */
+  get channels(): number {
+    return this.#link?.transport.channels ?? 0;
+  }
+
   view(): LinkView {
     const transport = this.#link?.transport;
     const established =
