@@ -22,4 +22,4 @@ function printsVersion([first, ...others]: readonly string[]): boolean {
   }
 }
 
-if (!printsVersion(process.argv.slice(2))) await import('./entry/run.ts');
+if (!printsVersion(process.argv.slice(2))) void import('./entry/run.ts').then(({ run }) => run());

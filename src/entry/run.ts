@@ -45,51 +45,58 @@ function terminalColumns(): number {
   return (isatty(1) ? process.stdout.columns : undefined) ?? DEFAULT_COLUMNS;
 }
 
-const self = new Self();
-const { args, nodeStart } = self;
-
-try {
-  process.exitCode = EXIT.ok;
-  refuseNodeOptions(nodeStart);
-  if (self.daemon === undefined && asksForDaemon(args)) await runAsDaemon(self);
-  let readAgainAsRoot = () => {};
-  if (nodeStart.asRoot) {
-    if (isExec(args)) readAgainAsRoot = await readAsCaller();
-    else await startAsCaller(self);
+/** Ends the process. Never rejects. */
+export async function run(): Promise<never> {
+  const self = new Self();
+  const { args, nodeStart } = self;
+  // Something is waited for that can't come any more.
+  process.once('beforeExit', () => {
+    self.fail(new Error('nothing is left that could go on'));
+    self.end(Number(process.exitCode));
+  });
+  try {
+    process.exitCode = EXIT.ok;
+    refuseNodeOptions(nodeStart);
+    if (self.daemon === undefined && asksForDaemon(args)) await runAsDaemon(self);
+    let readAgainAsRoot = () => {};
+    if (nodeStart.asRoot) {
+      if (isExec(args)) readAgainAsRoot = await readAsCaller();
+      else await startAsCaller(self);
+    }
+    giveBack(process.env);
+    self.findSystemd();
+    self.privileged = PrivilegedLink.take(process.env);
+    if (self.privileged !== undefined) completeIdentity(process.env);
+    await runCommandLine(
+      args,
+      {
+        connect: (configuration) => runTunnel(self, configuration, 'connect'),
+        proxy: (configuration) => runTunnel(self, configuration, 'proxy'),
+        exec(configuration) {
+          readAgainAsRoot();
+          return runCommand(self, configuration);
+        },
+        nc: (configuration) => nc(self, configuration),
+        doctor: (configuration) => doctor(self, configuration),
+        openstack: (configuration) => openstack(self, configuration),
+        jumphost: (configuration) => jumphost(self, configuration),
+        status: (configuration) => status(self, configuration),
+        stop: (configuration) => stop(self, configuration),
+        reconnect: (configuration) => reconnect(self, configuration),
+        reload: (configuration) => reload(self, configuration),
+        clean: () => clean(self),
+      },
+      {
+        output: print,
+        get columns() {
+          return Math.min(terminalColumns(), MAX_COLUMNS);
+        },
+      },
+    );
+  } catch (error) {
+    self.fail(error);
   }
-  giveBack(process.env);
-  self.findSystemd();
-  self.privileged = PrivilegedLink.take(process.env);
-  if (self.privileged !== undefined) completeIdentity(process.env);
-  await runCommandLine(
-    args,
-    {
-      connect: (configuration) => runTunnel(self, configuration, 'connect'),
-      proxy: (configuration) => runTunnel(self, configuration, 'proxy'),
-      exec(configuration) {
-        readAgainAsRoot();
-        return runCommand(self, configuration);
-      },
-      nc: (configuration) => nc(self, configuration),
-      doctor: (configuration) => doctor(self, configuration),
-      openstack: (configuration) => openstack(self, configuration),
-      jumphost: (configuration) => jumphost(self, configuration),
-      status: (configuration) => status(self, configuration),
-      stop: (configuration) => stop(self, configuration),
-      reconnect: (configuration) => reconnect(self, configuration),
-      reload: (configuration) => reload(self, configuration),
-      clean: () => clean(self),
-    },
-    {
-      output: print,
-      get columns() {
-        return Math.min(terminalColumns(), MAX_COLUMNS);
-      },
-    },
-  );
-} catch (error) {
-  self.fail(error);
+  // All parts have been closed. Ending here avoids the wait for handles that Node may still keep
+  // open.
+  return self.end(Number(process.exitCode));
 }
-// All parts have been closed. Ending here avoids the wait for handles that Node may still keep
-// open.
-self.end(Number(process.exitCode));

@@ -5,6 +5,7 @@
  * usage errors don't wait for them.
  */
 import { learnedList } from '../cli/allow.ts';
+import { commandNamed } from '../cli/commands.ts';
 import { print } from '../cli/output.ts';
 import { readAgain } from '../cli/program.ts';
 import { createPrompter } from '../cli/prompt.ts';
@@ -17,6 +18,7 @@ import type { TunnelIdentity } from '../session/overview.ts';
 import { Reloads } from '../session/reloads.ts';
 import { adviseAboutAgent, machineBeside } from './ascaller.ts';
 import { runAsDaemonAfterAll } from './daemon.ts';
+import { showRun } from './display.ts';
 import type { Self } from './self.ts';
 import { Service } from './service.ts';
 import { reloadOnHangup, stopOnSignals } from './signals.ts';
@@ -42,6 +44,10 @@ export async function runTunnel(
   configuration: Configuration,
   command: 'connect' | 'proxy',
 ): Promise<void> {
+  if (commandNamed(self.args[0]) === 'up') {
+    const { refuseSecond } = await import('../control/second.ts');
+    await refuseSecond(configuration.name);
+  }
   if (configuration.service.daemon && self.daemon === undefined) await runAsDaemonAfterAll(self);
   const stopping = stopOnSignals(self);
   const stop = stopping.signal;
@@ -56,6 +62,7 @@ export async function runTunnel(
     reloads.request().catch(() => {}); // the session has said it
   });
   const run = await load(command, configuration);
+  const shows = await showRun(self, configuration, observer, createPrompter());
   const control = {
     ...identity(configuration, command, observer),
     stop() {
@@ -67,7 +74,7 @@ export async function runTunnel(
   try {
     await run(configuration, {
       observer,
-      prompter: createPrompter(),
+      ...shows,
       stop,
       reloads,
       learned: learnedList(configuration.allow, print, observer),

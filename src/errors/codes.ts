@@ -332,7 +332,7 @@ export const ERRORS = [
     codes: ['already-running'],
     exit: EXIT.alreadyRunning,
     meaning:
-      'another tunnel captures this range or part of it: exclude that from one of them with `-x`; or it [answers for the same names](#several-tunnels); or has the same `--pidfile`',
+      'another tunnel captures this range or part of it: exclude that from one of them with `-x`; or it [answers for the same names](#several-tunnels); or has the same `--pidfile`; or `tunnel up` has started it already',
   },
   {
     codes: ['dns-resolved', 'dns-resolv-conf'],

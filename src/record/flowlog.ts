@@ -10,7 +10,7 @@
  *
  * The data path never waits. Records are formatted into memory that is used again, and all of a
  * FLUSH_MS are written together; only one write is under way at a time. After kill -9 at most the
- * last FLUSH_MS are missing. What all records of a flow have is formatted once.
+ * last FLUSH_MS are missing.
  *
  * Which process has a socket takes a moment, and is looked for with one hundredth of a processor
  * at the most. A record doesn't wait for it: `opened` has what is known when it is made, `closed`
@@ -32,7 +32,7 @@ import { isAddress } from '../net/address.ts';
 import type { Destination } from '../net/destination.ts';
 import type { Observer } from '../observe/observer.ts';
 import { RecordQueue } from './recordqueue.ts';
-import { type CommonFields, cleaned, type Fields, type FlowRecord, Timestamps } from './records.ts';
+import { cleaned, type Fields, type FlowRecord, Timestamps } from './records.ts';
 import type { RecordSink } from './sink.ts';
 
 export const FLUSH_MS = 250;
@@ -70,8 +70,8 @@ interface Live {
   /** Who has asked for it, as far as that is known. */
   uid: number | undefined;
   process: string | undefined;
-  /** Once it has a record. */
-  common: CommonFields | undefined;
+  /** What all its records have, once it has one. */
+  common: Fields | undefined;
 }
 
 export class FlowLog implements FlowWatcher {
@@ -80,7 +80,7 @@ export class FlowLog implements FlowWatcher {
   readonly #now: () => number;
   readonly #live = new Map<Flow, Live>();
   readonly #timestamps = new Timestamps();
-  readonly #queue = new RecordQueue();
+  readonly #queue: RecordQueue;
   #timer: NodeJS.Timeout | undefined;
   #writing: Promise<void> | undefined;
   #failing = false;
@@ -93,6 +93,7 @@ export class FlowLog implements FlowWatcher {
   constructor(options: FlowLogOptions) {
     this.#options = options;
     this.#observer = options.observer;
+    this.#queue = new RecordQueue(options.sink.format);
     this.#now = options.now ?? Date.now;
     this.#observer.addCounters?.(() => [['tunnel_flow_log_records_waiting', this.#queue.size]]);
   }
@@ -190,9 +191,9 @@ export class FlowLog implements FlowWatcher {
     this.#add({ time, event, run: this.#options.run, ...fields }, now);
   }
 
-  #commonOf(flow: Flow, live: Live | undefined): CommonFields {
+  #commonOf(flow: Flow, live: Live | undefined): Fields {
     if (live?.common !== undefined) return live.common;
-    const common = { fields: this.#about(flow), text: undefined };
+    const common = this.#about(flow);
     if (live !== undefined) live.common = common;
     return common;
   }
@@ -219,9 +220,9 @@ export class FlowLog implements FlowWatcher {
     return live?.uid === undefined ? undefined : this.#options.userName(live.uid);
   }
 
-  #add(record: FlowRecord, at: number, common?: CommonFields): void {
+  #add(record: FlowRecord, at: number, common?: Fields): void {
     if (this.#closed) return;
-    if (this.#missing > 0 || !this.#queue.add(this.#options.sink.format(record, common))) {
+    if (this.#missing > 0 || !this.#queue.add(record, common)) {
       if (this.#missing === 0) this.#missingSince = at;
       this.#missing++;
       this.#counts.missing++;
@@ -266,7 +267,7 @@ export class FlowLog implements FlowWatcher {
     this.#missing = 0;
     const { run, sink } = this.#options;
     const time = this.#timestamps.of(this.#now());
-    this.#queue.add(sink.format({ time, event: 'missing', run, count, since }));
+    this.#queue.add({ time, event: 'missing', run, count, since });
     this.#observer.log('warning', `${sink.name}: ${count} records are missing since ${since}`);
   }
 

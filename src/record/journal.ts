@@ -7,7 +7,7 @@ import { closeSync } from 'node:fs';
 import { reasonOf } from '../errors/reason.ts';
 import { addon } from '../native/addon.ts';
 import { fileError } from './privatefile.ts';
-import { journalFields } from './records.ts';
+import { writeJournal } from './records.ts';
 import type { RecordSink } from './sink.ts';
 
 export const JOURNAL_SOCKET = '/run/systemd/journal/socket';
@@ -16,7 +16,7 @@ export class Journal implements RecordSink {
   readonly name = '--flow-log journal';
   readonly #path: string;
   #socket: number | undefined;
-  readonly format = journalFields;
+  readonly format = writeJournal;
 
   private constructor(path: string) {
     this.#path = path;

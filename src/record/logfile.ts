@@ -25,7 +25,7 @@ import {
   type OpenedFile,
   openPrivateFile,
 } from './privatefile.ts';
-import { cleaned, jsonLine, timestamp } from './records.ts';
+import { cleaned, jsonLine, timestamp, writeJson } from './records.ts';
 import type { RecordSink } from './sink.ts';
 
 /** A longer last line is none of ours. */
@@ -51,7 +51,7 @@ export class LogFile implements RecordSink {
   /** Rotated when the file is larger. */
   #limit: number;
 
-  readonly format = jsonLine;
+  readonly format = writeJson;
 
   private constructor(
     options: LogFileOptions,

@@ -3,14 +3,15 @@
  * of memory that are used again, so a storm of records leaves no garbage that lives long enough to
  * cost something.
  */
+import type { Fields, FlowRecord } from './records.ts';
+import { RecordWriter } from './recordwriter.ts';
+import type { RecordSink } from './sink.ts';
 
 /** Some 160 records. */
 const PIECE_BYTES = 64 * 1024;
 /** The most memory of records that wait: some 10,000 of them. */
 export const MAX_PIECES = 64;
 const SPARE_PIECES = 2;
-/** Of UTF-8, for each unit of UTF-16. */
-const MOST_BYTES_A_UNIT = 3;
 
 interface Piece {
   readonly bytes: Buffer;
@@ -27,26 +28,39 @@ export interface Batch {
 }
 
 export class RecordQueue {
+  readonly #format: RecordSink['format'];
+  readonly #writer = new RecordWriter();
   readonly #pieces: Piece[] = [];
   readonly #spare: Piece[] = [];
   #size = 0;
+
+  constructor(format: RecordSink['format']) {
+    this.#format = format;
+  }
 
   /** How many records wait. */
   get size(): number {
     return this.#size;
   }
 
-  /** False: there is no room for it. `text` has at most some 10,000 characters. */
-  add(text: string): boolean {
-    let piece = this.#pieces.at(-1);
-    const most = text.length * MOST_BYTES_A_UNIT;
-    if (piece === undefined || usedOf(piece) + most > piece.bytes.length) {
-      if (this.#pieces.length >= MAX_PIECES || most > PIECE_BYTES) return false;
-      piece = this.#spare.pop() ?? newPiece();
-      this.#pieces.push(piece);
-    }
-    const at = usedOf(piece);
-    piece.ends.push(at + piece.bytes.write(text, at));
+  /** False: there is no room for it. */
+  add(record: FlowRecord, common?: Fields): boolean {
+    const last = this.#pieces.at(-1);
+    if (last !== undefined && this.#write(last, record, common)) return true;
+    if (this.#pieces.length >= MAX_PIECES) return false;
+    const piece = this.#spare.pop() ?? newPiece();
+    // A record that fits in none is longer than any of ours.
+    const fits = this.#write(piece, record, common);
+    (fits ? this.#pieces : this.#spare).push(piece);
+    return fits;
+  }
+
+  #write(piece: Piece, record: FlowRecord, common: Fields | undefined): boolean {
+    const writer = this.#writer;
+    writer.begin(piece.bytes, usedOf(piece));
+    this.#format(writer, record, common);
+    if (!writer.fits) return false;
+    piece.ends.push(writer.end);
     this.#size++;
     return true;
   }

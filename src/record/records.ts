@@ -7,6 +7,7 @@
  * numbers of bytes and reasons, and nothing of what was carried.
  */
 import { printable } from '../observe/printable.ts';
+import type { RecordWriter } from './recordwriter.ts';
 
 export type RecordValue = string | number | boolean | undefined;
 
@@ -31,8 +32,6 @@ export type Fields = Readonly<Record<string, RecordValue>>;
 /** Longer texts are cut: of a server, of an application, of a torn line. */
 export const MAX_FIELD_CHARACTERS = 1024;
 
-/** In JSON it is written as it is. */
-const UNESCAPED = /^[\x20\x21\x23-\x5b\x5d-\x7e]*$/;
 const PLAIN = /^[\x20-\x7e]*$/;
 
 /** Text from outside, on one line, without control characters. */
@@ -64,54 +63,52 @@ export class Timestamps {
   }
 }
 
+/** A record as one line of JSON. */
+export function jsonLine(record: FlowRecord): string {
+  return `${JSON.stringify(record)}\n`;
+}
+
 /**
- * What all records of a flow have. They are formatted once; `text` is for the sink, which keeps
- * there what it has made of them.
+ * The same, into memory: the time, the event, what all records of its flow have (`common`), and
+ * then the rest.
  */
-export interface CommonFields {
-  readonly fields: Fields;
-  text: string | undefined;
+export function writeJson(into: RecordWriter, record: FlowRecord, common?: Fields): void {
+  into.ascii('{"time":"');
+  into.ascii(record.time);
+  into.ascii('","event":"');
+  into.ascii(record.event);
+  into.ascii('"');
+  if (common !== undefined) writeMembers(into, common);
+  writeMembers(into, record);
+  into.ascii('}\n');
 }
 
-/** One line of JSON: the time and the event, `common`, and what else the record has. */
-export function jsonLine(record: FlowRecord, common?: CommonFields): string {
-  let text = `{"time":"${record.time}","event":"${record.event}"`;
-  if (common !== undefined) text += common.text ??= jsonMembers(common.fields);
-  return `${text}${jsonMembers(record)}}\n`;
-}
-
-/** `,"name":value` for each further one, as JSON.stringify has them, which takes longer. */
-function jsonMembers(fields: Fields): string {
-  let text = '';
+function writeMembers(into: RecordWriter, fields: Fields): void {
   for (const name in fields) {
     const value = fields[name];
     if (value === undefined || name === 'time' || name === 'event') continue;
-    text += `,"${name}":`;
-    text += typeof value === 'string' && UNESCAPED.test(value) ? `"${value}"` : toJson(value);
+    into.ascii(',"');
+    into.ascii(name);
+    into.ascii('":');
+    if (typeof value === 'string') into.json(value);
+    else into.ascii(JSON.stringify(value));
   }
-  return text;
-}
-
-/** Numbers that are none are null. */
-function toJson(value: RecordValue): string {
-  return JSON.stringify(value);
 }
 
 /**
  * A datagram of systemd's journal ("Native Journal Protocol"): a field a line. No value holds a
  * newline, as cleaned() has seen to that.
  */
-export function journalFields(given: FlowRecord, common?: CommonFields): string {
-  const record: FlowRecord = { ...common?.fields, ...given };
+export function writeJournal(into: RecordWriter, own: FlowRecord, common?: Fields): void {
+  const record: FlowRecord = { ...common, ...own };
   const { event, id } = record;
-  let text = `MESSAGE=${sentence(record)}\nPRIORITY=6\nSYSLOG_IDENTIFIER=tunnel\n`;
-  text += `TUNNEL_EVENT=${event}\n`;
-  if (id !== undefined) text += `TUNNEL_FLOW_ID=${id}\n`;
+  into.text(`MESSAGE=${sentence(record)}\nPRIORITY=6\nSYSLOG_IDENTIFIER=tunnel\n`);
+  into.ascii(`TUNNEL_EVENT=${event}\n`);
+  if (id !== undefined) into.text(`TUNNEL_FLOW_ID=${id}\n`);
   for (const [name, value] of Object.entries(record)) {
     if (value === undefined || name === 'event' || name === 'id') continue;
-    text += `TUNNEL_${name.toUpperCase()}=${value}\n`;
+    into.text(`TUNNEL_${name.toUpperCase()}=${value}\n`);
   }
-  return text;
 }
 
 /** What `journalctl` shows of a record. */

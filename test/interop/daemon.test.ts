@@ -222,6 +222,12 @@ describe('tunnel -D', { skip: sshdMissing }, () => {
     const up = await tunnel('up', '--config', config, 'lab');
     assert.equal(up.status, 0, up.stderr);
     const pid = running();
+    const again = await tunnel('up', '--config', config, 'lab');
+    assert.equal(again.status, 7);
+    assert.match(
+      again.stderr,
+      new RegExp(`lab runs already, as process ${pid}\n.*tunnel down lab`),
+    );
     assert.equal((await tunnel('down', 'lab')).status, 0);
     assert.ok(!lives(pid));
     assert.ok(!existsSync(pidfile));

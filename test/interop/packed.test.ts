@@ -38,10 +38,12 @@ describe('the packed package', { skip: compilersMissing || noCheckout() }, () =>
     const one = packed('one', '022');
     const other = packed('other', '077');
     assert.deepEqual(one, other);
-    assert.ok(one.paths.includes('dist/src/main.js') && one.paths.includes('tunnel'));
+    for (const path of ['dist/program/run.cjs', 'dist/src/library.js', 'tunnel'])
+      assert.ok(one.paths.includes(path), path);
     for (const platform of PLATFORMS)
       assert.ok(one.paths.includes(`prebuilds/${platform}/tunnel.node`), platform);
-    const folders = /^(dist\/src|dist\/man|native|prebuilds|docs|examples|packaging)\//;
+    const folders =
+      /^(dist\/program|dist\/src|dist\/man|native|prebuilds|docs|examples|packaging)\//;
     const files = /^[A-Z]+(\.md)?$|^(tunnel|package\.json)$/;
     const strange = one.paths.filter((path) => !folders.test(path) && !files.test(path));
     assert.deepEqual(strange, []);

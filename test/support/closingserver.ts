@@ -11,7 +11,7 @@ import { readFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { createInterface } from 'node:readline';
 import type { ServerChannel } from 'ssh2';
-import ssh2 from '../../src/ssh/embedded/ssh2/library.ts';
+import ssh2 from './ssh2.ts';
 
 const [port = '', authorizedKeys = '', ...hostKeys] = process.argv.slice(2);
 const authorized = readFileSync(authorizedKeys, 'utf8').trim().split('\n');

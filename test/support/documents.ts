@@ -130,3 +130,26 @@ export function spokenLinesIn(text: string): string[] {
     token.type === 'codespan' && /^tunnel \S/.test(token['text']) ? [String(token['text'])] : [],
   );
 }
+
+/** What the lines have in place of dots. */
+export const DOTS: RegExp = /^SHA256:\.\.\.$/;
+
+const PUBLIC_KEY =
+  'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ1dYxM4CdX1PJ5Tb9kbTpb5Jx2ZL0uCIRnfVhkXnHWQ alice\n';
+
+/** Files that the lines name, in the directory where they are typed; `~/...` in HOME. */
+export function documentFiles(): Readonly<Record<string, string>> {
+  const profiles = blocksIn(readPage('docs/profiles.md')).find(
+    ({ language }) => language === 'yaml',
+  );
+  return {
+    'jump.list': 'api.example.com:443\n10.0.0.5:8774\n',
+    'team.pub': PUBLIC_KEY,
+    'ca.pub': PUBLIC_KEY,
+    'host_ca.pub': PUBLIC_KEY,
+    'mycloud.allow': 'keystone.cloud.example:5000\n',
+    'other.targets': '203.0.113.0/24:443\n',
+    '~/.ssh/id_ed25519.pub': PUBLIC_KEY,
+    '~/.config/tunnel/config.yaml': profiles?.text ?? '',
+  };
+}

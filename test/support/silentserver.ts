@@ -11,7 +11,7 @@ import { readFileSync } from 'node:fs';
 import { type AddressInfo, connect, type Socket } from 'node:net';
 import { createInterface } from 'node:readline';
 import type { Connection, ServerChannel } from 'ssh2';
-import ssh2 from '../../src/ssh/embedded/ssh2/library.ts';
+import ssh2 from './ssh2.ts';
 
 /** What is used of ssh2's server-side connection besides its interface. */
 interface Internals {

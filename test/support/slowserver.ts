@@ -6,7 +6,7 @@ import { generateKeyPairSync } from 'node:crypto';
 import { once } from 'node:events';
 import { type AddressInfo, connect } from 'node:net';
 import type { AuthContext, Connection } from 'ssh2';
-import ssh2 from '../../src/ssh/embedded/ssh2/library.ts';
+import ssh2 from './ssh2.ts';
 
 export interface SlowServerOptions {
   readonly loginMs?: number;

@@ -11,7 +11,7 @@ import { silentObserver } from '../../src/observe/observer.ts';
 import { Inbox } from '../../src/ssh/embedded/channels/inbox.ts';
 import { Ssh2Link } from '../../src/ssh/embedded/channels/link.ts';
 import { protocolOf, type SshProtocol } from '../../src/ssh/embedded/ssh2/internals.ts';
-import ssh2 from '../../src/ssh/embedded/ssh2/library.ts';
+import ssh2 from './ssh2.ts';
 
 /** The members of the server's protocol object that tests use. */
 export interface PeerProtocol {

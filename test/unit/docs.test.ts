@@ -14,6 +14,8 @@ import { isOption, readOptionWord } from '../../src/config/words.ts';
 import { standInCommands } from '../support/commands.ts';
 import {
   anchorsIn,
+  DOTS,
+  documentFiles,
   linksIn,
   PAGES,
   ROOT,
@@ -44,32 +46,18 @@ describe('documents', () => {
   }
 });
 
-/** What readers put in the place of dots, and the files that they have. */
 const PIN = 'SHA256:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAE';
-const PUBLIC_KEY =
-  'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ1dYxM4CdX1PJ5Tb9kbTpb5Jx2ZL0uCIRnfVhkXnHWQ alice\n';
-const [PROFILES = ''] =
-  /(?<=^```yaml\n)defaults:.*?(?=^```)/ms.exec(read('docs/profiles.md')) ?? [];
-const FILES: Readonly<Record<string, string>> = {
-  'jump.list': 'api.example.com:443\n10.0.0.5:8774\n',
-  'team.pub': PUBLIC_KEY,
-  'ca.pub': PUBLIC_KEY,
-  'host_ca.pub': PUBLIC_KEY,
-  '.ssh/id_ed25519.pub': PUBLIC_KEY,
-  'mycloud.allow': 'keystone.cloud.example:5000\n',
-  'other.targets': '203.0.113.0/24:443\n',
-  '.config/tunnel/config.yaml': PROFILES,
-};
 
 describe('command lines of the documents', () => {
   const home = mkdtempSync(join(tmpdir(), 'tunnel-docs-'));
   after(() => rmSync(home, { recursive: true }));
-  for (const [path, text] of Object.entries(FILES)) {
-    mkdirSync(dirname(join(home, path)), { recursive: true });
-    writeFileSync(join(home, path), text, { mode: 0o600 });
+  for (const [path, text] of Object.entries(documentFiles())) {
+    const file = join(home, path.replace(/^~\//, ''));
+    mkdirSync(dirname(file), { recursive: true });
+    writeFileSync(file, text, { mode: 0o600 });
   }
   const words = (args: readonly string[]): string[] =>
-    args.map((word) => word.replace(/^~\//, `${home}/`).replace(/^SHA256:\.\.\.$/, PIN));
+    args.map((word) => word.replace(/^~\//, `${home}/`).replace(DOTS, PIN));
 
   let lines = 0;
   for (const page of PAGES) {

@@ -85,9 +85,7 @@ async function giveUp(): Promise<void> {
 }
 
 setTimeout(() => void giveUp(), GIVE_UP_MS).unref();
-try {
-  print(await answer(process.argv.slice(2)));
-} catch {
-  // A prompt is no place for errors.
-}
-process.exit(0);
+void answer(process.argv.slice(2))
+  .then((text) => print(text))
+  .catch(() => {}) // a prompt is no place for errors
+  .finally(() => process.exit(0));

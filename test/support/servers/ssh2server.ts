@@ -7,7 +7,7 @@
 import { readFileSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
 import type { ServerChannel } from 'ssh2';
-import ssh2 from '../../../src/ssh/embedded/ssh2/library.ts';
+import ssh2 from '../ssh2.ts';
 
 const DENIED_PORT = 9;
 const [port = '', authorizedKeys = '', hostKey = ''] = process.argv.slice(2);

@@ -5,7 +5,16 @@
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  copyFileSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
 import { type AddressInfo, connect, createServer, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -155,6 +164,37 @@ describe("Node's own variables", () => {
         env: { ...process.env, NODE_OPTIONS: options, NODE_PATH: `${directory} $(id)"'` },
       });
       assert.equal(stdout, `${JSON.stringify(['', options, `${directory} $(id)"'`])}\n`, stderr);
+    } finally {
+      rmSync(directory, { recursive: true });
+    }
+  });
+
+  it('are set aside the same way before the bundle, which comes first unless it is older', () => {
+    const directory = mkdtempSync(join(tmpdir(), 'tunnel-bundled-'));
+    const [modules, bundle] = ['dist/src/main.js', 'dist/program/main.cjs'].map((path) => {
+      mkdirSync(join(directory, path, '..'), { recursive: true });
+      const file = join(directory, path);
+      writeFileSync(file, `console.log(${JSON.stringify(path)}, process.env.NODE_PATH);`);
+      return file;
+    });
+    assert.ok(modules !== undefined && bundle !== undefined);
+    const started = (): string => {
+      const env = { ...process.env, NODE_PATH: '/' };
+      return spawnSync(join(directory, 'tunnel'), { encoding: 'utf8', env }).stdout;
+    };
+    try {
+      copyFileSync(LAUNCHER, join(directory, 'tunnel'));
+      utimesSync(bundle, 100, 100);
+      assert.equal(started(), 'dist/program/main.cjs undefined\n', 'installed');
+      mkdirSync(join(directory, 'src'));
+      assert.equal(started(), 'dist/src/main.js undefined\n', 'compiled since');
+      utimesSync(modules, 100, 100);
+      assert.equal(started(), 'dist/program/main.cjs undefined\n', 'of the same time');
+      symlinkSync(join(directory, 'tunnel'), join(directory, 'src/tunnel'));
+      const linked = spawnSync(join(directory, 'src/tunnel'), { encoding: 'utf8' });
+      assert.match(linked.stdout, /^dist\/program/, linked.stderr);
+      const here = spawnSync('sh', ['tunnel'], { cwd: directory, encoding: 'utf8' });
+      assert.match(here.stdout, /^dist\/program/, here.stderr);
     } finally {
       rmSync(directory, { recursive: true });
     }

@@ -3,7 +3,7 @@ import { type TestContext, test } from 'node:test';
 import { Flow } from '../../../src/flow/flowwatch.ts';
 import type { Destination } from '../../../src/net/destination.ts';
 import { FlowLog, type OwnerFinder } from '../../../src/record/flowlog.ts';
-import { type FlowRecord, jsonLine } from '../../../src/record/records.ts';
+import { type FlowRecord, writeJson } from '../../../src/record/records.ts';
 
 /** Takes records, or fails with `error`. */
 class MemorySink {
@@ -13,7 +13,7 @@ class MemorySink {
   most = Number.POSITIVE_INFINITY;
   closed = false;
 
-  readonly format = jsonLine;
+  readonly format = writeJson;
 
   async write(bytes: Buffer, ends: readonly number[]): Promise<number> {
     if (this.error !== undefined) throw this.error;

@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { test } from 'node:test';
 import { Journal } from '../../../src/record/journal.ts';
+import { recordText } from '../../support/recordtext.ts';
 
 /** Node has no datagram sockets of Unix: each datagram becomes a line of JSON. */
 const RECEIVER = `
@@ -29,8 +30,8 @@ test('records reach a journal as datagrams of its protocol', async (t) => {
   assert.equal((await lines.next()).value, 'bound');
   const journal = Journal.open(path);
   const time = '2026-11-29T05:01:41.123Z';
-  const started = journal.format({ time, event: 'started', remote: 'alice@jump' });
-  const refused = journal.format({
+  const started = recordText(journal.format, { time, event: 'started', remote: 'alice@jump' });
+  const refused = recordText(journal.format, {
     ...{ time, event: 'refused', id: 'run-1', refusal: 'prohibited', reason: 'no rule' },
   });
   const both = Buffer.from(started + refused);

@@ -22,6 +22,7 @@ import { TunnelError } from '../../../src/errors/errors.ts';
 import { silentObserver } from '../../../src/observe/observer.ts';
 import { LogFile } from '../../../src/record/logfile.ts';
 import type { FlowRecord } from '../../../src/record/records.ts';
+import { recordText } from '../../support/recordtext.ts';
 
 function place(t: TestContext): string {
   const directory = mkdtempSync(join(tmpdir(), 'tunnel-flowlog-'));
@@ -56,7 +57,7 @@ function idsIn(path: string): (string | undefined)[] {
 
 async function writeAll(file: LogFile, all: readonly FlowRecord[]): Promise<void> {
   for (let written = 0; written < all.length; ) {
-    const lines = all.slice(written).map((one) => file.format(one));
+    const lines = all.slice(written).map((one) => recordText(file.format, one));
     const ends = lines.map((_, i) => Buffer.byteLength(lines.slice(0, i + 1).join('')));
     written += await file.write(Buffer.from(lines.join('')), ends);
   }

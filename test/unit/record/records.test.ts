@@ -3,10 +3,12 @@ import { test } from 'node:test';
 import {
   cleaned,
   type FlowRecord,
-  journalFields,
   jsonLine,
   Timestamps,
+  writeJournal,
+  writeJson,
 } from '../../../src/record/records.ts';
+import { recordText } from '../../support/recordtext.ts';
 
 const OPENED: FlowRecord = {
   time: '2026-11-29T05:01:41.123Z',
@@ -21,7 +23,7 @@ const OPENED: FlowRecord = {
 };
 
 test('a line of JSON leaves out what is not known', () => {
-  const line = jsonLine(OPENED);
+  const line = recordText(writeJson, OPENED);
   assert.ok(line.endsWith('}\n'));
   assert.deepEqual(JSON.parse(line), JSON.parse(JSON.stringify(OPENED)));
   assert.ok(!line.includes('destination_address'));
@@ -32,12 +34,11 @@ test('a line of JSON is what JSON.stringify makes, whatever text is in it', () =
   const texts = ['', 'a "b" \\c', '\u0000\n\u007f', 'é\u2028\ud800', "it's", ' ~'];
   for (const reason of texts) {
     const record = { time, event, reason, missing: undefined, most: 2 ** 40, part: 1.5, yes: true };
-    const common = { fields: { ...fields, destination_name: reason }, text: undefined };
-    const expected = { time, event, ...common.fields, reason, most: 2 ** 40, part: 1.5, yes: true };
-    for (let again = 0; again < 2; again++)
-      assert.equal(jsonLine(record, common), `${JSON.stringify(expected)}\n`);
+    const common = { ...fields, destination_name: reason };
+    const expected = { time, event, ...common, reason, most: 2 ** 40, part: 1.5, yes: true };
+    assert.equal(recordText(writeJson, record, common), `${JSON.stringify(expected)}\n`);
   }
-  assert.equal(jsonLine(OPENED), `${JSON.stringify(OPENED)}\n`);
+  assert.equal(recordText(writeJson, OPENED), jsonLine(OPENED));
 });
 
 test('times are those of toISOString, in any order', () => {
@@ -49,7 +50,7 @@ test('times are those of toISOString, in any order', () => {
 test('the journal gets a field a line, with the names that are documented', () => {
   const { id, uid, ...rest } = OPENED;
   const fields = new Map(
-    journalFields({ ...rest, uid }, { fields: { id }, text: undefined })
+    recordText(writeJournal, { ...rest, uid }, { id })
       .trimEnd()
       .split('\n')
       .map((line) => [line.slice(0, line.indexOf('=')), line.slice(line.indexOf('=') + 1)]),
@@ -66,7 +67,7 @@ test('the journal gets a field a line, with the names that are documented', () =
 test('text of a server can neither begin a line nor move a cursor', () => {
   const hostile = 'no\nTUNNEL_UID=0\u001b[2Jroute\u0085\u202e\u0000';
   assert.match(cleaned(hostile), /^[\x20-\x7e]*$/);
-  const line = journalFields({ ...OPENED, event: 'refused', reason: cleaned(hostile) });
+  const line = recordText(writeJournal, { ...OPENED, event: 'refused', reason: cleaned(hostile) });
   assert.equal(line.split('\n').filter((one) => one.startsWith('TUNNEL_UID')).length, 1);
   assert.ok(cleaned('x'.repeat(100_000)).length <= 1024);
 });

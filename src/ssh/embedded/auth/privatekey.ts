@@ -4,7 +4,7 @@ import { TunnelError } from '../../../errors/errors.ts';
 import { shellPath } from '../../../net/notation.ts';
 import type { KeyFile } from '../../keys/keyfile.ts';
 import { type PublicKey, publicKeyFromKeyObject } from '../../keys/publickey.ts';
-import ssh2 from '../ssh2/library.ts';
+import { parseKey } from '../ssh2/library.ts';
 
 export class PrivateKey {
   readonly publicKey: PublicKey;
@@ -81,7 +81,7 @@ function pemInput(
  * on purpose.
  */
 function decryptOpenssh(text: string, passphrase: string | undefined): string {
-  const key = ssh2.utils.parseKey(text, passphrase);
+  const key = parseKey(text, passphrase);
   if (key instanceof Error) throw key;
   return key.getPrivatePEM();
 }

@@ -13,8 +13,7 @@
  * The first event that decides settles an attempt. After a failure the stream is destroyed.
  */
 import type { Duplex } from 'node:stream';
-import type { Algorithms, Client } from 'ssh2';
-import type { Reminder } from '../../../base/reminder.ts';
+import type { Algorithms } from 'ssh2';
 import { TunnelError } from '../../../errors/errors.ts';
 import type { Level, Observer } from '../../../observe/observer.ts';
 import type { ServerAnswers } from '../../answers.ts';
@@ -24,7 +23,7 @@ import type { Role } from '../../hops.ts';
 import type { HostKeyVerifier } from '../../hostkeys/verifier.ts';
 import { MAX_SERVER_TEXT, ServerWords, serverText } from '../../servertext.ts';
 import type { SshSettings } from '../../settings.ts';
-import { progressOf, tellProgress } from '../../startprogress.ts';
+import { type Progress, progressOf, tellProgress } from '../../startprogress.ts';
 import type { Authentication, Authenticator } from '../auth/authenticator.ts';
 import {
   breaksProtocol,
@@ -43,7 +42,7 @@ import { FREE_EXCHANGES } from '../channels/rekey.ts';
 import { awaitKem } from '../ssh2/awaitkem.ts';
 import { awaitIdentification } from '../ssh2/identification.ts';
 import { guardLogin, identificationOf, protocolOf } from '../ssh2/internals.ts';
-import ssh2 from '../ssh2/library.ts';
+import { Client } from '../ssh2/library.ts';
 import { offeredAlgorithms } from './algorithms.ts';
 import { FirstLine } from './firstline.ts';
 import { hostKeyCheck } from './hostkeycheck.ts';
@@ -103,7 +102,7 @@ type Phase = 'identification' | 'key exchange' | 'authentication';
 class ConnectionAttempt {
   readonly #options: AttemptOptions;
   readonly #over = new AbortController();
-  readonly #client: Client = new ssh2.Client();
+  readonly #client = new Client();
   readonly #serverOffer = new ServerOffer();
   readonly #greeting = new FirstLine();
   readonly #words: ServerWords;
@@ -117,7 +116,7 @@ class ConnectionAttempt {
   #exchanges = 0;
   #ours: Algorithms = {};
   #timer: PhaseTimer | undefined;
-  #progress: Reminder | undefined;
+  #progress: Progress | undefined;
 
   constructor(options: AttemptOptions) {
     this.#options = options;
@@ -166,7 +165,10 @@ class ConnectionAttempt {
     this.#progress = tellProgress({
       observer,
       level: progress,
-      what: () => progressOf({ phase: this.#phase, at, accepted }),
+      what: () =>
+        progressOf({ phase: this.#phase, at, accepted, login: this.#authentication?.underWay }),
+      // A ProxyCommand may be a program that asks for a password of its own.
+      mayAsk: () => !accepted && this.#phase === 'identification',
     });
     return new Promise((resolve, reject) => {
       const abort = (): void => reject(signal?.reason);

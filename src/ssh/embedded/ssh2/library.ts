@@ -74,7 +74,10 @@ ciphers.createDecipher = (config) => {
 const constants = require('ssh2/lib/protocol/constants.js') as { readonly SUPPORTED_KEX: string[] };
 replaceExchange(require('ssh2/lib/protocol/kex.js') as KexModule, constants.SUPPORTED_KEX);
 
-export default require('ssh2') as typeof ssh2;
+/** Not by the package's own entry, which also loads its server, and all that speaks HTTP. */
+export const Client = require('ssh2/lib/client.js') as typeof ssh2.Client;
+const keys = require('ssh2/lib/protocol/keyParser.js') as Pick<typeof ssh2.utils, 'parseKey'>;
+export const { parseKey } = keys;
 
 /**
  * ssh2's message handlers for all connections, by message number. The first argument is the

@@ -13,7 +13,6 @@ import { TunnelError } from '../../../../../src/errors/errors.ts';
 import { silentObserver } from '../../../../../src/observe/observer.ts';
 import { Authenticator } from '../../../../../src/ssh/embedded/auth/authenticator.ts';
 import { dialSsh2 } from '../../../../../src/ssh/embedded/handshake/dial.ts';
-import ssh2 from '../../../../../src/ssh/embedded/ssh2/library.ts';
 import { createHostKeyVerifier } from '../../../../../src/ssh/hostkeys/verifier.ts';
 import { makeKey } from '../../../../support/loopback-sshd.ts';
 import {
@@ -22,6 +21,7 @@ import {
   pinned,
   testSettings,
 } from '../../../../support/settings.ts';
+import ssh2 from '../../../../support/ssh2.ts';
 
 let directory: string;
 const file = (name: string): string => join(directory, name);

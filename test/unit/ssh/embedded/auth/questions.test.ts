@@ -15,7 +15,6 @@ import type { Observer } from '../../../../../src/observe/observer.ts';
 import { Authenticator, MAX_STAGES } from '../../../../../src/ssh/embedded/auth/authenticator.ts';
 import { MAX_PROMPTS, MAX_ROUNDS } from '../../../../../src/ssh/embedded/auth/questions.ts';
 import { dialSsh2 } from '../../../../../src/ssh/embedded/handshake/dial.ts';
-import ssh2 from '../../../../../src/ssh/embedded/ssh2/library.ts';
 import { createHostKeyVerifier } from '../../../../../src/ssh/hostkeys/verifier.ts';
 import { MAX_SERVER_TEXT } from '../../../../../src/ssh/servertext.ts';
 import type { AuthenticationSettings } from '../../../../../src/ssh/settings.ts';
@@ -26,6 +25,7 @@ import {
   pinned,
   testSettings,
 } from '../../../../support/settings.ts';
+import ssh2 from '../../../../support/ssh2.ts';
 
 let directory: string;
 before(async () => {

@@ -15,10 +15,11 @@ import {
   SEGMENT_BYTES,
 } from '../../../../../src/ssh/embedded/channels/flushtiming.ts';
 import { Ssh2Link } from '../../../../../src/ssh/embedded/channels/link.ts';
-import ssh2, { messageHandlers as handlers } from '../../../../../src/ssh/embedded/ssh2/library.ts';
+import { messageHandlers as handlers } from '../../../../../src/ssh/embedded/ssh2/library.ts';
 import { pseudoRandomBytes } from '../../../../support/bytes.ts';
 import { connectStream } from '../../../../support/connectstream.ts';
 import { LogLines } from '../../../../support/embedded.ts';
+import ssh2 from '../../../../support/ssh2.ts';
 
 const DESTINATION = { host: '192.0.2.1', port: 80 };
 const LATE_MS = 15;

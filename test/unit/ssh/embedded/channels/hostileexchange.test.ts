@@ -16,10 +16,10 @@ import {
   protocolOf,
   queuedFrom,
 } from '../../../../../src/ssh/embedded/ssh2/internals.ts';
-import ssh2 from '../../../../../src/ssh/embedded/ssh2/library.ts';
 import { publicKeyFromKeyObject } from '../../../../../src/ssh/keys/publickey.ts';
 import { connectStream } from '../../../../support/connectstream.ts';
 import { triesAt } from '../../../../support/dialtries.ts';
+import ssh2 from '../../../../support/ssh2.ts';
 import type { PeerProtocol } from '../../../../support/ssh2pair.ts';
 
 interface Entry {

@@ -12,10 +12,10 @@ import { type Observer, silentObserver } from '../../../../../src/observe/observ
 import { openError } from '../../../../../src/ssh/embedded/channels/errors.ts';
 import { CLOSE_TIMEOUT_MS, Ssh2Link } from '../../../../../src/ssh/embedded/channels/link.ts';
 import { INITIAL_WINDOW } from '../../../../../src/ssh/embedded/channels/receivewindow.ts';
-import ssh2 from '../../../../../src/ssh/embedded/ssh2/library.ts';
 import { MAX_CHANNELS } from '../../../../../src/ssh/limits.ts';
 import { serverText } from '../../../../../src/ssh/servertext.ts';
 import { connectStream } from '../../../../support/connectstream.ts';
+import ssh2 from '../../../../support/ssh2.ts';
 
 /** What is used of the peer's ssh2 to break the rules with. */
 interface PeerInternals {

@@ -24,10 +24,9 @@ import {
   queuedFrom,
   type SshProtocol,
 } from '../../../../../src/ssh/embedded/ssh2/internals.ts';
-import ssh2 from '../../../../../src/ssh/embedded/ssh2/library.ts';
-
 import { connectStream } from '../../../../support/connectstream.ts';
 import { LoopbackSshd, sshdMissing } from '../../../../support/loopback-sshd.ts';
+import ssh2 from '../../../../support/ssh2.ts';
 
 const MIB = 2 ** 20;
 const GIB = 2 ** 30;

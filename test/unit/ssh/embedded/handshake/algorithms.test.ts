@@ -7,7 +7,7 @@ import {
   KNOWN_ALGORITHMS,
   offeredAlgorithms,
 } from '../../../../../src/ssh/embedded/handshake/algorithms.ts';
-import ssh2 from '../../../../../src/ssh/embedded/ssh2/library.ts';
+import ssh2 from '../../../../support/ssh2.ts';
 
 const NOTHING = { kex: undefined, ciphers: undefined, macs: undefined, hostKeys: undefined };
 

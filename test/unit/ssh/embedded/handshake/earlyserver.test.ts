@@ -15,7 +15,6 @@ import type { Connection } from 'ssh2';
 import { silentObserver } from '../../../../../src/observe/observer.ts';
 import { Authenticator } from '../../../../../src/ssh/embedded/auth/authenticator.ts';
 import { dialSsh2 } from '../../../../../src/ssh/embedded/handshake/dial.ts';
-import ssh2 from '../../../../../src/ssh/embedded/ssh2/library.ts';
 import { createHostKeyVerifier } from '../../../../../src/ssh/hostkeys/verifier.ts';
 import {
   Answers,
@@ -23,6 +22,7 @@ import {
   hostKeySettings,
   testSettings,
 } from '../../../../support/settings.ts';
+import ssh2 from '../../../../support/ssh2.ts';
 
 const NEWKEYS = 21;
 const KEX_REPLY = 31;

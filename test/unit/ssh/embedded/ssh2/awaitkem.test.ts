@@ -3,8 +3,8 @@ import { PassThrough } from 'node:stream';
 import { it } from 'node:test';
 import { awaitKem } from '../../../../../src/ssh/embedded/ssh2/awaitkem.ts';
 import { protocolOf } from '../../../../../src/ssh/embedded/ssh2/internals.ts';
-import ssh2 from '../../../../../src/ssh/embedded/ssh2/library.ts';
 import { isKemReady, prepareKem } from '../../../../../src/ssh/embedded/ssh2/mlkem.ts';
+import ssh2 from '../../../../support/ssh2.ts';
 
 it('keeps what the server sends until there are keys, and passes on an error of what it has kept', async () => {
   const errors: string[] = [];

@@ -1,0 +1,127 @@
+/**
+ * Run by `npm run build:ts`: puts the program and the packages that it uses into few files, because
+ * a start spends most of its time on finding, reading and linking some 500 modules (decision 58).
+ *
+ *   src/main.ts                 -> dist/program/main.cjs         --version
+ *   src/entry/run.ts            -> dist/program/run.cjs          everything else
+ *   src/cli/completion/main.ts  -> dist/program/completion.cjs   `tunnel __complete`
+ *   licences of what is inside  -> dist/program/LICENSES.txt
+ *
+ * `tunnel` starts these. The library, and the tests, use the modules of dist/src.
+ *
+ *   CommonJS       is loaded without the waits of Node's loader for modules
+ *   one file       also what is imported late comes from it: a program that runs while its files
+ *                  are replaced by an upgrade has all of its own by then
+ *   not minified   traces name functions, and lines that can be read
+ *
+ * A module finds files by its own place (import.meta.url). In the bundle each keeps the place that
+ * it has in dist/src, whether or not it is there.
+ */
+import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join, relative } from 'node:path';
+import { fileURLToPath, pathToFileURL } from 'node:url';
+import { build, type Plugin } from 'esbuild';
+
+const ROOT = fileURLToPath(new URL('../../', import.meta.url));
+const SOURCES = join(ROOT, 'src');
+const OUTPUT = join(ROOT, 'dist/program');
+const RUN = './run.cjs';
+
+/** Modules are strict; the directive counts only as the first thing in a file. */
+const HEAD = `"use strict";
+const placeOf = (path) =>
+  require('node:url').pathToFileURL(require('node:path').join(__dirname, path)).href;`;
+
+/** Of the module that loads ssh2 in pieces, in an order of its own. */
+const OWN_REQUIRE = 'const require = createRequire(import.meta.url);\n';
+
+/** A module of this program, as the bundle has it. `path`: relative to src/. */
+function moduleText(path: string, text: string): string {
+  const place = `placeOf(${JSON.stringify(join('../src', path.replace(/\.ts$/, '.js')))})`;
+  if (path !== 'ssh/embedded/ssh2/library.ts') return text.replaceAll('import.meta.url', place);
+  if (!text.includes(OWN_REQUIRE)) throw new Error(`${path} no longer has: ${OWN_REQUIRE}`);
+  return text.replace(OWN_REQUIRE, '');
+}
+
+const ownModules: Plugin = {
+  name: 'modules of this program',
+  setup({ onLoad, onResolve }) {
+    onLoad({ filter: /\.ts$/ }, ({ path }) => ({
+      contents: moduleText(relative(SOURCES, path), readFileSync(path, 'utf8')),
+      loader: 'ts',
+    }));
+    onResolve({ filter: /\/entry\/run\.ts$/ }, ({ kind }) =>
+      kind === 'entry-point' ? undefined : { path: RUN, external: true },
+    );
+  },
+};
+
+/** What ssh2 takes only if somebody has compiled it: it is looked for when the program runs. */
+const optionalParts: Plugin = {
+  name: 'optional parts of packages',
+  setup({ onResolve }) {
+    onResolve({ filter: /\/sshcrypto\.node$/ }, () => ({
+      path: 'ssh2/lib/protocol/crypto/build/Release/sshcrypto.node',
+      external: true,
+    }));
+  },
+};
+
+/** Writes NAME.cjs. Returns the files that it is made of, relative to the root. */
+async function bundle(output: string, name: string, entry: string): Promise<readonly string[]> {
+  const { metafile } = await build({
+    absWorkingDir: ROOT,
+    entryPoints: { [name]: entry },
+    outdir: output,
+    outExtension: { '.js': '.cjs' },
+    bundle: true,
+    format: 'cjs',
+    platform: 'node',
+    target: 'node20',
+    // import() of another file would load it by the loader for modules.
+    supported: { 'dynamic-import': false },
+    banner: { js: HEAD },
+    legalComments: 'none',
+    metafile: true,
+    // The same output wherever the packages are linked from.
+    preserveSymlinks: true,
+    external: ['cpu-features'],
+    plugins: [ownModules, optionalParts],
+    logLevel: 'warning',
+  });
+  return Object.keys(metafile.inputs);
+}
+
+/** The folder of the package that a file is of. undefined: of this program. */
+function packageOf(file: string): string | undefined {
+  return /^(.*node_modules\/(?:@[^/]+\/)?[^/]+)\//.exec(file)?.[1];
+}
+
+/** What each package wants to be passed on with it. Throws if there is nothing. */
+function licences(files: readonly string[]): string {
+  const folders = new Set(files.flatMap((file) => packageOf(file) ?? []));
+  const texts = [...folders].sort().map((folder) => {
+    const { name, version } = JSON.parse(readFileSync(join(ROOT, folder, 'package.json'), 'utf8'));
+    const names = readdirSync(join(ROOT, folder)).filter((one) =>
+      /^(licen[cs]e|notice)/i.test(one),
+    );
+    if (names.length === 0) throw new Error(`${folder} has no licence that could be passed on`);
+    const parts = names.sort().map((one) => readFileSync(join(ROOT, folder, one), 'utf8').trim());
+    return `${name} ${version}\n\n${parts.join('\n\n')}\n`;
+  });
+  const rule = `\n${'-'.repeat(80)}\n\n`;
+  return ['The program in this folder contains these packages.\n', ...texts].join(rule);
+}
+
+/** Writes all files into `output`, a folder of dist/, in place of what is there. */
+export async function bundleProgram(output = OUTPUT): Promise<void> {
+  rmSync(output, { recursive: true, force: true });
+  const files = await Promise.all([
+    bundle(output, 'main', 'src/main.ts'),
+    bundle(output, 'run', 'src/entry/run.ts'),
+    bundle(output, 'completion', 'src/cli/completion/main.ts'),
+  ]);
+  writeFileSync(join(output, 'LICENSES.txt'), licences(files.flat()));
+}
+
+if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) await bundleProgram();
