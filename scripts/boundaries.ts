@@ -110,6 +110,7 @@ export const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     'system/programs',
     'system/resolver',
   ],
+  'cli/display': ['cli', 'cli/watch', 'control', 'ssh'],
   'cli/watch': ['cli', 'control', 'system'],
   'cli/completion': [
     'cli',
@@ -162,11 +163,13 @@ export const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   ],
   entry: [
     'cli',
+    'cli/display',
     'cli/watch',
     'config',
     'control',
     'native',
     'session',
+    'ssh',
     'system',
     'system/launcher',
     'system/privileged',

@@ -8,7 +8,7 @@ import { fileURLToPath } from 'node:url';
 import type { Lab } from '../../test/support/lab.ts';
 import { contenders } from './contenders.ts';
 import type { Check, Measurement, Run } from './measurement.ts';
-import { costOf, DIRECTIONS, measureFlows, rateOf, ratio } from './oneflow.ts';
+import { costOf, DIRECTIONS, measureFlows, ratio } from './oneflow.ts';
 import { type Peer, tunnel, tunnelWith } from './peers.ts';
 import { cpuSeconds } from './processcost.ts';
 import { type Path, Stage } from './stage.ts';
@@ -16,13 +16,16 @@ import { type Path, Stage } from './stage.ts';
 const AT_ONCE = 50;
 /**
  * Until V8 has compiled what a storm of connects uses. That takes a processor a second or more,
- * once, and longer the more code there is: without this time it would be what is measured.
+ * once, and longer the more code there is. It is begun by how often something runs, so connects are
+ * counted, and not seconds: in the first 10,000 it would be most of the difference.
  */
-const WARM_UP_SECONDS = 6;
+const WARM_UP_CONNECTS = 20_000;
+const WARM_UP_SECONDS = 2;
+/** Samples of each start. */
+const WINDOWS = 3;
 /** Prometheus usually asks each 15 to 60 s. */
 const SCRAPE_MS = 1_000;
-/** Of rates and of processor time. */
-const LEAST = 0.98;
+/** Of processor time. */
 const MOST = 1.02;
 
 const connects = `${AT_ONCE} at once, connects/s`;
@@ -53,27 +56,15 @@ function observed(name: string, option: string, file: string): Peer {
   };
 }
 
+/** Of processor time: rates are those of a machine that the load shares. */
 function compared(one: Peer, words: string, other: Peer): Check[] {
-  const what = (figure: string): string => `${figure}: tunnel ${words}`;
+  const target = { atMost: MOST };
   return [
-    {
-      what: what(`connects, ${AT_ONCE} at once`),
-      target: { atLeast: LEAST },
-      value: ratio(connects, one, other),
-    },
-    { what: what('CPU per connect'), target: { atMost: MOST }, value: ratio(cost, one, other) },
-    ...DIRECTIONS.flatMap((direction): Check[] => [
-      {
-        what: what(`one flow ${direction}`),
-        target: { atLeast: LEAST },
-        value: ratio(rateOf(direction), one, other),
-      },
-      {
-        what: what(`CPU per GB ${direction}`),
-        target: { atMost: MOST },
-        value: ratio(costOf(direction), one, other),
-      },
-    ]),
+    { what: `CPU per connect: tunnel ${words}`, target, value: ratio(cost, one, other) },
+    ...DIRECTIONS.map((direction): Check => {
+      const value = ratio(costOf(direction), one, other);
+      return { what: `CPU per GB ${direction}: tunnel ${words}`, target, value };
+    }),
   ];
 }
 
@@ -89,8 +80,15 @@ function scraped(lab: Lab, peer: string): () => void {
   return () => clearInterval(timer);
 }
 
+async function warmUp(stage: Stage, path: Path): Promise<void> {
+  for (let made = 0; made < WARM_UP_CONNECTS; ) {
+    const { milliseconds } = await stage.figures(path, 'connect', AT_ONCE, WARM_UP_SECONDS);
+    if (milliseconds.length === 0) throw new Error(`${path.peer}: nothing connects`);
+    made += milliseconds.length;
+  }
+}
+
 async function measureConnects(stage: Stage, path: Path, { seconds, record }: Run): Promise<void> {
-  await stage.figures(path, 'connect', AT_ONCE, WARM_UP_SECONDS);
   const before = path.pid === undefined ? 0 : cpuSeconds(path.pid);
   const result = await stage.figures(path, 'connect', AT_ONCE, seconds);
   const used = path.pid === undefined ? 0 : cpuSeconds(path.pid) - before;
@@ -107,8 +105,10 @@ async function run(run: Run): Promise<void> {
         await stage.through(peer, async (path) => {
           const end = scraped(stage.lab, peer.name);
           try {
-            await measureConnects(stage, path, run);
-            await measureFlows(stage, path, run);
+            await warmUp(stage, path);
+            for (let window = 0; window < WINDOWS; window++)
+              await measureConnects(stage, path, run);
+            for (let window = 0; window < WINDOWS; window++) await measureFlows(stage, path, run);
           } finally {
             end();
           }
@@ -123,9 +123,9 @@ async function run(run: Run): Promise<void> {
 export const observe: Measurement = {
   name: 'observe',
   title: 'What it costs to be observed, local link',
-  how: `Connections as in "Connections per second", after ${WARM_UP_SECONDS} s of them, and one flow each way: with metrics that are asked for each second, with a flow log, with packets (headers only), without any of these ("tunnel"), and with flows that are told to nobody, not even to \`tunnel status\` ("unobserved").`,
+  how: `Connections as in "Connections per second", after ${WARM_UP_CONNECTS} of them, and one flow each way: with metrics that are asked for each second, with a flow log, with packets (headers only), without any of these ("tunnel"), and with flows that are told to nobody, not even to \`tunnel status\` ("unobserved").`,
   besideNoise: false,
-  rounds: 15,
+  rounds: 5,
   checks: [
     ...compared(tunnel, 'by default / unobserved', unwatched),
     ...OBSERVED.flatMap((peer) => compared(peer, `${peer.name} / without`, tunnel)),

@@ -137,18 +137,40 @@ export function statusLines(status: Status): readonly string[] {
 }
 
 export function describeLink(link: LinkStatus, at: number): string {
-  const { state, since, upSince, error, roundTripMs, held, attempt } = link;
+  const { error, upSince } = link;
+  const parts = [
+    describeState(link, at),
+    describeHeld(link, at),
+    error === undefined || upSince !== undefined ? undefined : error.message,
+  ];
+  return parts.filter((part) => part !== undefined).join(', ');
+}
+
+/** Without what waits for it, and why there is none. */
+export function describeState(link: LinkStatus, at: number): string {
+  const { state, since, upSince, roundTripMs, attempt, redialAt } = link;
   const from = `for ${duration(at - (upSince ?? since))}`;
   const parts = [
     `${state === 'idle' ? 'waiting (on demand)' : state} ${from}`,
     link.at === undefined ? undefined : `${link.user}@${link.at}`,
     link.via.length === 0 ? undefined : `through ${link.via.join(', ')}`,
     roundTripMs === undefined ? undefined : `round trip ${roundTripMs.toFixed(1)} ms`,
-    held === 0 ? undefined : `${held} connections wait for it`,
+    state !== 'waiting' || redialAt === undefined
+      ? undefined
+      : `tried again in ${duration(redialAt - at)}`,
     attempt > 1 ? `attempt ${attempt}` : undefined,
-    error === undefined || upSince !== undefined ? undefined : error.message,
   ];
   return parts.filter((part) => part !== undefined).join(', ');
+}
+
+/** Connections that wait for the link, and what is left of their time; undefined: none. */
+export function describeHeld({ held, holdEndsAt }: LinkStatus, at: number): string | undefined {
+  if (held === 0) return undefined;
+  const [who, first] =
+    held === 1 ? ['1 connection waits', ''] : [`${held} connections wait`, ', the first one'];
+  return holdEndsAt === undefined
+    ? `${who} for it`
+    : `${who} for it${first} for ${duration(holdEndsAt - at)} more`;
 }
 
 /** What protects the link; undefined: nothing is known of it. */

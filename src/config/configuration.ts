@@ -141,6 +141,8 @@ export interface Configuration extends TargetRules {
   /** undefined: no metrics. */
   readonly metrics: MetricsPlace | undefined;
   readonly logLevel: Level;
+  /** Whether a report is shown on a terminal; not with --no-progress. */
+  readonly progress: boolean;
   /** -D, --pidfile, --syslog */
   readonly service: ServiceOptions;
   /** --flow-log */

@@ -28,7 +28,14 @@ import {
   readFlowLogOptions,
   readPcapOptions,
 } from './recordoptions.ts';
-import { READY_OPTIONS, readLogLevel, readReadyFd, VERBOSITY_OPTIONS } from './runoptions.ts';
+import {
+  PROGRESS_OPTIONS,
+  READY_OPTIONS,
+  readLogLevel,
+  readProgress,
+  readReadyFd,
+  VERBOSITY_OPTIONS,
+} from './runoptions.ts';
 import { readServiceOptions, SERVICE_OPTIONS } from './serviceoptions.ts';
 import {
   CONNECTION_OPTIONS,
@@ -83,6 +90,7 @@ export const CONNECT_GROUPS = [
   FORWARD_OPTIONS,
   PROXY_OPTIONS,
   ...RUNNING_GROUPS,
+  PROGRESS_OPTIONS,
   SERVICE_OPTIONS,
 ] as const;
 
@@ -90,6 +98,7 @@ export const PROXY_GROUPS = [
   PROXY_OPTIONS,
   FORWARD_OPTIONS,
   ...TUNNEL_GROUPS,
+  PROGRESS_OPTIONS,
   SERVICE_OPTIONS,
 ] as const;
 
@@ -133,6 +142,7 @@ export function buildConfiguration(
     forwardsOnly,
     metrics: readMetricsPlace(options),
     logLevel: readLogLevel(options),
+    progress: readProgress(options),
     service: readServiceOptions(options),
     flowLog: readFlowLogOptions(options),
     pcap: readPcapOptions(options, forwardsOnly ? 'proxy' : command),

@@ -276,19 +276,17 @@ function fromSsh(words: readonly string[]): Translation {
       notes: [...notes, ...through],
     };
   }
+  const idle = targets.length === 0 && !draft.words.includes('-L');
   return {
     command: [],
     words: [...from, ...draft.words, ...targets],
-    missing: [
-      ...(remote === undefined ? ['-r USER@HOST'] : []),
-      ...(targets.length === 0 ? TARGET : []),
-    ],
+    missing: [...(remote === undefined ? ['-r USER@HOST'] : []), ...(idle ? TARGET : [])],
     notes: [
       ...notes,
       ...draft.forwards.map(
         ({ target, port }) => `programs connect to ${target} itself, in place of localhost:${port}`,
       ),
-      ...(targets.length === 0 ? [WHAT_TARGETS_ARE] : []),
+      ...(idle ? [WHAT_TARGETS_ARE] : []),
     ],
   };
 }
@@ -394,7 +392,10 @@ function forwardSocks(value: string, draft: Draft): void {
   draft.notes.push(`everybody who can connect to ${address} can use it, as with ssh`);
 }
 
-/** `[bind_address:]port:host:hostport`, where an IPv6 address is in brackets. */
+/**
+ * `[bind_address:]port:host:hostport`, where an IPv6 address is in brackets. What is on another
+ * host can be reached at its own address; what is on the jump host's loopback needs the forward.
+ */
 function forwardPort(value: string, draft: Draft): void {
   const match = /^(?:(?:\[[^\]]*\]|[^:[\]/]*):)?([0-9]+):(\[[^\]]+\]|[^:[\]/]+):([0-9]+)$/.exec(
     value,
@@ -404,11 +405,6 @@ function forwardPort(value: string, draft: Draft): void {
     return;
   }
   const [, port = '', host = '', hostPort = ''] = match;
-  if (/^(localhost|127\.[0-9.]+|\[::1\])$/i.test(host)) {
-    draft.notes.push(
-      `-L ${value} has no counterpart: "localhost" is this machine for every program; name an address of the host that it can be reached at`,
-    );
-    return;
-  }
-  draft.forwards.push({ target: `${host}:${hostPort}`, port });
+  if (/^(localhost|127\.[0-9.]+|\[::1\])$/i.test(host)) draft.words.push('-L', value);
+  else draft.forwards.push({ target: `${host}:${hostPort}`, port });
 }

@@ -20,7 +20,7 @@ const APPLIED = [
     '--quiet',
   ],
   // It has been told: there is nothing to change.
-  ...['--ready-fd', '--daemon'],
+  ...['--ready-fd', '--daemon', '--wait-online'],
   // What they say counts, option by option.
   ...['--profile', '--config', '--without'],
 ] as const;
@@ -36,7 +36,15 @@ const NEEDS_RESTART = [
   ...['--flow-log', '--flow-log-size', '--flow-log-keep', '--metrics'],
   ...['--pcap', '--pcap-size', '--pcap-payload'],
   ...['--listen', '--socks', '--http', '--only-targets', '--proxy-auth', '--proxy-shared'],
-  ...['--allow-remote-clients', '--isolate', '--name', '--save', '--force', '--print-config'],
+  ...[
+    '--allow-remote-clients',
+    '--isolate',
+    '--name',
+    '--no-progress',
+    '--save',
+    '--force',
+    '--print-config',
+  ],
 ] as const;
 
 /** By the long form. An option that isn't here needs a restart. */

@@ -29,6 +29,19 @@ export const VERBOSITY_OPTIONS = {
   },
 } as const;
 
+/** For commands that run until they are stopped, and have the terminal for themselves. */
+export const PROGRESS_OPTIONS = {
+  heading: HEADING,
+  options: {
+    noProgress: toggle('--no-progress', 'on a terminal, show messages only and no report below'),
+  },
+} as const;
+
+/** Whether a report is shown on a terminal. */
+export function readProgress(given: GivenOptions): boolean {
+  return readOptions(PROGRESS_OPTIONS, given).noProgress === undefined;
+}
+
 /** Throws UsageError. */
 export function readLogLevel(given: GivenOptions): Level {
   const { verbose, quiet } = readOptions(VERBOSITY_OPTIONS, given);

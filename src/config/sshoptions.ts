@@ -136,6 +136,11 @@ export const LINK_OPTIONS = {
       'try a refused login again for this long, a few times in ten minutes: for a key that the jump host learns about later',
       readWaitAuth,
     ),
+    waitOnline: once(
+      '--wait-online <seconds>',
+      'at the start, wait so long for a jump host that cannot be reached, as before the network is up',
+      seconds('--wait-online', 'from 0', MAX_TIMEOUT),
+    ),
     onDemand: toggle(
       '--on-demand',
       'connect to the jump host when a connection needs it; it need not be there at the start',
@@ -190,6 +195,7 @@ export function readSshOptions(given: GivenOptions): SshOptions {
     flush: link.noFlush === undefined,
     reconnectHold: link.reconnectHold?.value ?? DEFAULT_RECONNECT_HOLD,
     waitAuth: link.waitAuth?.value ?? 0,
+    waitOnline: link.waitOnline?.value ?? 0,
     onDemand: readOnDemand(link),
   };
 }

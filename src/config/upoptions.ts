@@ -4,8 +4,9 @@ import { quoted } from '../net/notation.ts';
 import type { Entry } from './argsfile.ts';
 import { type GivenArguments, type Option, readOptions, toggle } from './option.ts';
 import { PROFILE_OPTIONS } from './profileoptions.ts';
-import { READY_OPTIONS, VERBOSITY_OPTIONS } from './runoptions.ts';
+import { PROGRESS_OPTIONS, READY_OPTIONS, VERBOSITY_OPTIONS } from './runoptions.ts';
 import { SERVICE_OPTIONS } from './serviceoptions.ts';
+import { LINK_OPTIONS } from './sshoptions.ts';
 
 const { profile: PROFILE, config } = PROFILE_OPTIONS.options;
 
@@ -20,9 +21,18 @@ const UP_OPTIONS = {
 /** In the order of help. */
 /** -D is what it does anyway. */
 const { daemon: _, ...OF_SERVICE } = SERVICE_OPTIONS.options;
-const RUN_OPTIONS = { heading: SERVICE_OPTIONS.heading, options: OF_SERVICE } as const;
+const RUN_OPTIONS = {
+  heading: SERVICE_OPTIONS.heading,
+  options: { ...OF_SERVICE, waitOnline: LINK_OPTIONS.options.waitOnline },
+} as const;
 
-export const UP_GROUPS = [UP_OPTIONS, RUN_OPTIONS, READY_OPTIONS, VERBOSITY_OPTIONS] as const;
+export const UP_GROUPS = [
+  UP_OPTIONS,
+  RUN_OPTIONS,
+  READY_OPTIONS,
+  PROGRESS_OPTIONS,
+  VERBOSITY_OPTIONS,
+] as const;
 
 /** The same as a line without a command: `tunnel --profile NAME`. Throws UsageError. */
 export function lineOfUp({ operands, options }: GivenArguments): GivenArguments {

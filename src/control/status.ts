@@ -42,6 +42,10 @@ export interface LinkStatus {
   readonly holdSeconds: number;
   /** Connections that wait for it. */
   readonly held: number;
+  /** When the wait of the first one of them is over. */
+  readonly holdEndsAt: number | undefined;
+  /** When the jump host is dialled again. */
+  readonly redialAt: number | undefined;
   readonly roundTripMs: number | undefined;
   /** host:port */
   readonly at: string | undefined;
@@ -88,6 +92,23 @@ export interface RefusalStatus {
   readonly refusal: string;
   readonly by: string;
   readonly why: string;
+}
+
+/** One destination of a Glance: all its flows that were opened, until now. */
+export interface DestinationStatus {
+  readonly destination: string;
+  readonly names: readonly string[];
+  readonly live: number;
+  readonly opened: number;
+  readonly sentBytes: number;
+  readonly receivedBytes: number;
+}
+
+/** What is shown of a run while it goes on: the status without the lists that may be long. */
+export interface Glance extends Omit<Status, 'version' | 'flows' | 'counters' | 'checks'> {
+  readonly flows: Omit<FlowsStatus, 'list' | 'opening'>;
+  /** The one used last comes first. */
+  readonly destinations: readonly DestinationStatus[];
 }
 
 export interface CheckStatus {

@@ -40,6 +40,8 @@ export class Self {
   readonly nodeStart: NodeStart;
   /** Standard error; the system log once the program has been told so. */
   readonly stderr: Messages;
+  /** To standard error itself, for what stands below the messages. */
+  readonly lines: LineWriter;
   /** To the part of this program that is root: under sudo and doas. */
   privileged: PrivilegedLink | undefined;
   /** To the process that waits until this one is ready: with -D. */
@@ -72,8 +74,8 @@ export class Self {
     if (this.daemon !== undefined) discardStreams();
     const reopens = !this.nodeStart.asRoot;
     this.#standardError = standardErrorWriter(nativeWrite, { reopens });
-    const lines = new LineWriter(this.#standardError);
-    this.stderr = new Messages(isJournalsOwn() ? new JournalLines(lines) : lines);
+    this.lines = new LineWriter(this.#standardError);
+    this.stderr = new Messages(isJournalsOwn() ? new JournalLines(this.lines) : this.lines);
     this.#sayWarnings();
     this.#endOnFaults();
   }

@@ -2,6 +2,8 @@
  * A run as a service: what systemd, --pidfile and -D make of it.
  *
  *   checked     the pidfile is no other tunnel's
+ *   follow()    systemd hears STATUS, and EXTEND_TIMEOUT_USEC while the first link is dialled: how
+ *               long that may take is up to the tunnel's own limits, and not to TimeoutStartSec
  *   prepare()   the pidfile is written
  *   ready()     systemd hears READY=1, and from now on WATCHDOG=1
  *               -D: the terminal is left, the root part's first; messages go to the system log;
@@ -24,6 +26,12 @@ import type { Stop } from './signals.ts';
 const MAX_STATUS = 200;
 /** For messages that wait for the terminal when it is left. */
 const FLUSH_MS = 1000;
+/** What is asked for while the first link is dialled, and how often. */
+const EXTENSION_MS = 90_000;
+const EXTEND_EVERY_MS = 20_000;
+/** --wait-online and --wait-auth take an hour each at most. After this TimeoutStartSec counts. */
+const LONGEST_START_MS = 3 * 3600 * 1000;
+const MICROSECONDS = 1000;
 
 export class Service implements RunService {
   readonly #self: Self;
@@ -31,6 +39,7 @@ export class Service implements RunService {
   readonly #pidfile: Pidfile | undefined;
   readonly #observer: Observer;
   #status = '';
+  #extending: NodeJS.Timeout | undefined;
 
   /** Throws TunnelError `already-running`, or UsageError. */
   constructor(self: Self, options: ServiceOptions, stop: Stop, observer: Observer) {
@@ -47,7 +56,12 @@ export class Service implements RunService {
   follow(link: FollowedLink): () => void {
     const tell = () => this.#tell(describe(link));
     tell();
+    this.#extendStart(link);
     return link.onChange(tell);
+  }
+
+  waitsFor(what: string): void {
+    this.#tell(`Waiting for the network: ${what}`);
   }
 
   prepare(): void {
@@ -56,6 +70,7 @@ export class Service implements RunService {
 
   async ready(): Promise<void> {
     const { notifier, daemon } = this.#self;
+    clearInterval(this.#extending);
     notifier.send('READY=1');
     notifier.keepAlive();
     if (daemon !== undefined) await this.#leaveTerminal();
@@ -76,9 +91,24 @@ export class Service implements RunService {
 
   /** May be called more than once. `error`: why the run has ended, if not in order. */
   close(error?: unknown): void {
+    clearInterval(this.#extending);
     if (error !== undefined) this.#stopping(reasonOf(error));
     this.#pidfile?.remove();
     this.#self.notifier.close();
+  }
+
+  /** By a timer of this thread: a program that hangs isn't given more time. */
+  #extendStart(link: FollowedLink): void {
+    const { notifier } = this.#self;
+    if (!notifier.active) return;
+    const begin = performance.now();
+    const extend = () => {
+      const { state } = link.view();
+      if (state !== 'connecting' || performance.now() - begin > LONGEST_START_MS) return;
+      notifier.send(`EXTEND_TIMEOUT_USEC=${EXTENSION_MS * MICROSECONDS}`);
+    };
+    extend();
+    this.#extending = setInterval(extend, EXTEND_EVERY_MS).unref();
   }
 
   async #leaveTerminal(): Promise<void> {

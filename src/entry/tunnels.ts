@@ -18,6 +18,7 @@ import type { TunnelIdentity } from '../session/overview.ts';
 import { Reloads } from '../session/reloads.ts';
 import { adviseAboutAgent, machineBeside } from './ascaller.ts';
 import { runAsDaemonAfterAll } from './daemon.ts';
+import { showRun } from './display.ts';
 import type { Self } from './self.ts';
 import { Service } from './service.ts';
 import { reloadOnHangup, stopOnSignals } from './signals.ts';
@@ -61,6 +62,7 @@ export async function runTunnel(
     reloads.request().catch(() => {}); // the session has said it
   });
   const run = await load(command, configuration);
+  const shows = await showRun(self, configuration, observer, createPrompter());
   const control = {
     ...identity(configuration, command, observer),
     stop() {
@@ -72,7 +74,7 @@ export async function runTunnel(
   try {
     await run(configuration, {
       observer,
-      prompter: createPrompter(),
+      ...shows,
       stop,
       reloads,
       learned: learnedList(configuration.allow, print, observer),

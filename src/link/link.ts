@@ -25,6 +25,7 @@ import { watchClock } from '../system/watch/clock.ts';
 import { watchNetwork } from '../system/watch/network.ts';
 import { dialPatience } from './backoff.ts';
 import { type Dialler, type Located, withPatience } from './dialler.ts';
+import type { OnlineWait } from './onlinewait.ts';
 import type { SourceFinder } from './opensources.ts';
 import { Supervisor } from './supervisor.ts';
 import type { DialRequest } from './supervisoroptions.ts';
@@ -48,6 +49,8 @@ export interface LinkParts {
   readonly filtered?: ((server: Destination) => boolean) | undefined;
   /** Gets the names that are resolved to find the jump host, before anything is dialled. */
   readonly book: { setOwn(names: readonly string[]): void };
+  /** --wait-online. Default: a jump host that can't be reached at the start is the end. */
+  readonly online?: OnlineWait | undefined;
   /** Whose the opens are that come from this machine. */
   readonly finder?: SourceFinder | undefined;
 }
@@ -57,7 +60,7 @@ export type LinkTimes = Pick<SshOptions, 'reconnectHold' | 'waitAuth' | 'onDeman
 
 export function createLink(times: LinkTimes, parts: LinkParts): Supervisor {
   const { onDemand } = times;
-  const { observer, clock } = parts;
+  const { observer, clock, online } = parts;
   const dials = new LinkDials(parts);
   return new Supervisor({
     hold: times.reconnectHold,
@@ -66,7 +69,10 @@ export function createLink(times: LinkTimes, parts: LinkParts): Supervisor {
     clock,
     finder: parts.finder,
     demand: onDemand && { ...onDemand, prepare: (signal) => dials.prepare(signal) },
-    dial: (request) => dials.dial(request),
+    dial: (request) =>
+      online === undefined
+        ? dials.dial(request)
+        : online.dial(request.signal, () => dials.dial(request)),
     probe: (transport, milliseconds) => dials.probe(transport, milliseconds),
   });
 }

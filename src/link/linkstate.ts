@@ -1,4 +1,5 @@
 /** What the supervisor tells of its link, and the errors and words that it has for it. */
+import type { Clock } from '../base/clock.ts';
 import { TunnelError } from '../errors/errors.ts';
 import { reasonOf } from '../errors/reason.ts';
 import type { Established } from '../ssh/established.ts';
@@ -28,6 +29,10 @@ export interface LinkView {
   readonly hold: number;
   /** Connects that wait for a link. */
   readonly held: number;
+  /** When the wait of the first one of them is over, in milliseconds since 1970. */
+  readonly holdEndsAt: number | undefined;
+  /** When it is dialled again, in milliseconds since 1970; undefined: nobody waits for that. */
+  readonly redialAt: number | undefined;
   readonly established: Established | undefined;
   /** Of the last answer that was timed, in milliseconds. */
   readonly roundTripMs: number | undefined;
@@ -70,6 +75,11 @@ export function unexpected(cause: unknown): TunnelError {
   return new TunnelError('unexpected', `dialling the jump host failed unexpectedly: ${text}`, {
     cause,
   });
+}
+
+/** A time of a clock in milliseconds since 1970. */
+export function dateOf(time: number | undefined, clock: Clock): number | undefined {
+  return time === undefined ? undefined : Math.round(Date.now() + time - clock.now());
 }
 
 /** `ms` in words, for messages: `12.5 s`, `3 min`. */

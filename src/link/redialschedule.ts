@@ -56,6 +56,11 @@ export class RedialSchedule {
     return wait?.kind === 'login' ? wait.until - this.#options.clock.now() : 0;
   }
 
+  /** When the timer dials, on the clock; undefined: it isn't running. */
+  get dialsAt(): number | undefined {
+    return this.#wait?.until;
+  }
+
   /** A login was refused, and is tried again by somebody else (loginwait.ts). */
   loginWasRefused(): void {
     this.#loginsRefused++;

@@ -54,6 +54,7 @@ import { isLoaded, isProbing, type Transport } from '../ssh/transport.ts';
 import { LinkInUse, OpensOfAllLinks } from './linkinuse.ts';
 import {
   closedError,
+  dateOf,
   inSeconds,
   type LinkView,
   Listeners,
@@ -213,6 +214,8 @@ export class Supervisor implements Transport {
       error: this.#state.name === 'failed' ? this.#state.error : this.#lastError,
       hold: this.#hold,
       held: this.#waiting.size,
+      holdEndsAt: dateOf(this.#waiting.firstEnd, this.#clock),
+      redialAt: dateOf(this.#redial.dialsAt, this.#clock),
       established,
       roundTripMs: transport && isProbing(transport) ? transport.roundTripMs : undefined,
       opens: this.#link?.opens ?? NO_OPENS,

@@ -32,6 +32,8 @@ interface Wait {
 interface Entry {
   release(): void;
   refuse(why: string, cause: unknown): void;
+  /** When its wait is over, on the clock. */
+  readonly until: number;
   /** From now on it may wait for this many seconds, counted from when it was asked for. */
   allow(seconds: number): void;
 }
@@ -47,6 +49,13 @@ export class WaitingConnects {
   /** How many wait now. */
   get size(): number {
     return this.#entries.size;
+  }
+
+  /** When the first of these waits is over, on the clock. */
+  get firstEnd(): number | undefined {
+    let first: number | undefined;
+    for (const { until } of this.#entries) first = Math.min(first ?? until, until);
+    return first;
   }
 
   /**
@@ -77,6 +86,7 @@ export class WaitingConnects {
       }
       observer.count('tunnel_held_total');
       let timer: ClockTimer | undefined;
+      let until = 0;
       const leave = () => {
         this.#entries.delete(entry);
         timer?.cancel();
@@ -87,6 +97,9 @@ export class WaitingConnects {
         reject(signal?.reason);
       };
       const entry: Entry = {
+        get until() {
+          return until;
+        },
         release() {
           leave();
           resolve();
@@ -97,7 +110,8 @@ export class WaitingConnects {
         },
         allow(allowed) {
           timer?.cancel();
-          const left = Math.max(0, since + allowed * 1_000 - clock.now());
+          until = since + allowed * 1_000;
+          const left = Math.max(0, until - clock.now());
           timer = clock.after(left, () => {
             observer.count('tunnel_hold_timeouts_total');
             leave();

@@ -21,6 +21,7 @@ export const COUNTERS = {
   tunnel_flows_denied_total: 'connections that are against the rules of this run',
   tunnel_flows_over_limit_total: 'connections put off or refused because MAX_FLOWS were open',
   tunnel_refusals_forgotten_total: 'refusals that tunnel status shows no more, for newer ones',
+  tunnel_report_destinations_forgotten_total: 'destinations that the report counts no more',
   tunnel_sent_bytes_total: 'bytes carried to far sides, of connections that have ended',
   tunnel_received_bytes_total: 'bytes carried from far sides, of connections that have ended',
   tunnel_allowlist_denied_total: 'connections that no rule of --allow permits',
@@ -128,6 +129,8 @@ export const COUNTERS = {
   tunnel_links_lost_total: 'times that the connection to the jump host was lost',
   tunnel_idle_disconnects_total: 'times that it was closed because nothing used it',
   tunnel_redials_total: 'attempts to connect to the jump host again, or on demand',
+  tunnel_online_waits_total:
+    'dials at the start that found no way to the jump host (--wait-online)',
   tunnel_logins_waited_for_total: 'refused logins that are tried again (--wait-auth)',
   tunnel_redial_failures_total: 'of these, attempts that failed',
   tunnel_probes_total: 'times that the jump host was asked for a sign of life',

@@ -17,8 +17,9 @@ import {
   countedLines,
   uncountedLines,
 } from './counters.ts';
-import { type Fields, LEVELS, type Level, type Observer } from './observer.ts';
+import { type Fields, LEVELS, type Level, type Observer, type Wait } from './observer.ts';
 import { printable } from './printable.ts';
+import { Waits } from './waits.ts';
 
 const MARKS: Readonly<Record<Level, string>> = {
   error: 'error: ',
@@ -44,6 +45,8 @@ export interface LogOptions {
 }
 
 export class Log implements Observer {
+  /** What the run waits for now. */
+  readonly waits = new Waits();
   #limit: number;
   readonly #sink: LineSink;
   readonly #counters = new Counters();
@@ -66,6 +69,10 @@ export class Log implements Observer {
     if (!this.shows(level)) return;
     const line = `tunnel: ${MARKS[level]}${printable(message)}${formatFields(fields)}\n`;
     this.#sink.write(line, level);
+  }
+
+  waiting(wait: Wait): () => void {
+    return this.waits.begin(wait);
   }
 
   count(name: CounterName, n = 1): void {

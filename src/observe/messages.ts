@@ -5,6 +5,8 @@
  *   Log, last words ─► Messages ─┬─► LineWriter   standard error
  *                                ├─► JournalLines standard error, which systemd reads
  *                                └─► Syslog       /dev/log
+ *
+ * A report may stand below them on a terminal: it is hidden before each one.
  */
 import type { LineSink } from './log.ts';
 import type { Level } from './observer.ts';
@@ -18,8 +20,15 @@ export interface MessageWriter extends LineSink {
   flush(milliseconds: number): void;
 }
 
+/** What stands below the messages on a terminal. */
+export interface Below {
+  /** It comes back by itself. */
+  hide(): void;
+}
+
 export class Messages implements MessageWriter {
   #writer: MessageWriter;
+  #below: Below | undefined;
   #droppedBefore = 0;
 
   constructor(writer: MessageWriter) {
@@ -40,15 +49,23 @@ export class Messages implements MessageWriter {
     this.#writer = writer;
   }
 
+  /** From now on this stands below them; undefined: nothing does. */
+  keepAbove(below: Below | undefined): void {
+    this.#below = below;
+  }
+
   write(line: string, level?: Level): void {
+    this.#below?.hide();
     this.#writer.write(line, level);
   }
 
   writeSurely(text: string): void {
+    this.#below?.hide();
     this.#writer.writeSurely(text);
   }
 
   flush(milliseconds: number): void {
+    this.#below?.hide();
     this.#writer.flush(milliseconds);
   }
 }

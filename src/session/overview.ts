@@ -2,8 +2,9 @@
  * A running tunnel as a whole, for whoever shows it: `tunnel status`, USR1. It keeps nothing itself
  * that a part knows; `status()` asks them all.
  */
-import type { LinkStatus, Status } from '../control/status.ts';
-import type { FlowTable } from '../flow/flowtable.ts';
+import type { Glance, LinkStatus, RefusalStatus, Status } from '../control/status.ts';
+import type { DestinationTable } from '../flow/destinationtable.ts';
+import type { FlowTable, RefusedFlow } from '../flow/flowtable.ts';
 import type { Flow } from '../flow/flowwatch.ts';
 import type { LinkView } from '../link/linkstate.ts';
 import { isAddress } from '../net/address.ts';
@@ -46,24 +47,13 @@ export class Overview {
   }
 
   status(): Status {
-    const { identity, remote, link, flows, targets, findings } = this.#parts;
-    const { name, command, version, counters } = identity;
+    const { identity, flows, findings } = this.#parts;
+    const { version, counters } = identity;
     const list = [...flows.live].map((flow) => this.#flow(flow));
     const { opened, refused, sent, received } = flows.totals();
     return {
-      name,
-      command,
-      pid: process.pid,
+      ...this.#head(),
       version,
-      startedAt: this.startedAt,
-      at: Date.now(),
-      ready: this.ready,
-      remote,
-      targets: targets(),
-      device: this.device,
-      proxies: this.proxies,
-      forwards: this.forwards(),
-      link: linkStatus(link.view()),
       flows: {
         live: list.length,
         opening: list.filter(({ state }) => state === 'opening').length,
@@ -73,15 +63,7 @@ export class Overview {
         receivedBytes: received,
         list,
       },
-      refusals: flows.refusals.map(({ flow, at, refusal, by, why }) => ({
-        at,
-        id: flow.id,
-        source: formatDestination(flow.source),
-        destination: formatDestination(flow.destination),
-        refusal,
-        by,
-        why,
-      })),
+      refusals: flows.refusals.map(refusalStatus),
       counters: Object.fromEntries(counters().map(({ name: counter, value }) => [counter, value])),
       checks: findings().map(({ name: check, state, detail, hint }) => ({
         name: check,
@@ -89,6 +71,43 @@ export class Overview {
         detail,
         hint,
       })),
+    };
+  }
+
+  /** With the last `refusals`. */
+  glance(destinations: DestinationTable, refusals: number): Glance {
+    const { flows, namesOf } = this.#parts;
+    const { opened, refused, sent, received } = flows.totals();
+    return {
+      ...this.#head(),
+      flows: { live: flows.size, opened, refused, sentBytes: sent, receivedBytes: received },
+      destinations: destinations.totals().map(({ destination, live, ...of }) => ({
+        destination: formatDestination(destination),
+        names: isAddress(destination.host) ? namesOf(destination.host) : [],
+        live,
+        opened: of.opened,
+        sentBytes: of.sent,
+        receivedBytes: of.received,
+      })),
+      refusals: flows.refusals.slice(0, refusals).map(refusalStatus),
+    };
+  }
+
+  #head() {
+    const { identity, remote, link, targets } = this.#parts;
+    return {
+      name: identity.name,
+      command: identity.command,
+      pid: process.pid,
+      startedAt: this.startedAt,
+      at: Date.now(),
+      ready: this.ready,
+      remote,
+      targets: targets(),
+      device: this.device,
+      proxies: this.proxies,
+      forwards: this.forwards(),
+      link: linkStatus(link.view()),
     };
   }
 
@@ -109,6 +128,18 @@ export class Overview {
   }
 }
 
+function refusalStatus({ flow, at, refusal, by, why }: RefusedFlow): RefusalStatus {
+  return {
+    at,
+    id: flow.id,
+    source: formatDestination(flow.source),
+    destination: formatDestination(flow.destination),
+    refusal,
+    by,
+    why,
+  };
+}
+
 function linkStatus(view: LinkView): LinkStatus {
   const { state, since, upSince, attempt, error, hold, held, established, roundTripMs } = view;
   return {
@@ -119,6 +150,8 @@ function linkStatus(view: LinkView): LinkStatus {
     error: error && { code: error.code, message: error.message },
     holdSeconds: hold,
     held,
+    holdEndsAt: view.holdEndsAt,
+    redialAt: view.redialAt,
     roundTripMs,
     at: established?.at,
     via: established?.via ?? [],

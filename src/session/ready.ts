@@ -1,5 +1,6 @@
 /** What a session says when it is ready. */
 import { closeSync, writeSync } from 'node:fs';
+import type { Glance } from '../control/status.ts';
 import { UsageError } from '../errors/errors.ts';
 import type { Supervisor } from '../link/supervisor.ts';
 import type { SshOptions } from '../ssh/options.ts';
@@ -11,10 +12,18 @@ export type FollowedLink = Pick<Supervisor, 'view' | 'onChange'>;
 export interface RunService {
   /** Is told of the link from before the first dial. Returns what ends that. */
   follow(link: FollowedLink): () => void;
+  /** Is told what the start waits for (--wait-online). */
+  waitsFor(what: string): void;
   /** Before anything says that the run is ready. Throws TunnelError if it can't be. */
   prepare(): void;
   /** When all has been said. */
   ready(): Promise<void>;
+}
+
+/** Shows the run to a person while it goes on. */
+export interface RunReport {
+  /** `glance`: how the run is now. Returns what ends the report. */
+  follow(glance: (refusals: number) => Glance): () => void;
 }
 
 export interface Announcement {

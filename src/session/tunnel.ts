@@ -16,9 +16,11 @@ import { createGuard, guardedConnector } from '../connect/guarded.ts';
 import type { Status } from '../control/status.ts';
 import { NameBook } from '../dns/upstream/known.ts';
 import type { Connector } from '../flow/connector.ts';
+import { DestinationTable } from '../flow/destinationtable.ts';
 import { FlowTable } from '../flow/flowtable.ts';
 import { type FlowWatcher, watchers } from '../flow/flowwatch.ts';
 import { createLink } from '../link/link.ts';
+import { OnlineWait } from '../link/onlinewait.ts';
 import type { SourceFinder } from '../link/opensources.ts';
 import type { Supervisor } from '../link/supervisor.ts';
 import type { Destination } from '../net/destination.ts';
@@ -37,7 +39,7 @@ import { Current } from './current.ts';
 import { linux, type Machine } from './machine.ts';
 import { offerMetrics } from './metrics.ts';
 import { Overview, type TunnelIdentity } from './overview.ts';
-import type { RunService } from './ready.ts';
+import type { RunReport, RunService } from './ready.ts';
 import { openRecording, type Recording } from './recording.ts';
 import type { Reloads } from './reloads.ts';
 import type { Session, SessionOptions } from './session.ts';
@@ -56,6 +58,8 @@ export interface RunOptions extends SessionOptions {
   readonly control?: RunControl;
   /** Whom else it tells how it is. Default: nobody. */
   readonly service?: RunService;
+  /** Who shows it at the terminal. Default: nobody. */
+  readonly report?: RunReport | undefined;
 }
 
 export interface RunControl extends TunnelIdentity {
@@ -158,6 +162,7 @@ export async function openTunnel(
     it.report(learned),
   );
   const { guard } = learning;
+  const online = waitForNetwork(ssh, { machine, observer, service: options.service });
   const dialler = machine.dialler({ ssh, prompter, observer, deviceFor, adviceLevel });
   const link = session.own(
     'the SSH connection',
@@ -170,6 +175,7 @@ export async function openTunnel(
       filtered,
       book,
       finder,
+      online,
     }),
     (it) => it.close(),
   );
@@ -186,6 +192,7 @@ export async function openTunnel(
     findings: () => advice.findings,
     namesOf: (address) => book.namesOf(address),
   });
+  const reporting = beginReport(session, overview, options);
   control?.show?.(() => overview.status());
   const { service } = options;
   if (service !== undefined)
@@ -207,6 +214,8 @@ export async function openTunnel(
     );
   const routed = captured === undefined ? NO_ROUTES : wanted;
   const start = link.start();
+  const unwatch = online === undefined ? undefined : machine.watch(online, '', observer);
+  void start.finally(() => unwatch?.()).catch(() => {}); // the next line reports it
   await session.within(options.kind === 'library' ? start : advice.during(session, routed, start));
   const connector = guardedConnector(link, guard, (address) => book.namesOf(address));
   current.replace(await session.within(complete(connector, session.signal)));
@@ -225,10 +234,23 @@ export async function openTunnel(
     advice,
     prompter,
     overview,
-    watch: watchers([flows, ...metrics, ...recording.watchers]),
+    watch: watchers([flows, ...reporting, ...metrics, ...recording.watchers]),
     tap: (device) => recording.tap(device),
     beginLearning: () => learning.begin(),
   };
+}
+
+/** Returns what the report needs to be told of flows. */
+function beginReport(
+  session: Session,
+  overview: Overview,
+  { report, observer }: TunnelOptions,
+): readonly FlowWatcher[] {
+  if (report === undefined) return [];
+  const destinations = new DestinationTable(observer);
+  const end = report.follow((refusals) => overview.glance(destinations, refusals));
+  session.own('the report', end, (it) => it());
+  return [destinations];
 }
 
 /** Of a dialler that reads no ssh_config. */
@@ -248,6 +270,23 @@ const UNNAMED: TunnelIdentity = {
   version: '',
   counters: () => [],
 };
+
+interface WaitParts {
+  readonly machine: Machine;
+  readonly observer: Observer;
+  readonly service: RunService | undefined;
+}
+
+/** --wait-online; undefined: nothing is waited for. */
+function waitForNetwork(
+  { waitOnline, onDemand }: Configuration['ssh'],
+  { machine, observer, service }: WaitParts,
+): OnlineWait | undefined {
+  if (waitOnline === 0 || onDemand !== undefined) return undefined;
+  const { clock } = machine;
+  const told = (what: string) => service?.waitsFor(what);
+  return new OnlineWait({ seconds: waitOnline, told, observer, clock });
+}
 
 /** As they were written. */
 function namedTargets({ targets, nameTargets }: Configuration): readonly string[] {

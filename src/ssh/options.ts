@@ -114,6 +114,8 @@ export interface SshOptions {
    * keys of -i are offered, if there are any.
    */
   readonly waitAuth: number;
+  /** --wait-online: seconds that the start waits for a jump host that can't be reached; 0: none. */
+  readonly waitOnline: number;
   /** undefined: the jump host is dialled at the start, and whenever the link is lost. */
   readonly onDemand: OnDemand | undefined;
 }

@@ -120,7 +120,7 @@ describe('what the user is told', { skip: sshdMissing, timeout: 60_000 }, () => 
         parseHostKeyPin((await sshd.knownHostsLine()).split(' ').slice(1).join(' ').trim()),
       ],
       ...{ connectTimeout: 15, authTimeout: 60, keepalive: undefined, reconnectHold: 30 },
-      ...{ waitAuth: 0, onDemand: undefined, oneKey: false, flush: true },
+      ...{ waitAuth: 0, waitOnline: 0, onDemand: undefined, oneKey: false, flush: true },
       windows: { maxWindow: undefined, budget: undefined },
     };
     const prompter = nobody('in a test');

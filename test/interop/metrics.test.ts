@@ -6,9 +6,13 @@ import { connect, createServer, type Server, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
+import { MAX_SILENT } from '../../src/link/openplaces.ts';
+import { FRESH_MS } from '../../src/metrics/server.ts';
 import { LoopbackSshd, sshdMissing } from '../support/loopback-sshd.ts';
 import { Child } from '../support/process.ts';
 import { exchange, throughProxy } from '../support/socksclient.ts';
+import { StoppedListener } from '../support/stoppedlistener.ts';
 import { MAIN } from '../support/tunnel.ts';
 
 const READY = /tunnel: ready\n/;
@@ -109,6 +113,29 @@ describe('--metrics', { skip: sshdMissing }, () => {
     await child.stop('SIGTERM');
     assert.ok(!existsSync(socketPath));
     silent.destroy();
+  });
+
+  it('shows what waits for an answer, and what waits until it may be asked for', async () => {
+    const socketPath = join(directory, 'waiting.sock');
+    const { child, proxy } = await start('--metrics', socketPath);
+    const silent = await StoppedListener.start();
+    try {
+      const until = performance.now() + END_MS;
+      // When so many of a destination are silent, one more is not asked for.
+      for (let asked = 1; ; asked++) {
+        throughProxy(proxy, silent.destination.port).catch(() => {});
+        if (asked < MAX_SILENT) continue;
+        await delay(FRESH_MS);
+        const values = samplesOf(await scrape({ socketPath }));
+        const waiting = values.get('tunnel_opens_waiting') ?? 0;
+        const unanswered = values.get('tunnel_opens_unanswered') ?? 0;
+        if (waiting > 0 && waiting + unanswered === asked) break;
+        assert.ok(performance.now() < until, `${waiting} wait, ${unanswered} are unanswered`);
+      }
+    } finally {
+      silent.kill();
+      await child.stop('SIGKILL');
+    }
   });
 
   it('tells all users of the machine nothing of destinations', async () => {

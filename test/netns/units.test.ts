@@ -3,8 +3,9 @@ import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { API1, PRIVATE4 } from '../support/addresses.ts';
+import { API1, PRIVATE4, UPLINK4 } from '../support/addresses.ts';
 import { Lab } from '../support/lab.ts';
 import { SystemdMachine, systemdUnavailable } from '../support/systemdmachine.ts';
 import { REMOTE } from '../support/tunnel.ts';
@@ -15,6 +16,8 @@ const UNITS = ['tunnel@.service', 'tunnel-helper@.service', 'tunnel-helper.socke
 const MOST_EXPOSURE = 3;
 
 const READY_MS = 20_000;
+/** Enough for a busy machine to start the program, and to wait for in a test. */
+const START_MS = 8_000;
 /** How root logs in, with the lab's files. */
 const AS_ROOT = [
   ...['-F', 'none', '-i', '/run/lab/credentials/authorized'],
@@ -70,6 +73,20 @@ describe('units', { skip: systemdUnavailable(), timeout: 240_000 }, () => {
   const pidOf = async (unit: string) => Number(await machine.property(unit, 'MainPID'));
   /** Of a process inside, by its number there. */
   const statusOf = (pid: number) => machine.must('cat', `/proc/${pid}/status`);
+
+  async function dropIn(unit: string, ...settings: readonly string[]): Promise<string> {
+    const folder = `/etc/systemd/system/${unit}.d`;
+    const text = ['[Service]', ...settings, ''].join('\n');
+    await machine.must('install', '-d', folder);
+    await machine.must('sh', '-c', 'printf %s "$1" >"$2/test.conf"', 'sh', text, folder);
+    await machine.must('systemctl', 'daemon-reload');
+    return folder;
+  }
+
+  async function removed(folder: string): Promise<void> {
+    await machine.must('rm', '-r', folder);
+    await machine.must('systemctl', 'daemon-reload');
+  }
 
   it('are what systemd accepts, with manual pages that there are', async () => {
     await machine.must('systemd-analyze', 'verify', '--man=no', ...UNITS);
@@ -151,13 +168,32 @@ describe('units', { skip: systemdUnavailable(), timeout: 240_000 }, () => {
     assert.doesNotMatch(await machine.must('ip', 'route'), /10\.77\./);
   });
 
+  it('waits for the network, for longer than a start usually takes', async () => {
+    const unit = 'tunnel@web.service';
+    const folder = await dropIn(unit, `TimeoutStartSec=${START_MS / 1000}s`);
+    await lab.client.configure(['link set uplink down']);
+    try {
+      const begin = performance.now();
+      await machine.must('systemctl', 'start', '--no-block', unit);
+      const told = await machine.until(unit, 'StatusText', /^Waiting for the network: /);
+      assert.match(told, /198\.51\.100\.10:22 can't be reached \(ENETUNREACH\)$/);
+      await delay(begin + START_MS + 2_000 - performance.now()); // past TimeoutStartSec
+      assert.equal(await machine.property(unit, 'ActiveState'), 'activating');
+    } finally {
+      await lab.client.configure([
+        ...['link set uplink up', `route replace default via ${UPLINK4}`],
+      ]);
+    }
+    await machine.until(unit, 'ActiveState', /^active$/);
+    assert.match(await machine.property(unit, 'StatusText'), /^Connected to/);
+    assert.equal(await machine.property(unit, 'NRestarts'), '0');
+    await machine.must('systemctl', 'stop', unit);
+    await removed(folder);
+  });
+
   it('starts again what was killed, and what hangs', async () => {
     const unit = 'tunnel@web.service';
-    const folder = `/etc/systemd/system/${unit}.d`;
-    const setting = '[Service]\nRestartSec=100ms\nWatchdogSec=2s\nTimeoutAbortSec=1s\n';
-    await machine.must('install', '-d', folder);
-    await machine.must('sh', '-c', `printf '${setting}' >${folder}/test.conf`);
-    await machine.must('systemctl', 'daemon-reload');
+    const folder = await dropIn(unit, 'RestartSec=100ms', 'WatchdogSec=2s');
     await machine.must('systemctl', 'start', unit);
     for (const [signal, restarts, result] of [
       ['KILL', '1', 'signal'],
@@ -173,8 +209,7 @@ describe('units', { skip: systemdUnavailable(), timeout: 240_000 }, () => {
     }
     assert.match(await fetched('-x', 'socks5h://127.0.0.1:1080'), /./);
     await machine.must('systemctl', 'stop', unit);
-    await machine.must('rm', '-r', folder);
-    await machine.must('systemctl', 'daemon-reload');
+    await removed(folder);
   });
 
   it('does not start again what would fail again', async () => {

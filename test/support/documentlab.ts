@@ -10,7 +10,8 @@
  *               corp.example: a resolver at 10.0.0.53. The jump host has a resolver of its own
  *   services    HTTP on the ports that the lines name, HTTPS for api.example.com
  *   clouds      `mycloud` and others have one endpoint and no Keystone
- *   commands    terraform, openstack, psql and ./deploy fetch a page from where they would go
+ *   commands    terraform, openstack, psql, rsync and ./deploy fetch a page from where they would
+ *               go
  */
 import {
   appendFileSync,
@@ -63,6 +64,7 @@ done
 exit 1`,
   openstack: `${FETCH} http://keystone.cloud.example:5000/`,
   psql: `${FETCH} "http://$2:5432/"`,
+  rsync: `${FETCH} http://10.0.0.7/`,
 };
 const CLOUD = `    auth_type: none
     auth: {endpoint: "http://keystone.cloud.example:5000"}

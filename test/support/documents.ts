@@ -3,7 +3,8 @@
  * command lines that a reader would copy.
  *
  * Fenced blocks without a language, or with `sh`, are shell text. What is neither (output, forms of
- * a command line) is marked as `text`. In `yaml` the commands are those of a CI's job.
+ * a command line) is marked as `text`. In `yaml` the commands are those of a CI's job, in `ini`
+ * those of a unit of systemd.
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -91,6 +92,8 @@ export function tunnelLinesIn(text: string): TunnelLine[] {
 function shellTextsIn(text: string): string[] {
   return blocksIn(text).flatMap(({ language, text: content }) => {
     if (language === '' || language === 'sh') return [content];
+    if (language === 'ini')
+      return [...content.matchAll(/^Exec\w+=(.*)$/gm)].map(([, line = '']) => line);
     return language === 'yaml' ? scriptsIn(content) : [];
   });
 }

@@ -13,26 +13,15 @@ import { TunnelError } from '../../errors/errors.ts';
 import { LineWriter } from '../../observe/linewriter.ts';
 import { standardErrorWriter } from '../../observe/standarderror.ts';
 import { ownsTerminal, TERMINAL } from '../../system/terminal.ts';
+import { encoder, movesCursor, PLAIN } from './encode.ts';
 import type { Key } from './state.ts';
-import { inAscii, type Line, type Style } from './text.ts';
+import type { Line } from './text.ts';
 import type { Size } from './view.ts';
 
 /** For the last octets, at the end. */
 const FLUSH_MS = 500;
 /** Of a terminal that does not say. */
 const USUAL_SIZE: Size = { columns: 80, rows: 24 };
-
-const PLAIN = '\x1b[0m';
-const CODES: Readonly<Record<Style, string>> = {
-  plain: '',
-  bold: '\x1b[1m',
-  dim: '\x1b[2m',
-  reverse: '\x1b[7m',
-  good: '\x1b[32m',
-  warning: '\x1b[33m',
-  bad: '\x1b[31m',
-};
-const COLOURS: ReadonlySet<Style> = new Set(['good', 'warning', 'bad']);
 
 export interface ScreenEvents {
   key(key: Key): void;
@@ -44,10 +33,9 @@ export interface ScreenEvents {
 
 /** Whether standard output is a terminal that a view can have. Throws TunnelError `no-terminal`. */
 export function checkTerminal(env: NodeJS.ProcessEnv): void {
-  const { TERM } = env;
   const why = !process.stdout.isTTY
     ? 'standard output is no terminal'
-    : TERM === undefined || TERM === '' || TERM === 'dumb'
+    : !movesCursor(env)
       ? 'this terminal has no full screen (TERM)'
       : ownsTerminal()
         ? undefined
@@ -63,8 +51,7 @@ export class Screen {
   readonly #writer = new LineWriter(standardErrorWriter(() => undefined, { fd: 1 }));
   readonly #fd: number;
   readonly #input: ReadStream;
-  readonly #unicode: boolean;
-  readonly #colours: boolean;
+  readonly #encode: (line: Line) => string;
   readonly #leave = () => this.#giveBack();
   readonly #again = () => this.#take();
   readonly #resized = () => {
@@ -77,9 +64,7 @@ export class Screen {
 
   constructor(events: ScreenEvents, env: NodeJS.ProcessEnv) {
     this.#events = events;
-    const locale = env['LC_ALL'] || env['LC_CTYPE'] || env['LANG'] || '';
-    this.#unicode = /utf-?8/i.test(locale);
-    this.#colours = (env['NO_COLOR'] ?? '') === '';
+    this.#encode = encoder(env);
     this.#fd = openSync(TERMINAL, 'r');
     this.#input = new ReadStream(this.#fd);
     emitKeypressEvents(this.#input);
@@ -106,7 +91,7 @@ export class Screen {
   /** Writes what differs from the frame before. */
   draw(lines: readonly Line[]): void {
     if (!this.#has || this.#writer.waiting > 0) return;
-    const frame = lines.map((line) => this.#encode(line));
+    const frame = lines.map(this.#encode);
     const changes = frame.map((text, y) =>
       text === this.#drawn[y] ? '' : `${ansi.cursorTo(0, y)}${text}`,
     );
@@ -157,15 +142,5 @@ export class Screen {
     this.#input.setRawMode(false);
     this.#writer.writeSurely(PLAIN + ansi.cursorShow + ansi.exitAlternativeScreen);
     this.#writer.flush(FLUSH_MS);
-  }
-
-  #encode(line: Line): string {
-    return line
-      .map(({ text, style }) => {
-        const shown = this.#unicode ? text : inAscii(text);
-        const code = COLOURS.has(style) && !this.#colours ? '' : CODES[style];
-        return code === '' ? shown : `${code}${shown}${PLAIN}`;
-      })
-      .join('');
   }
 }

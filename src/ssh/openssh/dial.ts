@@ -228,6 +228,20 @@ class SshStart {
 
   async run(): Promise<Transport> {
     const { observer, progress: level, signal } = this.#options;
+    const mayAsk = (): boolean => !this.#settings.authentication.batch;
+    const started = observer.waiting?.({ what: () => undefined, mayAsk });
+    try {
+      return await this.#run(observer, level, signal);
+    } finally {
+      started?.();
+    }
+  }
+
+  async #run(
+    observer: Observer,
+    level: Level | undefined,
+    signal: AbortSignal | undefined,
+  ): Promise<Transport> {
     const process = await SshProcess.start({
       argv: this.#argv,
       log: this.#directory.log,

@@ -23,11 +23,19 @@ export async function runElevated(
     observer.log('info', `${elevated.via} starts the helper that makes the TUN device`);
   }
   // Sudo's own messages belong on the terminal. Without one they become part of the error.
+  const asked = observer.waiting?.({
+    what: () => (elevated.via === 'root' ? undefined : `for ${elevated.via} to start the helper`),
+    mayAsk: () => elevated.interactive,
+  });
   const child = spawn(elevated.command, elevated.args, {
     stdio: ['ignore', 'ignore', elevated.interactive ? 'inherit' : 'pipe'],
     env: elevated.env,
   });
-  await untilExit(child, elevated, signal);
+  try {
+    await untilExit(child, elevated, signal);
+  } finally {
+    asked?.();
+  }
 }
 
 /** Waits until the started process has exited; throws if it failed. */

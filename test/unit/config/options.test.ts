@@ -46,6 +46,7 @@ describe('buildConfiguration', () => {
         flush: true,
         reconnectHold: 30,
         waitAuth: 0,
+        waitOnline: 0,
         onDemand: undefined,
       },
       targets: [
@@ -65,6 +66,7 @@ describe('buildConfiguration', () => {
       logLevel: 'notice',
       flowLog: undefined,
       pcap: undefined,
+      progress: true,
       name: 'user@jumphost',
       service: { daemon: false, pidfile: undefined, syslog: false },
       readyFd: undefined,

@@ -97,6 +97,7 @@ describe('profiles', () => {
     keepalive: ['0'],
     'reconnect-hold': ['7'],
     'wait-auth': ['900'],
+    'wait-online': ['300'],
     'idle-disconnect': ['60'],
     'max-window': ['8M'],
     'window-budget': ['64M'],

@@ -67,6 +67,8 @@ function statusOf(name: string, more: Partial<Status> = {}): Status {
       error: undefined,
       holdSeconds: 30,
       held: 0,
+      holdEndsAt: undefined,
+      redialAt: undefined,
       roundTripMs: undefined,
       at: undefined,
       via: [],

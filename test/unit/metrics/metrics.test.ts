@@ -34,6 +34,8 @@ const DOWN: LinkView = {
   error: undefined,
   hold: 10,
   held: 2,
+  holdEndsAt: undefined,
+  redialAt: undefined,
   established: undefined,
   roundTripMs: undefined,
   opens: { waiting: 7, unanswered: 9 },

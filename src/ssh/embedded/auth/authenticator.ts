@@ -197,6 +197,11 @@ export class Authentication {
     return this.#report.login;
   }
 
+  /** What the server has to decide about, in words; undefined: nothing has been sent. */
+  get underWay(): string | undefined {
+    return this.#report.underWay;
+  }
+
   /** The server ended the attempt with a message of its own (printable). */
   disconnected(text: string, cause: unknown): TunnelError {
     return this.#report.disconnected(text, cause);

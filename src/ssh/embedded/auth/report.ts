@@ -63,6 +63,14 @@ export class AuthReport {
     };
   }
 
+  /** What the server has to decide about: "keyboard-interactive, after ssh-ed25519 SHA256:...". */
+  get underWay(): string | undefined {
+    const last = this.#tried.at(-1);
+    if (this.#accepted.length === 0) return last;
+    const before = `after ${listed(this.#accepted, ' and ')} was accepted`;
+    return `a further factor${last === undefined ? '' : `, ${last}`}, ${before}`;
+  }
+
   /** `what`: a method that asks for something, or a key with its fingerprint. */
   tried(what: string): void {
     this.#tried.push(what);

@@ -14,7 +14,6 @@
  */
 import type { Duplex } from 'node:stream';
 import type { Algorithms } from 'ssh2';
-import type { Reminder } from '../../../base/reminder.ts';
 import { TunnelError } from '../../../errors/errors.ts';
 import type { Level, Observer } from '../../../observe/observer.ts';
 import type { ServerAnswers } from '../../answers.ts';
@@ -24,7 +23,7 @@ import type { Role } from '../../hops.ts';
 import type { HostKeyVerifier } from '../../hostkeys/verifier.ts';
 import { MAX_SERVER_TEXT, ServerWords, serverText } from '../../servertext.ts';
 import type { SshSettings } from '../../settings.ts';
-import { progressOf, tellProgress } from '../../startprogress.ts';
+import { type Progress, progressOf, tellProgress } from '../../startprogress.ts';
 import type { Authentication, Authenticator } from '../auth/authenticator.ts';
 import {
   breaksProtocol,
@@ -117,7 +116,7 @@ class ConnectionAttempt {
   #exchanges = 0;
   #ours: Algorithms = {};
   #timer: PhaseTimer | undefined;
-  #progress: Reminder | undefined;
+  #progress: Progress | undefined;
 
   constructor(options: AttemptOptions) {
     this.#options = options;
@@ -166,7 +165,10 @@ class ConnectionAttempt {
     this.#progress = tellProgress({
       observer,
       level: progress,
-      what: () => progressOf({ phase: this.#phase, at, accepted }),
+      what: () =>
+        progressOf({ phase: this.#phase, at, accepted, login: this.#authentication?.underWay }),
+      // A ProxyCommand may be a program that asks for a password of its own.
+      mayAsk: () => !accepted && this.#phase === 'identification',
     });
     return new Promise((resolve, reject) => {
       const abort = (): void => reject(signal?.reason);

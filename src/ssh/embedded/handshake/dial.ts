@@ -168,7 +168,8 @@ class JumpHostDial {
     const { observer, progress: level, signal } = this.#options;
     const places = [...new Set(routes.map(({ at }) => at))];
     const what = () => `an answer from ${places.join(' or ')}`;
-    const progress = tellProgress({ observer, level, what });
+    const mayAsk = () => routes.some(({ dialled }) => dialled === undefined);
+    const progress = tellProgress({ observer, level, what, mayAsk });
     try {
       return await race(routes, signal);
     } finally {

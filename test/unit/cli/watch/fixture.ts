@@ -42,6 +42,8 @@ export function tunnelStatus(list: readonly FlowStatus[], more: Partial<Status> 
       error: undefined,
       holdSeconds: 60,
       held: 0,
+      holdEndsAt: undefined,
+      redialAt: undefined,
       roundTripMs: 12.34,
       at: 'jump.example:22',
       via: [],
