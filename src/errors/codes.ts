@@ -202,11 +202,7 @@ export const ERRORS = [
     exit: EXIT.unexpected,
     meaning: "a private directory for the socket of your `ssh` can't be made",
   },
-  {
-    codes: ['link-lost'],
-    exit: EXIT.jumpHost,
-    meaning: 'the connection broke; it is made again',
-  },
+  { codes: ['link-lost'], exit: EXIT.jumpHost, meaning: 'the connection broke; it is made again' },
   {
     codes: ['link-closed', 'access-missing', 'window-exceeded', 'flow-given-up'],
     exit: EXIT.unexpected,
@@ -269,15 +265,9 @@ export const ERRORS = [
     meaning: 'the device or a route could not be created; the message says which and why',
   },
   {
-    codes: ['capture-listen'],
+    codes: ['capture-listen', 'forward-listen'],
     exit: EXIT.capture,
-    meaning: "a proxy can't listen at its address",
-  },
-  {
-    codes: ['forward-listen'],
-    exit: EXIT.capture,
-    meaning:
-      "a fixed forward (`-L`, LocalForward) can't listen, and ExitOnForwardFailure is set or there is nothing else to carry",
+    meaning: "a proxy, or a fixed forward, can't listen at its address",
   },
   {
     codes: ['capture-diverted'],
@@ -449,9 +439,10 @@ export const ERRORS = [
     meaning: "metrics can't be served where `--metrics` says; the message says why",
   },
   {
-    codes: ['output-failed'],
+    codes: ['output-failed', 'input-failed', 'connection-reset'],
     exit: EXIT.unexpected,
-    meaning: "standard output can't be written, often because a disk is full",
+    meaning:
+      "standard output can't be written, often because a disk is full; `nc`: standard input can't be read, or the connection was reset",
   },
   {
     codes: ['clean-incomplete'],
