@@ -128,6 +128,14 @@ export class SystemdMachine {
     }
   }
 
+  async untilTrue(look: () => Promise<boolean>): Promise<void> {
+    const end = performance.now() + BOOT_MS;
+    while (!(await look())) {
+      if (performance.now() > end) throw new LabError('lab-command', 'it has not come to that');
+      await delay(POLL_MS);
+    }
+  }
+
   /** What the unit has logged, the oldest first, with `fields` (`-o`, `-p` of journalctl). */
   journal(unit: string, ...fields: readonly string[]): Promise<string> {
     return this.must('journalctl', '--no-pager', '-q', '-u', unit, ...fields);
