@@ -65,7 +65,7 @@ profiles:
 
 const isReady = (what: string) => what === 'READY=1';
 
-describe('units', { skip: systemdUnavailable(), timeout: 240_000 }, () => {
+describe('units', { skip: systemdUnavailable(), timeout: 900_000 }, () => {
   let lab: Lab;
   let machine: SystemdMachine;
   before(async () => {
