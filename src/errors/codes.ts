@@ -167,9 +167,14 @@ export const ERRORS = [
     meaning: 'a question could not be asked, or was not answered',
   },
   {
-    codes: ['auth-identity-unreadable', 'auth-identity-permissions', 'auth-passphrase'],
+    codes: [
+      'auth-identity-unreadable',
+      'auth-identity-permissions',
+      'auth-passphrase',
+      'credential-unusable',
+    ],
     exit: EXIT.authentication,
-    meaning: "a key file of `-i` can't be used",
+    meaning: "a key file of `-i`, or a credential of systemd's, can't be used",
   },
   {
     codes: ['auth-skipped'],
