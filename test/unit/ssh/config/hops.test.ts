@@ -174,13 +174,13 @@ describe('resolveSettings, what only ssh can', { skip: LACKING }, () => {
   }
 
   it('mentions what has no effect, at level debug', async () => {
-    const where = lab('ForwardAgent yes\nLocalForward 1 h:2\nRemoteCommand x');
+    const where = lab('ForwardAgent yes\nRemoteCommand x');
     await resolve(where, 'a');
     const [note] = where.logged;
     assert.equal(note?.level, 'debug');
     assert.deepEqual(note?.fields, {
       host: 'a',
-      keywords: 'forwardagent,localforward,remotecommand',
+      keywords: 'forwardagent,remotecommand',
     });
   });
 

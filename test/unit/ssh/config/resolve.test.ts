@@ -62,6 +62,15 @@ describe('resolveSettings', { skip: LACKING }, () => {
       keepalive: { interval: 15, count: 3 },
       rekey: { bytes: undefined, seconds: undefined },
       flush: true,
+      forwards: {
+        local: [],
+        unfit: [],
+        gatewayPorts: false,
+        exitOnFailure: false,
+        cleared: false,
+        socketMask: 0o177,
+        unlinksSockets: false,
+      },
       onlyOpenssh: [],
       unobeyed: [],
     });
