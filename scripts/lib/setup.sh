@@ -158,7 +158,7 @@ archive_package_roots() {
   local release
   for release in bookworm trixie; do
     archive_root "package-$release" "$release" --variant=minbase \
-      --include=nodejs,openssh-client,sudo,procps,curl,apparmor,systemd-standalone-sysusers \
+      --include=nodejs,openssh-client,sudo,procps,curl,ca-certificates,apparmor,systemd-standalone-sysusers \
       --dpkgopt='path-include=/usr/share/doc/tunnel-vpn/*' &
   done
   wait

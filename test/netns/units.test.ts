@@ -51,7 +51,7 @@ profiles:
     ssh-option: [IdentityFile=none, PreferredAuthentications=password]
   stranger:
     command: proxy
-    identity: /var/lib/tunnel/stranger
+    identity: /var/lib/tunnel-service/stranger
     ssh-option: [IdentitiesOnly=yes, IdentityAgent=none]
   impostor:
     command: proxy
@@ -72,7 +72,7 @@ describe('units', { skip: systemdUnavailable(), timeout: 240_000 }, () => {
       'credstore/tunnel.teller.password': `${PASSWORD}\n`,
     });
     const { keys, knownHosts } = lab.credentials;
-    const home = '/var/lib/tunnel';
+    const home = '/var/lib/tunnel-service';
     const give = ['install', '-D', '-o', 'tunnel', '-g', 'tunnel', '-m', '600'];
     const inMachine = (path: string) => path.replace(lab.directory, '/run/lab');
     await machine.must('install', '-d', '-o', 'tunnel', '-m', '700', home, `${home}/.ssh`);
