@@ -78,9 +78,9 @@ function installedAt(heading: string): string {
 
 /** Who is named after "Copyright" in the text of a licence. */
 function holdersIn(text: string): string[] {
-  return [...text.matchAll(/^\s*Copyright (?:\(c\) ?)?((?!notice|owner|holder|licen[cs]e)[^[].*)$/gim)].map(
-    ([, holder = '']) => holder.replace(/[.,]? All rights reserved\.?/i, '').trim(),
-  );
+  return [
+    ...text.matchAll(/^\s*Copyright (?:\(c\) ?)?((?!notice|owner|holder|licen[cs]e)[^[].*)$/gim),
+  ].map(([, holder = '']) => holder.replace(/[.,]? All rights reserved\.?/i, '').trim());
 }
 
 function paragraph({ files, comment, holders, licence, text }: Part): string {
