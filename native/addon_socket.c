@@ -100,6 +100,21 @@ static napi_value set_tcp_quick_ack_js(napi_env env, napi_callback_info info) {
   return set_tcp_option(env, info, "setTcpQuickAck", TCP_QUICKACK);
 }
 
+static napi_value shutdown_output_js(napi_env env, napi_callback_info info) {
+  size_t argc = 1;
+  napi_value argv[1];
+  int32_t fd;
+  if (napi_get_cb_info(env, info, &argc, argv, NULL, NULL) != napi_ok || argc < 1 ||
+      napi_get_value_int32(env, argv[0], &fd) != napi_ok) {
+    napi_throw_type_error(env, NULL, "a descriptor is needed");
+    return NULL;
+  }
+  /* ENOTCONN: the peer has gone, and nothing is left to be ended. */
+  if (shutdown(fd, SHUT_WR) < 0 && errno != ENOTCONN)
+    return addon_throw_errno(env, "shutdown", errno);
+  return NULL;
+}
+
 static napi_value tcp_acknowledged_js(napi_env env, napi_callback_info info) {
   size_t argc = 1;
   napi_value argv[1], result;
@@ -157,6 +172,8 @@ napi_status addon_socket_register(napi_env env, napi_value exports) {
     status = addon_function(env, exports, "setTcpQuickAck", set_tcp_quick_ack_js);
   if (status == napi_ok)
     status = addon_function(env, exports, "tcpAcknowledged", tcp_acknowledged_js);
+  if (status == napi_ok)
+    status = addon_function(env, exports, "shutdownOutput", shutdown_output_js);
   if (status == napi_ok) status = addon_function(env, exports, "socketPeer", socket_peer_js);
   return status;
 }

@@ -145,27 +145,43 @@ unpack_newer_sshd() {
 # What the image of `tunnel jumphost kubernetes` is made from, as archives: the essential packages
 # of two releases of Debian, and sshd. Where there is no mmdebstrap, those tests are skipped.
 archive_debian() {
-  local into=$ROOT/dist/debian archive release
-  [ "$(id -u)" = 0 ] && command -v mmdebstrap >/dev/null || return 0
-  archive=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | grep -m 1 '/debian/$') || return 0
-  as_owner mkdir -p "$into"
+  local release
   for release in bookworm trixie; do
-    [ ! -f "$into/$release.tar" ] || continue
-    say "packing Debian's $release"
-    (
-      if mmdebstrap --quiet --variant=essential --include=openssh-server,ca-certificates,curl \
-        --dpkgopt=force-unsafe-io --dpkgopt='path-exclude=/usr/share/doc/*' \
-        --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
-        --format=tar "$release" "$into/$release.new" "$archive" >/dev/null 2>&1; then
-        chown --reference="$ROOT" "$into/$release.new"
-        mv "$into/$release.new" "$into/$release.tar"
-      else
-        rm -f "$into/$release.new"
-        say "not packed: the tests with Debian's $release will be skipped"
-      fi
-    ) &
+    archive_root "$release" "$release" --variant=essential \
+      --include=openssh-server,ca-certificates,curl --dpkgopt='path-exclude=/usr/share/man/*' &
   done
   wait
+}
+
+# Roots in which the Debian package is tested: what it depends on, and what its tests run.
+archive_package_roots() {
+  local release
+  for release in bookworm trixie; do
+    archive_root "package-$release" "$release" --variant=minbase \
+      --include=nodejs,openssh-client,sudo,procps,curl,apparmor,systemd-standalone-sysusers \
+      --dpkgopt='path-include=/usr/share/doc/tunnel-vpn/*' &
+  done
+  wait
+}
+
+# archive_root NAME RELEASE OPTION...: a root of Debian's packages, as dist/debian/NAME.tar.
+archive_root() {
+  local into=$ROOT/dist/debian name=$1 release=$2 archive
+  shift 2
+  [ "$(id -u)" = 0 ] && command -v mmdebstrap >/dev/null || return 0
+  archive=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | grep -m 1 '/debian/$') || return 0
+  [ ! -f "$into/$name.tar" ] || return 0
+  say "packing Debian's $release"
+  as_owner mkdir -p "$into"
+  if mmdebstrap --quiet --dpkgopt=force-unsafe-io --dpkgopt='path-exclude=/usr/share/doc/*' \
+    --dpkgopt='path-exclude=/usr/share/locale/*' "$@" --format=tar "$release" "$into/$name.new" \
+    "$archive" >/dev/null 2>&1; then
+    chown --reference="$ROOT" "$into/$name.new"
+    mv "$into/$name.new" "$into/$name.tar"
+  else
+    rm -f "$into/$name.new"
+    say "not packed: the tests with Debian's $release will be skipped"
+  fi
 }
 
 # A program of PyPI in a directory of its own below dist: name, version.

@@ -12,6 +12,7 @@ import { DOCTOR } from './doctor.ts';
 import { EXEC } from './exec.ts';
 import { JUMPHOST } from './jumphost.ts';
 import { LIST } from './list.ts';
+import { NC } from './nc.ts';
 import { OPENSTACK } from './openstack.ts';
 import { PROXY } from './proxy.ts';
 import { DOWN, RECONNECT, RELOAD, STATUS, STOP } from './status.ts';
@@ -20,6 +21,7 @@ import { UP } from './up.ts';
 const OTHERS = {
   exec: EXEC,
   proxy: PROXY,
+  nc: NC,
   up: UP,
   down: DOWN,
   stop: STOP,

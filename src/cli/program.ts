@@ -27,6 +27,7 @@ import {
   buildJumpHostConfiguration,
   type JumpHostConfiguration,
 } from '../config/jumphostoptions.ts';
+import { buildNcConfiguration, NC_GROUPS, type NcConfiguration } from '../config/ncoptions.ts';
 import {
   buildOpenStackConfiguration,
   OPENSTACK_GROUPS,
@@ -54,6 +55,7 @@ const TAKES_REMOTE: ReadonlySet<CommandName> = new Set([
   'connect',
   'exec',
   'proxy',
+  'nc',
   'doctor',
   'openstack',
 ]);
@@ -62,6 +64,7 @@ export interface Commands {
   connect(configuration: Configuration): Promise<void>;
   proxy(configuration: Configuration): Promise<void>;
   exec(configuration: ExecConfiguration): Promise<void>;
+  nc(configuration: NcConfiguration): Promise<void>;
   doctor(configuration: DoctorConfiguration): Promise<void>;
   openstack(configuration: OpenStackConfiguration): Promise<void>;
   jumphost(configuration: JumpHostConfiguration): Promise<void>;
@@ -111,6 +114,10 @@ export async function runCommandLine(
     },
     proxy: (line) => run(line, 'proxy'),
     exec: (line) => run(line, 'exec'),
+    nc: async ({ operands, options }) => {
+      const given = await profiled({ operands: [], options }, NC_GROUPS);
+      return commands.nc(buildNcConfiguration(given, operands));
+    },
     up: (line) => run(lineOfUp(line), undefined),
     doctor: async (line) =>
       commands.doctor(buildDoctorConfiguration(await profiled(line, DOCTOR_GROUPS))),
@@ -172,7 +179,7 @@ export async function readAgain(args: readonly string[]): Promise<Configuration>
     found = configuration;
   };
   const none = async (): Promise<void> => {};
-  const carried = { doctor: none, openstack: none, jumphost: none, clean: none };
+  const carried = { nc: none, doctor: none, openstack: none, jumphost: none, clean: none };
   const others = { ...carried, status: none, stop: none, reconnect: none, reload: none };
   await runCommandLine(
     args,

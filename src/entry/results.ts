@@ -1,4 +1,5 @@
 /** The commands that print a result: doctor, openstack, jumphost, status, clean, ... */
+import { learnedList } from '../cli/allow.ts';
 import { reportRecovery } from '../cli/clean.ts';
 import { formatJson, formatLine, formatTable, verdictOf } from '../cli/doctor.ts';
 import { print } from '../cli/output.ts';
@@ -6,6 +7,7 @@ import { createPrompter } from '../cli/prompt.ts';
 import type { ControlConfiguration } from '../config/controloptions.ts';
 import type { DoctorConfiguration } from '../config/doctoroptions.ts';
 import type { JumpHostConfiguration } from '../config/jumphostoptions.ts';
+import type { NcConfiguration } from '../config/ncoptions.ts';
 import type { OpenStackConfiguration } from '../config/openstackreport.ts';
 import { EXIT } from '../errors/codes.ts';
 import type { Level } from '../observe/observer.ts';
@@ -72,6 +74,17 @@ export async function doctor(self: Self, configuration: DoctorConfiguration): Pr
     process.exitCode = verdictOf(diagnosis).exitStatus;
     if (json) return formatJson(diagnosis, quiet);
     return quiet ? formatLine(diagnosis) : formatTable(diagnosis);
+  });
+}
+
+/** What it prints is what the far side sends. */
+export async function nc(self: Self, configuration: NcConfiguration): Promise<void> {
+  const { runNc } = await import('../session/nc.ts');
+  const { logLevel, allow } = configuration.tunnel;
+  await printResult(self, { ...configuration, logLevel }, async (wanted, options) => {
+    const learned = learnedList(allow, (text) => self.stderr.writeSurely(text), options.observer);
+    await runNc(wanted, { ...options, learned });
+    return '';
   });
 }
 

@@ -23,7 +23,17 @@ import { PrivilegedLink } from '../system/privileged/client.ts';
 import { completeIdentity } from '../system/privileged/identity.ts';
 import { readAsCaller, startAsCaller } from './ascaller.ts';
 import { runAsDaemon } from './daemon.ts';
-import { clean, doctor, jumphost, openstack, reconnect, reload, status, stop } from './results.ts';
+import {
+  clean,
+  doctor,
+  jumphost,
+  nc,
+  openstack,
+  reconnect,
+  reload,
+  status,
+  stop,
+} from './results.ts';
 import { Self } from './self.ts';
 import { runCommand, runTunnel } from './tunnels.ts';
 
@@ -66,6 +76,7 @@ export async function run(): Promise<never> {
           readAgainAsRoot();
           return runCommand(self, configuration);
         },
+        nc: (configuration) => nc(self, configuration),
         doctor: (configuration) => doctor(self, configuration),
         openstack: (configuration) => openstack(self, configuration),
         jumphost: (configuration) => jumphost(self, configuration),

@@ -34,6 +34,9 @@ const FLUSH_MS = 1000;
 /** Of syslog(3). */
 const SYSTEM_LOG = Buffer.from('/dev/log');
 
+/** Node's names of what process.exit() would wait for. */
+const UNCANCELLED: readonly string[] = ['GetAddrInfoReqWrap', 'FSReqCallback'];
+
 export class Self {
   /** Without node and script. */
   readonly args: readonly string[];
@@ -131,16 +134,17 @@ export class Self {
   }
 
   /**
-   * Ends the program. process.exit() waits for pending name look-ups, half a minute with several
-   * silent resolvers, because getaddrinfo(3) can't be cancelled. While one is pending, the program
-   * ends without process.exit(), after an 'exit' event: code that has changed the terminal's mode
-   * restores it then. The same where the terminal has hung up: Node aborts if it can't reset it.
+   * Ends the program. process.exit() waits for what libuv's threads do and can't be cancelled: name
+   * look-ups, half a minute with several silent resolvers, and a read of a pipe that nobody writes
+   * to (`tunnel nc`). While one is pending, the program ends without process.exit(), after an
+   * 'exit' event: code that has changed the terminal's mode restores it then. The same where the
+   * terminal has hung up: Node aborts if it can't reset it.
    */
   end(status: number): never {
     this.stderr.flush(FLUSH_MS);
     const hungUp = this.#terminals.some((fd) => !isatty(fd));
-    if (!hungUp && !process.getActiveResourcesInfo().includes('GetAddrInfoReqWrap'))
-      return process.exit(status);
+    const pending = process.getActiveResourcesInfo();
+    if (!hungUp && !pending.some((name) => UNCANCELLED.includes(name))) return process.exit(status);
     process.emit('exit', status);
     return addon().leave(status);
   }

@@ -167,9 +167,14 @@ export const ERRORS = [
     meaning: 'a question could not be asked, or was not answered',
   },
   {
-    codes: ['auth-identity-unreadable', 'auth-identity-permissions', 'auth-passphrase'],
+    codes: [
+      'auth-identity-unreadable',
+      'auth-identity-permissions',
+      'auth-passphrase',
+      'credential-unusable',
+    ],
     exit: EXIT.authentication,
-    meaning: "a key file of `-i` can't be used",
+    meaning: "a key file of `-i`, or a credential of systemd's, can't be used",
   },
   {
     codes: ['auth-skipped'],
@@ -268,15 +273,9 @@ export const ERRORS = [
     meaning: 'the device or a route could not be created; the message says which and why',
   },
   {
-    codes: ['capture-listen'],
+    codes: ['capture-listen', 'forward-listen'],
     exit: EXIT.capture,
-    meaning: "a proxy can't listen at its address",
-  },
-  {
-    codes: ['forward-listen'],
-    exit: EXIT.capture,
-    meaning:
-      "a fixed forward (`-L`, LocalForward) can't listen, and ExitOnForwardFailure is set or there is nothing else to carry",
+    meaning: "a proxy, or a fixed forward, can't listen at its address",
   },
   {
     codes: ['capture-diverted'],
@@ -443,9 +442,10 @@ export const ERRORS = [
     meaning: "metrics can't be served where `--metrics` says; the message says why",
   },
   {
-    codes: ['output-failed'],
+    codes: ['output-failed', 'input-failed', 'connection-reset'],
     exit: EXIT.unexpected,
-    meaning: "standard output can't be written, often because a disk is full",
+    meaning:
+      "standard output can't be written, often because a disk is full; `nc`: standard input can't be read, or the connection was reset",
   },
   {
     codes: ['clean-incomplete'],

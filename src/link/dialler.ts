@@ -58,6 +58,7 @@ import type { Transport } from '../ssh/transport.ts';
 import { homeDirectory, passwdHome } from '../system/home.ts';
 import { chooseTransport, type TransportChoice } from './choose.ts';
 import { gatherFacts } from './facts.ts';
+import { ignoredBy } from './ignored.ts';
 import { loadOpenssh, loadOpensshInTime } from './loadopenssh.ts';
 
 export interface DiallerOptions {
@@ -274,12 +275,8 @@ export class Dialler {
     if (choice.why !== this.#choice?.why) {
       const automatic = choice.kind === 'openssh' && ssh.transport === 'auto';
       observer.log(automatic ? 'notice' : 'info', `using ${choice.why}`);
-      if (choice.kind === 'ssh2') warnOfMissing(jumpHosts, observer);
-      else if (ssh.windows.maxWindow !== undefined || ssh.windows.budget !== undefined)
-        observer.log(
-          'warning',
-          '--max-window and --window-budget are ignored: ssh chooses its own windows',
-        );
+      const all = jumpHosts.map(({ settings }) => settings);
+      for (const warning of ignoredBy(choice.kind, ssh, all)) observer.log('warning', warning);
     }
     this.#choice = choice;
     return choice;
@@ -401,7 +398,9 @@ export class Dialler {
           configFile: copy?.path ?? ssh.configFile,
           options: await optionsWithFullPaths(given, home),
           jump: ssh.jump === undefined ? undefined : formatJump(ssh.jump),
-          identityFiles: ssh.identityFiles,
+          identityFiles: authentication.identityFiles.flatMap(({ path, explicit }) =>
+            explicit ? path : [],
+          ),
           defaultIdentities: moved ? defaultIdentityFiles(home) : undefined,
         },
         addresses,
@@ -474,18 +473,6 @@ function warnOfProxyCommand(settings: SshSettings, observer: Observer): void {
       'warning',
       `${name} is reached by a ProxyCommand, and it is not known where that connects to: exclude that address with -x`,
     );
-}
-
-/** Warns a user who asked for the embedded client although it lacks something. */
-function warnOfMissing(jumpHosts: readonly Configured[], observer: Observer): void {
-  const missing = jumpHosts.flatMap(({ settings }) =>
-    hopsOf(settings).flatMap(({ onlyOpenssh }) => onlyOpenssh),
-  );
-  if (missing.length === 0) return;
-  observer.log(
-    'warning',
-    `the embedded SSH client does not support ${[...new Set(missing)].join(', ')}: only the system's ssh does`,
-  );
 }
 
 function renamed(error: TunnelError, originalNames: (message: string) => string): TunnelError {

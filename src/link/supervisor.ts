@@ -202,10 +202,13 @@ export class Supervisor implements Transport {
     return this.#changes.add(listener);
   }
 
+  get channels(): number {
+    return this.#link?.transport.channels ?? 0;
+  }
+
   view(): LinkView {
     const transport = this.#link?.transport;
-    const established =
-      transport !== undefined && isDescribable(transport) ? transport.describe() : undefined;
+    const established = transport && isDescribable(transport) ? transport.describe() : undefined;
     return {
       state: this.#state.name,
       since: this.#stateSince,

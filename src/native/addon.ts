@@ -104,6 +104,11 @@ export interface Addon {
    */
   setTcpQuickAck(fd: number, on: number): void;
   /**
+   * Ends what is sent on a socket of any kind (shutdown(2), SHUT_WR); receiving goes on. Throws an
+   * Error with `errno` (positive).
+   */
+  shutdownOutput(fd: number): void;
+  /**
    * How many sent bytes the peer's kernel has acknowledged (tcpi_bytes_acked of TCP_INFO). Throws
    * an Error with `errno` (positive).
    */

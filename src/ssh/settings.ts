@@ -145,6 +145,10 @@ export interface AuthenticationSettings {
    */
   readonly noIdentityFiles?: boolean;
   readonly certificateFiles: readonly string[];
+  /** tunnel.password (ssh/credentials.ts): answers for the user, once in a login. Default: none. */
+  readonly passwordFile?: string;
+  /** tunnel.passphrase: tried before anybody is asked for one. Default: none. */
+  readonly passphraseFile?: string;
   /** IdentitiesOnly: use only those keys of the agent that `identityFiles` name. */
   readonly identitiesOnly: boolean;
   /** --one-key: at most one key is offered, and one more after each that was accepted in part. */

@@ -15,6 +15,12 @@ export interface Transport extends Connector {
    */
   readonly ended: Promise<TunnelError | undefined>;
 
+  /**
+   * Channels that the server has not given back. It may still be passing on what was sent on them,
+   * also of flows that are over here.
+   */
+  readonly channels: number;
+
   /** Closes all flows, then the connection. May be called more than once. */
   close(): Promise<void>;
 }

@@ -76,12 +76,14 @@ describe('the report at a terminal', { skip: sshdMissing || tmuxMissing }, () =>
   beforeEach(async () => {
     const { PATH = '' } = process.env;
     const hostKey = (await sshd.knownHostsLine()).trim();
-    const script = (key: string) =>
+    const script = (key: string, host = `--host-key '${hostKey}'`) =>
       `#!/bin/sh\nexec ${process.execPath} ${MAIN} proxy -F none \
--r ${sshd.user}@127.0.0.1:${gatePort} -i ${key} --host-key '${hostKey}' \
+-r ${sshd.user}@127.0.0.1:${gatePort} -i ${key} ${host} \
 --name lab --socks 127.0.0.1:0 127.0.0.0/8 "$@"\n`;
     writeFileSync(join(directory, 't'), script(sshd.userKey), { mode: 0o755 });
     writeFileSync(join(directory, 'locked'), script(join(directory, 'key')), { mode: 0o755 });
+    const asks = `--transport openssh -o UserKnownHostsFile=${directory}/known_hosts`;
+    writeFileSync(join(directory, 'asks'), script(sshd.userKey, asks), { mode: 0o755 });
     const env = { XDG_RUNTIME_DIR: directory, RUNTIME_DIRECTORY: directory, HOME: directory, PATH };
     tmux = await Tmux.start(directory, (argv) => argv, env);
     await tmux.type(`cd ${directory}; clear`, 'Enter');
@@ -228,6 +230,20 @@ describe('the report at a terminal', { skip: sshdMissing || tmuxMissing }, () =>
     await waitFor(REPORT);
     const text = await tmux.screen();
     assert.match(text, /assphrase.*\n[\s\S]*tunnel: ready\n127\.0\.0\.0\/8 by /);
+    await tmux.type('', 'C-c');
+    await ended(0);
+  });
+
+  it('is not there while ssh asks, of whose questions this program knows nothing', async () => {
+    await run('./asks');
+    await waitFor(/continue connecting \(yes\/no.*$/m);
+    await delay(2_500);
+    const asked = (await screen()).filter((line) => line !== '');
+    assert.match(asked.at(-1) ?? '', /continue connecting/);
+    assert.doesNotMatch(asked.join('\n'), /^link /m);
+    await run('yes');
+    await waitFor(REPORT);
+    assert.match(await tmux.screen(), /continue connecting.*yes\n[\s\S]*tunnel: ready\n127/);
     await tmux.type('', 'C-c');
     await ended(0);
   });

@@ -5,6 +5,7 @@ import { createServer, type Server, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
+import { fileURLToPath } from 'node:url';
 import type { Status } from '../../src/control/status.ts';
 import { LoopbackSshd, sshdMissing } from '../support/loopback-sshd.ts';
 import { Child, run } from '../support/process.ts';
@@ -107,7 +108,7 @@ describe('tunnel status', { skip: sshdMissing }, () => {
         ['lab', [child.pid]],
       ],
     );
-    const complete = join(MAIN, '../cli/completion/main.js');
+    const complete = fileURLToPath(new URL('../../src/cli/completion/main.js', import.meta.url));
     const words = ['fish', '--', 'stop', 'la'];
     const offered = await run([process.execPath, complete, ...words], { env, timeout: ANSWER_MS });
     assert.match(offered.stdout, /^lab\t/m);

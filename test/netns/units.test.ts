@@ -5,7 +5,8 @@ import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { API1, PRIVATE4, UPLINK4 } from '../support/addresses.ts';
+import { API1, JUMPHOST4, PRIVATE4, UPLINK4 } from '../support/addresses.ts';
+import { PASSPHRASE } from '../support/credentials.ts';
 import { Lab } from '../support/lab.ts';
 import { SystemdMachine, systemdUnavailable } from '../support/systemdmachine.ts';
 import { REMOTE } from '../support/tunnel.ts';
@@ -15,6 +16,7 @@ const UNITS = ['tunnel@.service', 'tunnel-helper@.service', 'tunnel-helper.socke
 /** Of systemd-analyze: 10 is a service without any restriction. */
 const MOST_EXPOSURE = 3;
 
+const PASSWORD = 'correct horse';
 const READY_MS = 20_000;
 /** Enough for a busy machine to start the program, and to wait for in a test. */
 const START_MS = 8_000;
@@ -35,6 +37,18 @@ profiles:
     targets: ${PRIVATE4}
   office:
     targets: ${PRIVATE4}
+  vault:
+    command: proxy
+    socks: 127.0.0.1:1081
+    proxy-shared: true
+    ssh-option: [IdentityFile=none, UserKnownHostsFile=none]
+  teller:
+    without: remote
+    remote: teller@${JUMPHOST4}
+    command: proxy
+    socks: 127.0.0.1:1082
+    proxy-shared: true
+    ssh-option: [IdentityFile=none, PreferredAuthentications=password]
   stranger:
     command: proxy
     identity: /var/lib/tunnel/stranger
@@ -48,8 +62,15 @@ describe('units', { skip: systemdUnavailable(), timeout: 240_000 }, () => {
   let lab: Lab;
   let machine: SystemdMachine;
   before(async () => {
-    lab = await Lab.create();
-    machine = await SystemdMachine.start(lab, { 'tunnel/config.yaml': CONFIG });
+    lab = await Lab.create({ sshd: { users: [{ name: 'teller', password: PASSWORD }] } });
+    const read = (path: string) => readFileSync(path, 'utf8');
+    machine = await SystemdMachine.start(lab, {
+      'tunnel/config.yaml': CONFIG,
+      'credstore/tunnel.vault.identity': read(lab.credentials.keys.encrypted),
+      'credstore/tunnel.vault.passphrase': `${PASSPHRASE}\n`,
+      'credstore/tunnel.vault.known_hosts': read(lab.credentials.knownHosts.plain),
+      'credstore/tunnel.teller.password': `${PASSWORD}\n`,
+    });
     const { keys, knownHosts } = lab.credentials;
     const home = '/var/lib/tunnel';
     const give = ['install', '-D', '-o', 'tunnel', '-g', 'tunnel', '-m', '600'];
@@ -141,6 +162,21 @@ describe('units', { skip: systemdUnavailable(), timeout: 240_000 }, () => {
     await machine.must('systemctl', 'stop', unit);
     assert.equal(await machine.property(unit, 'Result'), 'success');
     assert.equal(await machine.property(unit, 'ExecMainStatus'), '0');
+  });
+
+  it('takes keys, passwords and host keys from systemd', async () => {
+    for (const [profile, port] of [
+      ['vault', 1081],
+      ['teller', 1082],
+    ] as const) {
+      const unit = `tunnel@${profile}.service`;
+      const { status } = await machine.run(['systemctl', 'start', unit]);
+      assert.equal(status, 0, await machine.journal(unit));
+      assert.match(await fetched('-x', `socks5h://127.0.0.1:${port}`), /./);
+      // A new link needs nobody either.
+      await machine.must('tunnel', 'reconnect', profile);
+      await machine.must('systemctl', 'stop', unit);
+    }
   });
 
   it('a capture: by the helper of the socket unit, which systemd ends with it', async () => {

@@ -7,6 +7,7 @@ export function standInCommands(run: (name: string) => Promise<void>): Commands 
     connect: () => run('connect'),
     proxy: () => run('proxy'),
     exec: () => run('exec'),
+    nc: () => run('nc'),
     doctor: () => run('doctor'),
     openstack: () => run('openstack'),
     jumphost: () => run('jumphost'),

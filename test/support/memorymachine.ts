@@ -209,6 +209,7 @@ export class MemoryMachine implements Machine {
         return {
           connect: twin.connect.bind(twin),
           ended: twin.ended,
+          channels: 0,
           close: async () => {
             await this.#step('close the link');
             await twin.close();

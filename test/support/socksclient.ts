@@ -1,12 +1,13 @@
 /** A client of the SOCKS proxy at a port of loopback, and of an echo server behind it. */
 import { connect, type Socket } from 'node:net';
 
-/** A connection to 127.0.0.1:`port` through the proxy. Rejects if it is refused. */
-export function throughProxy(proxy: number, port: number): Promise<Socket> {
+/** A connection to `port` of a host through the proxy. Rejects if it is refused. */
+export function throughProxy(proxy: number, port: number, host = '127.0.0.1'): Promise<Socket> {
   return new Promise((resolve, reject) => {
     const socket = connect({ host: '127.0.0.1', port: proxy });
     socket.on('error', reject);
-    socket.write(Buffer.from([5, 1, 0, 5, 1, 0, 1, 127, 0, 0, 1, port >> 8, port & 255]));
+    const address = host.split('.').map(Number);
+    socket.write(Buffer.from([5, 1, 0, 5, 1, 0, 1, ...address, port >> 8, port & 255]));
     let got = Buffer.alloc(0);
     const take = (chunk: Buffer): void => {
       got = Buffer.concat([got, chunk]);

@@ -76,5 +76,7 @@ mount -t sysfs sysfs /sys
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
 systemd-sysusers /etc/sysusers.d/tunnel.conf
 export container=tunnel-test SYSTEMD_UNIT_PATH=/etc/systemd/system
+# As systemd does outside of containers: it mounts credentials in a namespace of their own.
+mount --make-rshared /
 # The kernel gives its first process no groups.
 exec setpriv --clear-groups /lib/systemd/systemd --system --unit=multi-user.target

@@ -1,16 +1,28 @@
 /** The program itself, started in a namespace of the lab, and clients beside it. */
-import { readFileSync } from 'node:fs';
+import { readFileSync, statSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { JUMPHOST4 } from './addresses.ts';
 import { JUMP_USER } from './credentials.ts';
 import type { Namespace } from './namespace.ts';
 import type { Child, ExecResult } from './process.ts';
 
-export const MAIN = fileURLToPath(new URL('../../src/main.js', import.meta.url));
+/**
+ * The program as users get it, the bundle; unless it was compiled since, as the command `tunnel`
+ * has it.
+ */
+export const MAIN = newerOf('../../program/main.cjs', '../../src/main.js');
 const DIALER = fileURLToPath(new URL('./dialer.js', import.meta.url));
 const START_TIMEOUT_MS = 20_000;
 
 export const REMOTE = `${JUMP_USER}@${JUMPHOST4}`;
+
+function newerOf(bundle: string, modules: string): string {
+  const [own = '', other = ''] = [bundle, modules].map((path) =>
+    fileURLToPath(new URL(path, import.meta.url)),
+  );
+  const made = statSync(own, { throwIfNoEntry: false });
+  return made !== undefined && made.mtimeMs >= statSync(other).mtimeMs ? own : other;
+}
 
 /** As users start it: with Node's options in its first line, and more. */
 export function programCommand(nodeOptions: readonly string[] = []): string[] {

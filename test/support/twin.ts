@@ -43,6 +43,10 @@ export class TwinTransport implements Transport {
     });
   }
 
+  get channels(): number {
+    return this.#streams.size;
+  }
+
   /**
    * `at`: `host:port`, `[v6]:port`, or `*` for all other destinations. Destinations without a rule
    * are refused.

@@ -32,6 +32,7 @@ import { quoted } from '../../net/notation.ts';
 import { type Place, readAt } from '../../net/place.ts';
 import { type Observer, silentObserver } from '../../observe/observer.ts';
 import { homeDirectory } from '../../system/home.ts';
+import { type Credentials, credentialsIn } from '../credentials.ts';
 import { numericAddress, requireUsualHost } from '../numerichost.ts';
 import type { Remote, SshOptions } from '../options.ts';
 import { DEFAULT_CONNECT_TIMEOUT, DEFAULT_KEEPALIVE } from '../options.ts';
@@ -136,9 +137,11 @@ class SettingsResolver {
   readonly #source: ConfigSource;
   readonly #observer: Observer;
   readonly #warnings = new Set<string>();
+  readonly #credentials: Credentials;
 
   constructor(options: SshOptions, source: ConfigSource, observer: Observer) {
     this.#options = options;
+    this.#credentials = credentialsIn(source.machine.environment);
     this.#source = source;
     this.#observer = observer;
   }
@@ -150,18 +153,24 @@ class SettingsResolver {
 
   async jumpHost(remote: Remote): Promise<SshSettings> {
     const { port, jump, sshOptions, identityFiles, hostKeyPins, oneKey, waitAuth } = this.#options;
+    const { identity, password } = this.#credentials;
+    const identities = [...identityFiles, ...(identity === undefined ? [] : [identity])];
     const settings = await this.#resolve(
       { remote: { ...remote, port: remote.port ?? port }, via: jump, beyond: [] },
       await optionsWithFullPaths(sshOptions, this.#source.machine.home),
-      identityFiles,
+      identities,
     );
     const { authentication } = settings;
     // While the jump host doesn't know a key yet, the others would only be refused with it.
-    const identitiesOnly =
-      authentication.identitiesOnly || (waitAuth > 0 && identityFiles.length > 0);
+    const identitiesOnly = authentication.identitiesOnly || (waitAuth > 0 && identities.length > 0);
     return {
       ...settings,
-      authentication: { ...authentication, identitiesOnly, oneKey },
+      authentication: {
+        ...authentication,
+        identitiesOnly,
+        oneKey,
+        ...(password === undefined ? {} : { passwordFile: password }),
+      },
       hostKeys: { ...settings.hostKeys, pins: hostKeyPins },
     };
   }
@@ -183,7 +192,12 @@ class SettingsResolver {
     if (hop.beyond.includes(endpoint(tokens))) throw jumpLoop(remote.host);
     const warn = (message: string): void => void this.#warnings.add(message);
     const set: UserLists = { keywords, defaults, written };
-    const authentication = readAuthentication(set, tokens, identityFiles);
+    const { passphrase, knownHosts } = this.#credentials;
+    const authentication = {
+      ...readAuthentication(set, tokens, identityFiles),
+      ...(passphrase === undefined ? {} : { passphraseFile: passphrase }),
+    };
+    const hostKeys = readHostKeys(set, tokens, warn);
     const proxy = await this.#proxy(hop, keywords, tokens);
     if (proxy.kind !== 'command' && !written.has('hostname')) this.#requireUsualHost(hop, tokens);
     this.#noteInert(remote, set);
@@ -195,7 +209,10 @@ class SettingsResolver {
       addressFamily: readAddressFamily(keywords),
       bindAddress: keywords.text('bindaddress'),
       proxy,
-      hostKeys: readHostKeys(set, tokens, warn),
+      hostKeys:
+        knownHosts === undefined
+          ? hostKeys
+          : { ...hostKeys, globalFiles: [...hostKeys.globalFiles, knownHosts] },
       authentication,
       algorithms: readAlgorithms(set),
       connectTimeout:

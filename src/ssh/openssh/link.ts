@@ -170,6 +170,10 @@ export class OpensshLink implements Transport, Probing, Describable, FlowOwner {
     return this.#options.established;
   }
 
+  get channels(): number {
+    return this.#end === undefined ? this.#options.log.channels : 0;
+  }
+
   async connect(destination: Destination, options: ConnectOptions = {}): Promise<Conduit> {
     const { signal } = options;
     signal?.throwIfAborted();

@@ -55,6 +55,7 @@ describe('tryFullPackets', () => {
     const transport = {
       connect: () => Promise.reject(new Error('not asked for')),
       close: () => Promise.resolve(),
+      channels: 0,
       ended: new Promise<undefined>(() => {}),
       probe: async () => answers[round++] ?? false,
     };
@@ -85,6 +86,7 @@ describe('measureRoundTrip', () => {
     const transport = {
       connect: () => Promise.reject(new Error('not asked for')),
       close: () => Promise.resolve(),
+      channels: 0,
       ended: new Promise<undefined>(() => {}),
       probe: async () => {
         now += times[round++] ?? 0;

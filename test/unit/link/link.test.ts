@@ -44,6 +44,7 @@ function lab({ filtered = false, onDemandBy: names }: Wanted = {}) {
       lose = resolve;
     }),
     close: async () => {},
+    channels: 0,
     probe: async () => answers(),
   });
   const servers = new JumpHostServers();

@@ -40,7 +40,7 @@ import { nobody, type Prompter } from '../../prompter.ts';
 import { type ServerWords, serverText } from '../../servertext.ts';
 import type { AuthenticationSettings } from '../../settings.ts';
 import { Keyring } from './keyring.ts';
-import { type AuthMethod, type MethodContext, Questions } from './method.ts';
+import { type AuthMethod, type MethodContext, Questions, StoredPassword } from './method.ts';
 import { PublicKeyMethod } from './publickey.ts';
 import { KeyboardInteractiveMethod, PasswordMethod } from './questions.ts';
 import { AuthReport } from './report.ts';
@@ -241,6 +241,7 @@ export class Authentication {
       host,
       exchange,
       questions,
+      password: new StoredPassword(settings.passwordFile),
       words,
       report: this.#report,
       observer,
@@ -250,6 +251,7 @@ export class Authentication {
       publickey: () =>
         new PublicKeyMethod(context, {
           keyring,
+          passphraseFile: settings.passphraseFile,
           identities,
           oneKey: settings.oneKey,
           permitted: settings,

@@ -3,6 +3,7 @@
  * they are given.
  */
 import type { Observer } from '../../../observe/observer.ts';
+import { readSecret } from '../../credentials.ts';
 import type { Prompter, QuestionOptions } from '../../prompter.ts';
 import type { ServerWords } from '../../servertext.ts';
 import type { AuthReport } from './report.ts';
@@ -24,9 +25,26 @@ export interface MethodContext {
   readonly host: string;
   readonly exchange: UserauthExchange;
   readonly questions: Questions;
+  readonly password: StoredPassword;
   readonly words: ServerWords;
   readonly report: AuthReport;
   readonly observer: Observer;
+}
+
+/** A credential (ssh/credentials.ts). One that was refused isn't sent again in the same login. */
+export class StoredPassword {
+  #path: string | undefined;
+
+  constructor(path: string | undefined) {
+    this.#path = path;
+  }
+
+  /** undefined: there is none, or it has been given. Rejects as readSecret does. */
+  async take(): Promise<string | undefined> {
+    const path = this.#path;
+    this.#path = undefined;
+    return path === undefined ? undefined : readSecret(path);
+  }
 }
 
 /**

@@ -22,6 +22,8 @@ import type { UserauthAnswer } from './userauth.ts';
 
 export interface PublicKeyOptions {
   readonly keyring: Keyring;
+  /** AuthenticationSettings.passphraseFile */
+  readonly passphraseFile?: string | undefined;
   /** In the order in which they are offered. */
   readonly identities: readonly Identity[];
   readonly oneKey?: boolean | undefined;
@@ -32,6 +34,7 @@ export interface PublicKeyOptions {
 export class PublicKeyMethod implements AuthMethod {
   readonly #context: MethodContext;
   readonly #keyring: Keyring;
+  readonly #passphraseFile: string | undefined;
   readonly #oneKey: boolean;
   readonly #permitted: PermittedKeys;
   /** Keys offered in this stage. */
@@ -47,11 +50,12 @@ export class PublicKeyMethod implements AuthMethod {
 
   constructor(
     context: MethodContext,
-    { keyring, identities, oneKey = false, permitted }: PublicKeyOptions,
+    { keyring, passphraseFile, identities, oneKey = false, permitted }: PublicKeyOptions,
   ) {
     this.#context = context;
     this.#permitted = permitted;
     this.#keyring = keyring;
+    this.#passphraseFile = passphraseFile;
     this.#oneKey = oneKey;
     this.#remaining = [...identities];
     context.report.keysLeft = this.#remaining.length;
@@ -156,7 +160,7 @@ export class PublicKeyMethod implements AuthMethod {
 
   #unlock({ file, source }: Identity): Promise<PrivateKey> {
     if (file === undefined) throw unusable('there is no file of it');
-    return this.#keyring.unlock(source, file, this.#context.questions);
+    return this.#keyring.unlock(source, file, this.#context.questions, this.#passphraseFile);
   }
 }
 

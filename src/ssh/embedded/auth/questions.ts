@@ -101,6 +101,11 @@ export class KeyboardInteractiveMethod extends QuestionMethod {
         this.context.observer.log('notice', `${this.context.host}: ${line}`);
       return [];
     }
+    const [only] = prompts;
+    if (only !== undefined && prompts.length === 1 && isForPassword(only)) {
+      const password = await this.context.password.take();
+      if (password !== undefined) return [password];
+    }
     const answers: string[] = [];
     for (const [index, prompt] of prompts.entries())
       answers.push(await this.#ask(prompt, index === 0 ? shown : []));
@@ -123,6 +128,11 @@ export class KeyboardInteractiveMethod extends QuestionMethod {
   }
 }
 
+/** As PAM asks: `Password: `, `Passwort:`. A code is another question. */
+function isForPassword({ prompt, echo }: InteractivePrompt): boolean {
+  return echo !== true && /passw/i.test(prompt);
+}
+
 export class PasswordMethod extends QuestionMethod {
   constructor(context: MethodContext, limit: number) {
     super('password', context, limit);
@@ -130,8 +140,11 @@ export class PasswordMethod extends QuestionMethod {
 
   /** Throws TunnelError `auth-password-expired`. */
   protected override async try(): Promise<UserauthAnswer> {
-    const { exchange, questions, user, host } = this.context;
-    const answer = await exchange.password(await questions.secret(`Password of ${user}@${host}:`));
+    const { exchange, questions, password, user, host } = this.context;
+    const stored = await password.take();
+    const answer = await exchange.password(
+      stored ?? (await questions.secret(`Password of ${user}@${host}:`)),
+    );
     if (answer.kind === 'password-expired') {
       const words = answer.text === '' ? '' : `: "${answer.text}"`;
       throw new TunnelError(

@@ -224,6 +224,10 @@ export class Ssh2Link implements Transport, Probing, Loaded {
     });
   }
 
+  get channels(): number {
+    return this.#end === undefined ? this.#multiplexer.channels : 0;
+  }
+
   connect(destination: Destination, options: ConnectOptions = {}): Promise<Channel> {
     const { signal, originator = NO_ORIGINATOR } = options;
     return new Promise((resolve, reject) => {

@@ -199,6 +199,10 @@ export class HopChain implements Transport, Probing, Loaded, Describable {
     return this.#innermost.roundTripMs;
   }
 
+  get channels(): number {
+    return this.#innermost.channels;
+  }
+
   get load(): Load {
     return this.#innermost.load;
   }

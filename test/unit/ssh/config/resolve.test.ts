@@ -4,6 +4,7 @@
  */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
+import { mkdirSync, writeFileSync } from 'node:fs';
 import { syncBuiltinESMExports } from 'node:module';
 import os from 'node:os';
 import { join } from 'node:path';
@@ -447,6 +448,34 @@ describe('resolveSettings', { skip: LACKING }, () => {
       { path: `${where.home}/k`, explicit: false },
     ]);
     assert.equal(keyed.hostName, 'a.o');
+  });
+
+  it('takes what systemd passes to the service, after what is named', async () => {
+    const where = lab(
+      'Host a\nProxyJump bastion\nHost *\nIdentityFile /configured\nGlobalKnownHostsFile /global',
+    );
+    const own = join(where.home, 'credentials');
+    mkdirSync(own);
+    for (const name of ['identity', 'passphrase', 'password', 'known_hosts'])
+      writeFileSync(join(own, `tunnel.${name}`), '');
+    const environment = { ...where.context.environment, CREDENTIALS_DIRECTORY: own };
+    const context = { sshProgram: NO_SSH, environment };
+    const settings = await resolve(where, 'a', { identity: ['/named'] }, context);
+    const { authentication, hostKeys, proxy } = settings;
+    assert.deepEqual(authentication.identityFiles, [
+      { path: '/named', explicit: true },
+      { path: join(own, 'tunnel.identity'), explicit: true },
+      { path: '/configured', explicit: false },
+    ]);
+    assert.equal(authentication.passwordFile, join(own, 'tunnel.password'));
+    assert.equal(authentication.passphraseFile, join(own, 'tunnel.passphrase'));
+    assert.deepEqual(hostKeys.globalFiles, ['/global', join(own, 'tunnel.known_hosts')]);
+    // A host on the way gets neither the key nor the password.
+    assert.ok(proxy.kind === 'jump');
+    const [hop] = proxy.hops;
+    assert.deepEqual(hop?.authentication.identityFiles, [{ path: '/configured', explicit: false }]);
+    assert.equal(hop?.authentication.passwordFile, undefined);
+    assert.deepEqual(hop?.hostKeys.globalFiles, ['/global', join(own, 'tunnel.known_hosts')]);
   });
 
   it('wants a name of the calling user only where one is needed', async (t) => {

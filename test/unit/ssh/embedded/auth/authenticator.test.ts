@@ -297,6 +297,18 @@ describe('authentication', { skip: sshdMissing }, () => {
     assert.equal(prompter.asked.length, 1);
   });
 
+  it('a stored passphrase unlocks it; another key’s is asked for', async () => {
+    const passphraseFile = key('passphrase');
+    writeFileSync(passphraseFile, `${PASSPHRASE}\n`, { mode: 0o600 });
+    await login({ files: ['encrypted'], settings: { passphraseFile }, prompter: new Answers() });
+    writeFileSync(passphraseFile, 'of another key\n');
+    const prompter = new Answers(PASSPHRASE);
+    const observer = new Log();
+    await login({ files: ['encrypted'], settings: { passphraseFile }, prompter, observer });
+    assert.equal(prompter.asked.length, 1);
+    assert.match(observer.lines.join('\n'), /passphrase is not the passphrase of .*encrypted/);
+  });
+
   it('a missing key file is reported before anything is dialled', async () => {
     await assert.rejects(
       authenticatorFor({ files: ['absent'] }),

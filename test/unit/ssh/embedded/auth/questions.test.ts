@@ -5,7 +5,7 @@
  */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
@@ -352,6 +352,79 @@ describe('keyboard-interactive', () => {
     });
     assert.equal(error.code, 'auth-cancelled');
     assert.equal(prompter.asked.length, 1);
+  });
+});
+
+describe('a stored password', () => {
+  const stored = (mode = 0o600): Partial<AuthenticationSettings> => {
+    const passwordFile = join(directory, `password-${mode}`);
+    writeFileSync(passwordFile, 'right\n', { mode });
+    return { passwordFile };
+  };
+
+  it('answers for the user, who need not be there', async () => {
+    const prompter = new Answers();
+    const given: string[] = [];
+    await login({
+      prompter,
+      settings: stored(),
+      onAuthentication: (context) => {
+        if (context.method !== 'password') return context.reject(['password']);
+        given.push(context.password);
+        context.accept();
+      },
+    });
+    assert.deepEqual(given, ['right']);
+    assert.deepEqual(prompter.asked, []);
+  });
+
+  it('answers what PAM asks for a password, and leaves a code to the user', async () => {
+    const prompter = new Answers('123456');
+    const given: string[][] = [];
+    await login({
+      prompter,
+      settings: stored(),
+      onAuthentication: interactive((context) => {
+        context.prompt([{ prompt: 'Verification code: ', echo: false }], (code) => {
+          given.push([...code]);
+          context.prompt([{ prompt: 'Passwort: ', echo: false }], (password) => {
+            given.push([...password]);
+            context.accept();
+          });
+        });
+      }),
+    });
+    assert.deepEqual(given, [['123456'], ['right']]);
+    assert.deepEqual(prompter.asked, ['secret: (u@jump) Verification code:']);
+  });
+
+  it('is sent once in a login: then the user is asked', async () => {
+    const prompter = new Answers('typed');
+    const given: string[] = [];
+    await login({
+      prompter,
+      settings: stored(),
+      onAuthentication: (context) => {
+        if (context.method !== 'password') return context.reject(['password']);
+        given.push(context.password);
+        if (given.length === 1) context.reject(['password']);
+        else context.accept();
+      },
+    });
+    assert.deepEqual(given, ['right', 'typed']);
+  });
+
+  it('is not sent if others may read it', async () => {
+    const given: string[] = [];
+    const error = await refused({
+      settings: stored(0o644),
+      onAuthentication: (context) => {
+        if (context.method === 'password') given.push(context.password);
+        context.reject(['password']);
+      },
+    });
+    assert.equal(error.code, 'credential-unusable');
+    assert.deepEqual(given, []);
   });
 });
 

@@ -1,0 +1,227 @@
+/** `tunnel nc` with both transports at a real sshd: by pipes, by sockets, and for a real ssh. */
+import assert from 'node:assert/strict';
+import { createHash, randomBytes } from 'node:crypto';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import { shellWord } from '../../src/net/notation.ts';
+import { LoopbackSshd, sshdMissing } from '../support/loopback-sshd.ts';
+import { Child, type RunOptions, run } from '../support/process.ts';
+import { MAIN } from '../support/tunnel.ts';
+
+const RUN_MS = 60_000;
+const MIB = 1024 * 1024;
+const UPLOAD = 24 * MIB;
+/** open(2): O_NONBLOCK, as /proc/PID/fdinfo has it. */
+const NONBLOCK = 0o4000;
+
+function digestOf(data: Buffer): string {
+  return `${data.length} ${createHash('sha256').update(data).digest('hex')}`;
+}
+
+async function listening(server: Server): Promise<number> {
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  return (server.address() as AddressInfo).port;
+}
+
+/** Reads all, slowly at first; calls `done` with its digest. */
+function digest(socket: Socket, done: (digest: string) => void): void {
+  const hash = createHash('sha256');
+  let length = 0;
+  socket.on('error', () => {});
+  socket.on('data', (chunk: Buffer) => {
+    hash.update(chunk);
+    length += chunk.length;
+    socket.pause();
+    setTimeout(() => socket.resume(), length < MIB ? 5 : 0);
+  });
+  socket.on('end', () => done(`${length} ${hash.digest('hex')}`));
+}
+
+describe('tunnel nc', { skip: sshdMissing, timeout: 300_000 }, () => {
+  let sshd: LoopbackSshd;
+  let target: LoopbackSshd;
+  const servers: Server[] = [];
+  const directory = mkdtempSync(join(tmpdir(), 'tunnel-nc-'));
+  const env = { PATH: process.env['PATH'] ?? '', HOME: directory, RUNTIME_DIRECTORY: directory };
+  /** Answers with the digest of what it reads, once that has ended. */
+  let answering = 0;
+  /** Ends its half first. What it has read is in `stored`. */
+  let silent = 0;
+  const stored: string[] = [];
+
+  before(async () => {
+    sshd = await LoopbackSshd.start({ config: ['MaxSessions 0'] });
+    target = await LoopbackSshd.start();
+    const answers = createServer({ allowHalfOpen: true }, (socket) =>
+      digest(socket, (text) => socket.end(text)),
+    );
+    const stores = createServer({ allowHalfOpen: true }, (socket) => {
+      socket.end();
+      digest(socket, (text) => stored.push(text));
+    });
+    servers.push(answers, stores);
+    answering = await listening(answers);
+    silent = await listening(stores);
+  });
+  after(async () => {
+    for (const server of servers) server.close();
+    await sshd.stop();
+    await target.stop();
+    rmSync(directory, { recursive: true });
+  });
+
+  const words = async (args: readonly string[]): Promise<string[]> => {
+    const key = (await sshd.knownHostsLine()).trim().split(' ').slice(1).join(' ');
+    const remote = ['-r', `${sshd.user}@127.0.0.1:${sshd.port}`, '-F', 'none'];
+    const ssh = ['-i', sshd.userKey, '--host-key', key];
+    return [process.execPath, MAIN, 'nc', ...remote, ...ssh, ...args];
+  };
+  const nc = async (args: readonly (string | number)[], options: RunOptions = {}) =>
+    run(await words(args.map(String)), { env, timeout: RUN_MS, ...options });
+  /** The line as a shell has it. */
+  const line = async (...args: readonly (string | number)[]) =>
+    (await words(args.map(String))).map(shellWord).join(' ');
+
+  for (const transport of ['ssh2', 'openssh']) {
+    describe(`with --transport ${transport}`, () => {
+      const by = ['--transport', transport];
+
+      it('carries an upload to its end, then the answer, and ends with 0', async () => {
+        const data = randomBytes(UPLOAD);
+        const { status, stdout, stderr } = await nc([...by, 'localhost', answering], {
+          input: data,
+        });
+        assert.deepEqual([status, stdout], [0, digestOf(data)], stderr);
+        assert.match(await sshd.log(), /direct.tcpip: originator .*, target localhost port/);
+      });
+
+      it('loses nothing where the far side has ended its half before', async () => {
+        for (const length of [1, 3 * MIB, UPLOAD]) {
+          stored.length = 0;
+          const data = randomBytes(length);
+          const { status, stderr } = await nc([...by, '127.0.0.1', silent], { input: data });
+          assert.equal(status, 0, stderr);
+          // sshd has handed it to the kernel; the destination reads it at its own pace.
+          while (stored.length === 0) await new Promise((resolve) => setTimeout(resolve, 10));
+          assert.deepEqual(stored, [digestOf(data)]);
+        }
+      });
+
+      it('is a ProxyCommand for ssh', async () => {
+        const known = join(directory, 'known_hosts');
+        writeFileSync(known, await target.knownHostsLine());
+        const command = [
+          ...['ssh', '-F', 'none', '-T', '-i', target.userKey, '-o', 'BatchMode=yes'],
+          ...['-o', `UserKnownHostsFile=${known}`, '-p', String(target.port)],
+          ...['-o', `ProxyCommand=${await line(...by)} %h %p`],
+          ...[`${target.user}@127.0.0.1`, 'sha256sum; head -c 8388608 /dev/zero'],
+        ];
+        const data = randomBytes(8 * MIB);
+        const script = `${command.map(shellWord).join(' ')} | { read -r sum; echo "$sum"; wc -c; }`;
+        const { status, stdout, stderr } = await run(['sh', '-c', script], {
+          env,
+          input: data,
+          timeout: RUN_MS,
+        });
+        const sum = createHash('sha256').update(data).digest('hex');
+        assert.deepEqual([status, stdout], [0, `${sum} -\n8388608\n`.replace(' -', '  -')], stderr);
+      });
+
+      it('says why it is refused, and ends with 1', async () => {
+        const { status, stdout, stderr } = await nc([...by, 'localhost', 1]);
+        assert.deepEqual([status, stdout], [1, '']);
+        assert.match(stderr, /^tunnel: error \[connect-refused\]: localhost:1: .*\n/m);
+      });
+    });
+  }
+
+  it('reads and writes pipes, files and a socket that is both', async () => {
+    const data = randomBytes(4 * MIB);
+    const file = join(directory, 'input');
+    writeFileSync(file, data);
+    const words = await line('localhost', answering);
+    const piped = await run(['sh', '-c', `cat ${file} | ${words} | cat`], { env, timeout: RUN_MS });
+    assert.equal(piped.stdout, digestOf(data), piped.stderr);
+    const output = join(directory, 'output');
+    await run(['sh', '-c', `${words} < ${file} > ${output}`], { env, timeout: RUN_MS });
+    assert.equal(readFileSync(output, 'utf8'), digestOf(data));
+    const both = createServer({ allowHalfOpen: true }, (socket) => socket.end(data));
+    servers.push(both);
+    const port = await listening(both);
+    const answer = new Promise<string>((resolve) => {
+      both.once('connection', (socket: Socket) => {
+        let text = '';
+        socket.setEncoding('utf8').on('data', (part: string) => {
+          text += part;
+        });
+        socket.on('end', () => resolve(text));
+      });
+    });
+    const script = `exec 3<>/dev/tcp/127.0.0.1/${port}; ${words} <&3 >&3`;
+    const { status, stderr } = await run(['bash', '-c', script], { env, timeout: RUN_MS });
+    assert.equal(status, 0, stderr);
+    assert.equal(await answer, digestOf(data));
+  });
+
+  it('leaves the descriptors of others blocking, and ends at once on a signal', async () => {
+    const child = await Child.start(await words(['-v', 'localhost', String(answering)]), {
+      env,
+      stdin: 'open',
+    });
+    await child.waitForLine(/connected to localhost/, RUN_MS);
+    for (const fd of [0, 1]) {
+      const [, flags = ''] =
+        /^flags:\s+([0-7]+)/m.exec(readFileSync(`/proc/${child.pid}/fdinfo/${fd}`, 'utf8')) ?? [];
+      assert.equal(Number.parseInt(flags, 8) & NONBLOCK, 0, `descriptor ${fd}`);
+    }
+    const { status } = await child.stop('SIGINT');
+    assert.equal(status, 130);
+  });
+
+  it('ends when the link is lost, also while it waits for input', async () => {
+    const child = await Child.start(await words(['-v', 'localhost', String(answering)]), {
+      env,
+      stdin: 'open',
+    });
+    await child.waitForLine(/connected to localhost/, RUN_MS);
+    await sshd.killConnections();
+    const { status } = await child.wait(RUN_MS);
+    assert.equal(status, 5, child.stderr);
+    assert.match(child.stderr, /error \[link-lost\]/);
+  });
+
+  it('ends when nobody reads its output any more', async () => {
+    const source = createServer((socket) => {
+      socket.on('error', () => {});
+      socket.end(randomBytes(UPLOAD));
+    });
+    servers.push(source);
+    const port = await listening(source);
+    const words = await line('localhost', port);
+    const { stdout } = await run(
+      [
+        'bash',
+        '-c',
+        `${words} < <(sleep 1000 & echo $! >&2) | head -c 10 | wc -c; kill $(jobs -p)`,
+      ],
+      { env, timeout: RUN_MS },
+    );
+    assert.equal(stdout.trim(), '10');
+  });
+
+  it('refuses what is no host and no port', async () => {
+    const refused = async (...args: string[]) => {
+      const { status, stderr } = await nc(args);
+      assert.equal(status, 2, stderr);
+      return stderr;
+    };
+    assert.match(await refused(), /nothing to connect to is given.*\n.*tunnel nc -r user@jumphost/);
+    assert.match(await refused('host'), /nothing to connect to is given/);
+    assert.match(await refused('host', '70000'), /"70000" is not a port.*\n.*1 to 65535/);
+    assert.match(await refused('host', '22', '23'), /"23" is one word too many/);
+    assert.match(await refused('127.1', '22'), /neither a name nor an address/);
+  });
+});

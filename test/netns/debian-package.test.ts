@@ -1,0 +1,318 @@
+/**
+ * The life of the Debian package that scripts/deb builds, in roots of Debian's releases: it is
+ * installed, used by an ordinary user against the lab's jump host, upgraded beside a running
+ * tunnel, removed and purged. Debian 12 has an older Node: there the package is refused, until a
+ * newer one is installed.
+ */
+import assert from 'node:assert/strict';
+import { execFileSync, spawnSync } from 'node:child_process';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { API1, Port, PRIVATE4 } from '../support/addresses.ts';
+import { DebianRoot, packagesMissing } from '../support/debianroot.ts';
+import { Lab, labUnavailable } from '../support/lab.ts';
+import { type Child, mustRun } from '../support/process.ts';
+import { REMOTE } from '../support/tunnel.ts';
+
+const ROOT = fileURLToPath(new URL('../../../', import.meta.url));
+const BUILT = join(ROOT, 'dist/deb');
+const NAME = 'tunnel-vpn';
+const USER = 'alice';
+const READY_MS = 30_000;
+/** A build takes half a minute of one processor. */
+const BUILD_TIMEOUT_MS = 300_000;
+/** Bytes of a download that goes on while the package is upgraded, at a rate for half a minute. */
+const LONG_BYTES = 30_000_000;
+const SLOWLY = ['--limit-rate', '1M'];
+
+const architecture = process.arch === 'x64' ? 'amd64' : process.arch;
+const built = existsSync(BUILT)
+  ? readdirSync(BUILT).find((file) => file.endsWith(`_${architecture}.deb`))
+  : undefined;
+const packageMissing = built === undefined && 'no package here: scripts/deb builds it';
+const deb = join(BUILT, built ?? '');
+
+/** Debian's own Node is linked with a library of its release; others run in each. */
+const libraries = spawnSync('ldd', [process.execPath], { encoding: 'utf8' }).stdout ?? '';
+const nodeOfRelease = libraries.includes('libnode') && "this machine's Node is for its own release";
+
+let directory = '';
+/** The next version. */
+let newer = '';
+/** This Node as Debian's package. */
+let nodejs = '';
+
+before(() => {
+  if (packageMissing !== false || labUnavailable() !== false) return;
+  directory = mkdtempSync(join(tmpdir(), 'tunnel-test-'));
+  newer = nextVersion();
+  nodejs = nodePackage();
+});
+after(() => {
+  if (directory !== '') rmSync(directory, { recursive: true });
+});
+
+/** The same files, except that the program says another version. */
+function nextVersion(): string {
+  const tree = join(directory, 'next');
+  execFileSync('dpkg-deb', ['--raw-extract', deb, tree]);
+  replaceIn(join(tree, 'DEBIAN/control'), /^Version: .*$/m, 'Version: 99.0.0-1');
+  replaceIn(
+    join(tree, 'usr/lib/tunnel-vpn/package.json'),
+    /"version": ".*"/,
+    '"version": "99.0.0"',
+  );
+  return pack(tree, 'next.deb');
+}
+
+function nodePackage(): string {
+  const tree = join(directory, 'nodejs');
+  mkdirSync(join(tree, 'DEBIAN'), { recursive: true });
+  mkdirSync(join(tree, 'usr/bin'), { recursive: true });
+  execFileSync('cp', ['--dereference', process.execPath, join(tree, 'usr/bin/node')]);
+  const control = `Package: nodejs
+Version: ${process.versions.node}-1
+Architecture: ${architecture}
+Multi-Arch: allowed
+Maintainer: The test <test@localhost>
+Depends: libc6, libstdc++6
+Description: the Node that runs the tests
+`;
+  writeFileSync(join(tree, 'DEBIAN/control'), control);
+  return pack(tree, 'nodejs.deb');
+}
+
+function pack(tree: string, name: string): string {
+  const file = join(directory, name);
+  execFileSync('dpkg-deb', ['--root-owner-group', '-Zgzip', '-z1', '--build', tree, file]);
+  return file;
+}
+
+function replaceIn(file: string, pattern: RegExp, by: string): void {
+  writeFileSync(file, readFileSync(file, 'utf8').replace(pattern, by));
+}
+
+/** Every file of a root, except what apt and dpkg write about themselves, and accounts. */
+const LIST = `
+find / -xdev \\( -path /proc -o -path /sys -o -path /dev -o -path /run -o -path /tmp -o -path /home \\
+  -o -path /root -o -path /var/cache/debconf -o -path /var/cache/apt -o -path /var/lib/apt -o -path /var/log/apt \\) -prune \\
+  -o ! -path /var/log/dpkg.log ! -name '*-old' -printf '%p %y %m %u:%g %l\\n' | sort
+find /etc -type f ! -name 'passwd*' ! -name 'group*' ! -name '*shadow*' ! -name 'sub[ug]id*' \\
+  -exec md5sum {} + | sort
+`;
+
+/** Who can log in at the lab's jump host, and may start the helper by sudo. */
+async function addUser(root: DebianRoot, lab: Lab): Promise<void> {
+  await root.script(`useradd --create-home --user-group --shell /bin/bash ${USER}
+    install -d -m 700 -o ${USER} -g ${USER} /home/${USER}/.ssh
+    echo '${USER} ALL=(root) NOPASSWD: /usr/libexec/tunnel-helper' >/etc/sudoers.d/tunnel-test`);
+  const from = join(lab.clientHome, '.ssh');
+  for (const file of readdirSync(from)) root.copy(join(from, file), `/home/${USER}/.ssh/${file}`);
+  await root.script(`cd /home/${USER}/.ssh && chown ${USER}: * && chmod 600 *`);
+}
+
+const fetched = ['curl', '-sS', '--max-time', '20', `http://${API1}/`];
+
+for (const { release, ownNode, appArmor } of [
+  { release: 'trixie', ownNode: true, appArmor: 4 },
+  { release: 'bookworm', ownNode: false, appArmor: 3 },
+]) {
+  describe(`the package in Debian's ${release}`, {
+    skip:
+      labUnavailable('nsenter', 'dpkg-deb') ||
+      packagesMissing(release) ||
+      packageMissing ||
+      (!ownNode && nodeOfRelease),
+    timeout: 600_000,
+  }, () => {
+    let lab: Lab;
+    let root: DebianRoot;
+    let clean = '';
+    let tunnel: Child;
+
+    const install = (file: string) => {
+      root.copy(file, '/tmp/package.deb');
+      // What it depends on is there: nothing is downloaded.
+      return root.exec(['apt-get', 'install', '-y', '--no-install-recommends', '/tmp/package.deb']);
+    };
+
+    before(async () => {
+      lab = await Lab.create();
+      root = await DebianRoot.start(lab.client, release, join(lab.directory, release));
+      await addUser(root, lab);
+    });
+    after(async () => {
+      await root?.close();
+      await lab?.close();
+    });
+
+    it('is refused where Node is too old, by name', {
+      skip: ownNode && 'its Node is new enough',
+    }, async () => {
+      const { status, stdout, stderr } = await install(deb);
+      assert.notEqual(status, 0);
+      assert.match(stdout + stderr, /tunnel-vpn : Depends: nodejs \(>= 20\.19\)/);
+      root.copy(nodejs, '/tmp/nodejs.deb');
+      await root.script('dpkg --install /tmp/nodejs.deb');
+    });
+
+    it("is installed, and what it has is root's", async () => {
+      clean = await root.script(LIST);
+      const { status, stderr } = await install(deb);
+      assert.deepEqual([status, stderr.replace(/^debconf: .*\n/gm, '')], [0, '']);
+      assert.equal(await root.script('dpkg --audit'), '');
+      assert.match(await root.script('tunnel --version', { user: USER }), /^\d+\.\d+\.\d+/);
+      const helpers = 'stat -c "%a %U %G" /usr/libexec/tunnel-helper /usr/libexec/tunnel-launcher';
+      assert.equal(await root.script(helpers), '755 root root\n755 root root\n');
+      const writable = `dpkg -L ${NAME} | xargs stat -c '%A %U %n' | grep -v '^l' | grep -v '^[^ ]*r-x root\\|^-rw-r--r-- root' || true`;
+      assert.equal(await root.script(writable), '');
+      const linked = '/etc/systemd/system/sockets.target.wants/tunnel-helper.socket';
+      await root.script(`getent group tunnel && test -L ${linked}`);
+      await root.script('apt-get check -qq');
+    });
+
+    it('has units that name what it has installed', async () => {
+      const units = await root.script(
+        'cat /usr/lib/systemd/system/tunnel* /usr/lib/systemd/user/tunnel* 2>/dev/null || true',
+      );
+      const programs = [...units.matchAll(/^Exec\w+=(\S+)/gm)].map(([, program]) => program);
+      assert.ok(programs.includes('/usr/libexec/tunnel-helper'));
+      for (const program of programs) await root.script(`test -x ${program}`);
+    });
+
+    it(`has a profile that AppArmor ${appArmor} reads, or doesn't see`, async () => {
+      const profile = '/etc/apparmor.d/tunnel-exec';
+      const link = await root.exec(['readlink', '/etc/apparmor.d/disable/tunnel-exec']);
+      assert.equal(link.stdout, appArmor < 4 ? '../tunnel-exec\n' : '');
+      if (appArmor < 4) return;
+      await root.script(`apparmor_parser --skip-kernel-load --skip-cache ${profile}`);
+    });
+
+    it('has manual pages and completions', async () => {
+      await root.script('zcat /usr/share/man/man1/tunnel.1.gz | grep -q "^.TH TUNNEL 1"');
+      const bash = '. /usr/share/bash-completion/completions/tunnel && complete -p tunnel';
+      assert.match(await root.script(`bash -ec '${bash}'`), /_tunnel tunnel/);
+      const others = await root.script(
+        'cat /usr/share/zsh/vendor-completions/_tunnel /usr/share/fish/vendor_completions.d/tunnel.fish',
+      );
+      assert.match(others, /\/usr\/bin\/tunnel __complete/);
+    });
+
+    it('runs a command in a network of its own, without root', async () => {
+      const argv = ['tunnel', 'exec', '--isolate', '-r', REMOTE, PRIVATE4, '--', ...fetched];
+      const { status, stdout, stderr } = await root.exec(argv, { user: USER });
+      assert.equal(status, 0, stderr);
+      assert.match(stdout, /"host":"api1"/);
+    });
+
+    it('is a proxy, without root', async () => {
+      const proxy = await root.spawn(
+        ['tunnel', 'proxy', '-r', REMOTE, '--socks', '127.0.0.1:1080'],
+        { user: USER },
+      );
+      await proxy.waitForLine(/tunnel: ready\n/, READY_MS);
+      const argv = [...fetched, '-x', 'socks5h://127.0.0.1:1080'];
+      const { stdout, stderr } = await root.exec(argv, { user: USER });
+      assert.match(stdout, /"host":"api1"/, stderr);
+      await root.script('tunnel stop', { user: USER });
+      assert.equal((await proxy.exited).status, 0);
+    });
+
+    it('captures, by the helper in /usr/libexec and sudo', async () => {
+      tunnel = await root.spawn(['tunnel', 'connect', '-r', REMOTE, PRIVATE4], { user: USER });
+      await tunnel.waitForLine(/tunnel: ready\n/, READY_MS);
+      assert.match((await root.exec(fetched)).stdout, /"host":"api1"/);
+      const helper = await root.script('readlink /proc/$(pgrep -x tunnel-helper | head -n 1)/exe');
+      assert.equal(helper, '/usr/libexec/tunnel-helper\n');
+    });
+
+    it('is upgraded beside the running tunnel, whose connections and rules stay', async () => {
+      await root.script('echo "# of the administrator" >>/etc/tunnel/helper.conf');
+      const before = await processes(root);
+      const long = await root.spawn([
+        'curl',
+        '-sS',
+        ...SLOWLY,
+        '-o',
+        '/dev/null',
+        '-w',
+        '%{size_download}',
+        `http://${API1}:${Port.http}/bytes/${LONG_BYTES}`,
+      ]);
+      const { status, stderr } = await install(newer);
+      assert.equal(status, 0, stderr);
+      assert.equal(await root.script('tunnel --version'), '99.0.0\n');
+      assert.deepEqual(await processes(root), before);
+      assert.match((await root.exec(fetched)).stdout, /"host":"api1"/);
+      assert.match(await root.script('tail -n 1 /etc/tunnel/helper.conf'), /of the administrator/);
+
+      const shown = await root.script('tunnel status --json', { user: USER });
+      assert.equal(JSON.parse(shown).tunnels.length, 1);
+      await long.wait(120_000);
+      assert.equal(long.stdout, String(LONG_BYTES));
+      await root.script('tunnel reconnect', { user: USER });
+      assert.match((await root.exec(fetched)).stdout, /"host":"api1"/);
+      await root.script('tunnel stop', { user: USER });
+      assert.equal((await tunnel.exited).status, 0);
+    });
+
+    it('is removed and purged without a trace, except for its group', async () => {
+      await root.script(`apt-get remove -qq ${NAME}`);
+      await root.script('test -e /etc/tunnel/helper.conf && ! command -v tunnel');
+      await root.script('mkdir -p /var/log/tunnel /var/lib/tunnel/.ssh');
+      await root.script(`apt-get purge -qq ${NAME}`);
+      const left = (await root.script(LIST)).split('\n');
+      assert.deepEqual(left, clean.split('\n'));
+      await root.script('getent group tunnel');
+    });
+  });
+}
+
+/** The processes of tunnels, by name and id. */
+async function processes(root: DebianRoot): Promise<string[]> {
+  const text = await root.script("ps -eo pid,comm | grep -E 'node|tunnel'");
+  return text.split('\n').sort();
+}
+
+describe('the package', { skip: packageMissing, timeout: 600_000 }, () => {
+  const lintian = spawnSync('lintian', ['--version']).status === 0;
+
+  it('is without a fault that lintian knows', {
+    skip: !lintian && 'lintian is not installed',
+  }, async () => {
+    const argv = ['lintian', '--allow-root', '--fail-on', 'error,warning', deb];
+    assert.equal(await mustRun(argv, { timeout: BUILD_TIMEOUT_MS }), '');
+  });
+
+  it('is the same, octet by octet, whoever builds it', async () => {
+    const into = mkdtempSync(join(tmpdir(), 'tunnel-test-'));
+    try {
+      const script = 'umask 077 && exec "$0"';
+      await mustRun(['sh', '-c', script, join(ROOT, 'scripts/deb'), architecture], {
+        env: { ...cleanEnvironment(), OUT: into, TZ: 'Pacific/Chatham' },
+        timeout: BUILD_TIMEOUT_MS,
+      });
+      const [again = ''] = readdirSync(into);
+      assert.equal(again, built);
+      assert.ok(readFileSync(join(into, again)).equals(readFileSync(deb)));
+    } finally {
+      rmSync(into, { recursive: true });
+    }
+  });
+});
+
+function cleanEnvironment(): Record<string, string> {
+  const { PATH = '', HOME = '/root' } = process.env;
+  return { PATH, HOME };
+}
