@@ -37,6 +37,11 @@ profiles:
     targets: ${PRIVATE4}
   office:
     targets: ${PRIVATE4}
+  openssh:
+    command: proxy
+    transport: openssh
+    socks: 127.0.0.1:1083
+    proxy-shared: true
   vault:
     command: proxy
     socks: 127.0.0.1:1081
@@ -58,7 +63,9 @@ profiles:
     host-key: SHA256:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA
 `;
 
-describe('units', { skip: systemdUnavailable(), timeout: 240_000 }, () => {
+const isReady = (what: string) => what === 'READY=1';
+
+describe('units', { skip: systemdUnavailable(), timeout: 900_000 }, () => {
   let lab: Lab;
   let machine: SystemdMachine;
   before(async () => {
@@ -162,6 +169,115 @@ describe('units', { skip: systemdUnavailable(), timeout: 240_000 }, () => {
     await machine.must('systemctl', 'stop', unit);
     assert.equal(await machine.property(unit, 'Result'), 'success');
     assert.equal(await machine.property(unit, 'ExecMainStatus'), '0');
+  });
+
+  it('tells systemd what sd_notify(3) says', async () => {
+    const unit = 'tunnel@web.service';
+    const folder = await dropIn(unit, 'WatchdogSec=2s');
+    await machine.must('systemctl', 'log-level', 'debug');
+    try {
+      await machine.must('systemctl', 'start', unit);
+      const pid = await pidOf(unit);
+      const heard = async () => {
+        const journal = await machine.journal(unit, '-o', 'cat');
+        const lines = journal.matchAll(/Got notification message from PID (\d+) \((.*)\)$/gm);
+        return [...lines].filter(([, from]) => from === `${pid}`).map(([, , what = '']) => what);
+      };
+      await machine.must('systemctl', 'kill', '-s', 'HUP', '--kill-whom=main', unit);
+      await machine.untilTrue(async () => (await heard()).filter(isReady).length === 2);
+      await machine.untilTrue(async () => (await heard()).includes('WATCHDOG=1'));
+      await machine.must('systemctl', 'stop', unit);
+      const all = await heard();
+      const [first = ''] = all.filter((what) => !what.startsWith('STATUS='));
+      assert.equal(first, 'EXTEND_TIMEOUT_USEC=90000000');
+      const ready = all.findIndex(isReady);
+      const reloading = all.findIndex((what) => /^RELOADING=1, MONOTONIC_USEC=\d+$/.test(what));
+      assert.ok(ready !== -1 && reloading > ready, all.join('\n'));
+      assert.ok(isReady(all[reloading + 1] ?? ''), all.join('\n'));
+      assert.equal(all.at(-1), 'STOPPING=1, STATUS=Stopping');
+    } finally {
+      await machine.must('systemctl', 'log-level', 'info');
+      await removed(folder);
+    }
+  });
+
+  it('logs to the system log without a terminal', async () => {
+    const pidfile = '/run/own.pid';
+    const line = ['-v', '-r', REMOTE, ...AS_ROOT, '--listen', '0', '-D', '--pidfile', pidfile];
+    await machine.must('setsid', '--wait', 'tunnel', 'proxy', ...line);
+    const pid = (await machine.must('cat', pidfile)).trim();
+    const asked = ['-q', '--no-pager', '-o', 'json', `SYSLOG_PID=${pid}`];
+    await machine.untilTrue(async () => (await machine.must('journalctl', ...asked)) !== '');
+    const [text = ''] = (await machine.must('journalctl', ...asked)).split('\n');
+    const entry = JSON.parse(text) as Record<string, string>;
+    assert.equal(entry['_TRANSPORT'], 'syslog');
+    assert.equal(entry['SYSLOG_FACILITY'], '3');
+    assert.equal(entry['SYSLOG_IDENTIFIER'], 'tunnel');
+    assert.equal(entry['PRIORITY'], '6');
+    assert.match(entry['MESSAGE'] ?? '', /^it runs on without its terminal/);
+    await machine.must('tunnel', 'stop', pid);
+  });
+
+  it('a user’s: a proxy, and a command in the tunnel', async () => {
+    const home = '/var/lib/person';
+    const runtime = '/run/person';
+    const place = `${home}/.config/systemd/user`;
+    for (const path of [home, `${home}/.ssh`, runtime, place])
+      await machine.must('install', '-d', '-o', 'daemon', '-m', '700', path);
+    for (const path of [`${home}/.config`, `${home}/.config/systemd`])
+      await machine.must('chown', 'daemon', path);
+    for (const [from, to] of [
+      ['/run/lab/credentials/authorized', `${home}/.ssh/id_ed25519`],
+      ['/run/lab/credentials/known_hosts', `${home}/.ssh/known_hosts`],
+    ] as const)
+      await machine.must('install', '-o', 'daemon', '-m', '600', from, to);
+    const unit = [
+      '[Service]',
+      'Type=notify',
+      `ExecStart=tunnel exec --profile office -- curl -sS -o ${home}/got http://${API1}/`,
+      '',
+    ].join('\n');
+    await machine.must('sh', '-c', 'printf %s "$1" >"$2"', 'sh', unit, `${place}/fetch.service`);
+    const env = [`HOME=${home}`, `XDG_RUNTIME_DIR=${runtime}`];
+    await machine.must(
+      ...[
+        'systemd-run',
+        '--unit=person',
+        '--uid=daemon',
+        '-p',
+        'Type=notify',
+        '-p',
+        'Delegate=yes',
+      ],
+      ...env.map((variable) => `--setenv=${variable}`),
+      ...['/lib/systemd/systemd', '--user'],
+    );
+    const asPerson = ['setpriv', '--reuid=daemon', '--regid=daemon', '--clear-groups', 'env'];
+    const user = (...args: readonly string[]) => machine.run([...asPerson, ...env, ...args]);
+    const started = await user('systemctl', '--user', 'start', 'tunnel@web.service');
+    const journal = () => machine.must('journalctl', '-q', '--no-pager', '_UID=1');
+    assert.equal(started.status, 0, await journal());
+    assert.match(await fetched('-x', 'socks5h://127.0.0.1:1080'), /./);
+    assert.equal((await user('systemctl', '--user', 'reload', 'tunnel@web.service')).status, 0);
+    assert.equal((await user('systemctl', '--user', 'stop', 'tunnel@web.service')).status, 0);
+
+    assert.equal((await user('systemctl', '--user', 'start', 'fetch')).status, 0, await journal());
+    const state = async () => {
+      const show = ['systemctl', '--user', 'show', '-p', 'ActiveState', '-p', 'Result', 'fetch'];
+      return (await user(...show)).stdout.trim().split('\n').sort().join(' ');
+    };
+    await machine.untilTrue(async () => !(await state()).startsWith('ActiveState=a'));
+    assert.equal(await state(), 'ActiveState=inactive Result=success', await journal());
+    assert.match(await machine.must('cat', `${home}/got`), /./);
+    await machine.must('systemctl', 'stop', 'person');
+  });
+
+  it('has what the system’s ssh needs', async () => {
+    const unit = 'tunnel@openssh.service';
+    const { status } = await machine.run(['systemctl', 'start', unit]);
+    assert.equal(status, 0, await machine.journal(unit));
+    assert.match(await fetched('-x', 'socks5h://127.0.0.1:1083'), /./);
+    await machine.must('systemctl', 'stop', unit);
   });
 
   it('takes keys, passwords and host keys from systemd', async () => {
