@@ -1,4 +1,5 @@
 /** `tunnel doctor`: its options, and its report as a table, as JSON, or as one line. */
+import { isLinux } from '../base/platform.ts';
 import { DOCTOR_GROUPS } from '../config/doctoroptions.ts';
 import { EXIT, type ExitStatus, exitStatusOf } from '../errors/codes.ts';
 import { printable } from '../observe/printable.ts';
@@ -109,7 +110,8 @@ export function verdictOf(diagnosis: Diagnosis): DoctorVerdict {
       line: `${first.name}: ${first.detail}${more}`,
     };
   }
-  if (!canCapture(diagnosis)) {
+  // On other systems than Linux nothing is wrong with that.
+  if (!canCapture(diagnosis) && isLinux()) {
     const whys = diagnosis.captures.filter(({ possible }) => !possible).map(({ why }) => why);
     return { state: 'problem', exitStatus: EXIT.capture, line: whys.join('; ') };
   }

@@ -1,5 +1,6 @@
 /** The options of the run itself: what is logged, and where readiness is reported. */
-import { readFileSync, readlinkSync } from 'node:fs';
+import { fstatSync, readFileSync, readlinkSync } from 'node:fs';
+import { isLinux } from '../base/platform.ts';
 import { UsageError } from '../errors/errors.ts';
 import { quoted } from '../net/notation.ts';
 import { filePrefix, formatPlace, type Place } from '../net/place.ts';
@@ -86,6 +87,7 @@ const ACCESS_MODE = 0o3;
  */
 function isWritable(fd: number): boolean {
   try {
+    if (!isLinux()) return fstatSync(fd) !== undefined;
     const flags =
       /^flags:\s*([0-7]+)$/m.exec(readFileSync(`/proc/self/fdinfo/${fd}`, 'latin1'))?.[1] ?? '0';
     const readOnly = (Number.parseInt(flags, 8) & ACCESS_MODE) === 0;

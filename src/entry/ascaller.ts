@@ -3,6 +3,7 @@
  * caller's. The first one starts it, stays root, and does what it is asked for
  * (session/ascaller.ts); `exec` becomes its caller by itself.
  */
+import { requireLinux } from '../base/platform.ts';
 import { filesForCaller } from '../cli/node.ts';
 import { EXIT } from '../errors/codes.ts';
 import { TunnelError } from '../errors/errors.ts';
@@ -20,6 +21,8 @@ const ASKS_FOR_AGENT: ReadonlySet<string> = new Set([
   'no-terminal',
 ]);
 
+const UNDER_SUDO = 'tunnel under sudo and doas';
+
 /** For messages that wait for the terminal when it is left. */
 const FLUSH_MS = 1000;
 
@@ -28,6 +31,7 @@ const FLUSH_MS = 1000;
  * caller is root.
  */
 export async function startAsCaller(self: Self): Promise<void> {
+  requireLinux(UNDER_SUDO);
   const giveStreamsBack = withoutStreams();
   const stop = stopOnSignals(self).signal;
   const { runAsCaller } = await import('../session/ascaller.ts');
@@ -64,6 +68,7 @@ export async function startAsCaller(self: Self): Promise<void> {
  * are opened as the caller of sudo or doas. Returns what ends that.
  */
 export async function readAsCaller(): Promise<() => void> {
+  requireLinux(UNDER_SUDO);
   const [{ actAs }, { findCaller }] = await Promise.all([
     import('../system/launcher/caller.ts'),
     import('../system/launcher/launcher.ts'),

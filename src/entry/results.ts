@@ -1,4 +1,5 @@
 /** The commands that print a result: doctor, openstack, jumphost, status, clean, ... */
+import { requireLinux } from '../base/platform.ts';
 import { learnedList } from '../cli/allow.ts';
 import { reportRecovery } from '../cli/clean.ts';
 import { formatJson, formatLine, formatTable, verdictOf } from '../cli/doctor.ts';
@@ -119,6 +120,7 @@ async function printResult<C extends { readonly logLevel: Level }>(
 }
 
 export async function clean(self: Self): Promise<void> {
+  requireLinux('tunnel clean');
   const { cleanMachine } = await import('../session/clean.ts');
   const { machine } = await machineBeside(self);
   reportRecovery(await cleanMachine(self.createLog('notice'), machine), print);

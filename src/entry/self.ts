@@ -12,7 +12,7 @@ import { isExec } from '../cli/program.ts';
 import { reportError } from '../cli/report.ts';
 import { statusLines } from '../cli/status.ts';
 import type { Status } from '../control/status.ts';
-import { addon } from '../native/addon.ts';
+import { addon, addonIfAny } from '../native/addon.ts';
 import { LineWriter } from '../observe/linewriter.ts';
 import { Log } from '../observe/log.ts';
 import { isJournal, JournalLines, Messages } from '../observe/messages.ts';
@@ -146,13 +146,13 @@ export class Self {
     const pending = process.getActiveResourcesInfo();
     if (!hungUp && !pending.some((name) => UNCANCELLED.includes(name))) return process.exit(status);
     process.emit('exit', status);
-    return addon().leave(status);
+    return leaveNow(status);
   }
 
   /** Ends the program with the status of another one, and leaves the terminal as that left it. */
   leave(status: number): never {
     this.stderr.flush(FLUSH_MS);
-    return addon().leave(status);
+    return leaveNow(status);
   }
 
   #show(): void {
@@ -192,10 +192,11 @@ function isJournalsOwn(): boolean {
   }
 }
 
+/** Without the addon Node resets the terminal, and waits for look-ups. */
+function leaveNow(status: number): never {
+  return addonIfAny()?.leave(status) ?? process.exit(status);
+}
+
 function nativeWrite(): NativeWrite | undefined {
-  try {
-    return addon().writeNow;
-  } catch {
-    return undefined; // the addon isn't built: the parts that need it report that
-  }
+  return addonIfAny()?.writeNow;
 }

@@ -2,6 +2,7 @@
  * INT, TERM and HUP stop what runs, in order. Without a terminal HUP has it read its line again.
  */
 import { constants } from 'node:os';
+import { isLinux } from '../base/platform.ts';
 import { EXIT_SIGNAL_BASE } from '../cli/exit.ts';
 import { processStat } from '../system/process.ts';
 import { hasTerminal } from '../system/terminal.ts';
@@ -30,14 +31,16 @@ export interface Stop {
  * stopOnSignals().
  *
  * Whether there is one is asked now: a terminal that hangs up is taken from its session before the
- * signal comes. Only a new session, which -D makes later, has none from then on.
+ * signal comes. Only a new session, which -D makes later, has none from then on. Other systems than
+ * Linux have no -D.
  */
 export function reloadOnHangup(reload: () => void): void {
-  const withTerminal = hasTerminal() ? processStat('self')?.session : undefined;
+  const session = () => (isLinux() ? processStat('self')?.session : 0);
+  const withTerminal = hasTerminal() ? session() : undefined;
   const stops = process.listeners('SIGHUP');
   process.removeAllListeners('SIGHUP');
   process.on('SIGHUP', (name: NodeJS.Signals) => {
-    const ends = withTerminal !== undefined && processStat('self')?.session === withTerminal;
+    const ends = withTerminal !== undefined && session() === withTerminal;
     if (ends) for (const stop of stops) stop(name);
     else reload();
   });

@@ -4,6 +4,7 @@
  * The SSH client and its dependencies are loaded only when there is something to run: --help and
  * usage errors don't wait for them.
  */
+import { requireLinux } from '../base/platform.ts';
 import { learnedList } from '../cli/allow.ts';
 import { commandNamed } from '../cli/commands.ts';
 import { print } from '../cli/output.ts';
@@ -44,6 +45,7 @@ export async function runTunnel(
   configuration: Configuration,
   command: 'connect' | 'proxy',
 ): Promise<void> {
+  if (command === 'connect' && !configuration.forwardsOnly) requireLinux('tunnel connect');
   if (commandNamed(self.args[0]) === 'up') {
     const { refuseSecond } = await import('../control/second.ts');
     await refuseSecond(configuration.name);

@@ -48,11 +48,7 @@ interface ErrorGroup {
 
 /** Codes with the same meaning for the reader share an entry. */
 export const ERRORS = [
-  {
-    codes: ['usage'],
-    exit: EXIT.usage,
-    meaning: 'an argument is wrong; the message names it',
-  },
+  { codes: ['usage'], exit: EXIT.usage, meaning: 'an argument is wrong; the message names it' },
   {
     codes: ['jumphost-dns', 'jumphost-refused', 'jumphost-unreachable', 'jumphost-timeout'],
     exit: EXIT.jumpHost,
@@ -206,11 +202,7 @@ export const ERRORS = [
     exit: EXIT.unexpected,
     meaning: "a private directory for the socket of your `ssh` can't be made",
   },
-  {
-    codes: ['link-lost'],
-    exit: EXIT.jumpHost,
-    meaning: 'the connection broke; it is made again',
-  },
+  { codes: ['link-lost'], exit: EXIT.jumpHost, meaning: 'the connection broke; it is made again' },
   {
     codes: ['link-closed', 'access-missing', 'window-exceeded', 'flow-given-up'],
     exit: EXIT.unexpected,
@@ -321,6 +313,11 @@ export const ERRORS = [
     exit: EXIT.usage,
     meaning:
       "the file of `--flow-log` or `--pcap` can't be used: it is none, it is not yours, others may write it, or it holds something else",
+  },
+  {
+    codes: ['needs-linux'],
+    exit: EXIT.capture,
+    meaning: 'what captures needs Linux, which this is not',
   },
   {
     codes: ['native-missing'],

@@ -3,6 +3,7 @@
  * system/ and elsewhere.
  */
 import { createRequire } from 'node:module';
+import { requireLinux } from '../base/platform.ts';
 import { TunnelError } from '../errors/errors.ts';
 import { addonFile, buildHint, nativeFile } from './files.ts';
 
@@ -263,9 +264,22 @@ export interface Addon {
 
 let loaded: Addon | undefined;
 
-/** Throws TunnelError `native-missing` if there is no addon for this machine. */
+/** Undefined where there is none: for what does without it, or says so elsewhere. */
+export function addonIfAny(): Addon | undefined {
+  try {
+    return addon();
+  } catch {
+    return undefined;
+  }
+}
+
+/**
+ * Throws TunnelError `native-missing` if there is no addon for this machine, and `needs-linux` on
+ * another system.
+ */
 export function addon(): Addon {
   if (loaded === undefined) {
+    requireLinux('this');
     const path = addonFile();
     try {
       loaded = createRequire(import.meta.url)(path) as Addon;

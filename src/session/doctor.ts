@@ -10,6 +10,7 @@
  * There is one login and no session channel, so that no server sees more than of a tunnel. What
  * fails ends only the checks that need it.
  */
+import { isLinux, needsLinux, systemName } from '../base/platform.ts';
 import { NAMESPACE_MTU, namespaceAddresses } from '../capture/namespace/namespace.ts';
 import type { Configuration, TargetRules } from '../config/configuration.ts';
 import { tunnelResolvers } from '../config/dnsoptions.ts';
@@ -104,7 +105,27 @@ function lookAtCaptured(
   }
 }
 
+/** On other systems than Linux. */
+function lookAtProxyOnly(): Diagnosis {
+  const { message } = needsLinux('tunnel connect');
+  return {
+    captures: [
+      { name: 'connect', possible: false, why: message },
+      { name: 'exec', possible: false, why: WITHOUT_NAMESPACES },
+      PROXY,
+    ],
+    findings: [{ name: 'kernel', state: 'note', detail: `this is ${systemName()}` }],
+  };
+}
+
+const PROXY: CaptureDiagnosis = {
+  name: 'proxy',
+  possible: true,
+  why: 'needs nothing; programs must be told of it',
+};
+
 async function lookAtCaptures(system: Machine): Promise<Diagnosis> {
+  if (!isLinux()) return lookAtProxyOnly();
   const tun = lookAtTunDevice();
   const helper = lookAtHelper(system.privileged !== undefined);
   const namespaces = await lookAtNamespaces({
@@ -118,7 +139,7 @@ async function lookAtCaptures(system: Machine): Promise<Diagnosis> {
     captures: [
       needs('connect', 'captures for the whole machine', [tun, helper]),
       needs('exec', 'captures for one command, without root', [namespaces], WITHOUT_NAMESPACES),
-      { name: 'proxy', possible: true, why: 'needs nothing; programs must be told of it' },
+      PROXY,
     ],
     findings: [tun, helper, namespaces, lookAtKernel()],
   };

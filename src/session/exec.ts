@@ -173,17 +173,22 @@ async function launch(
     session.endsWith(launcher.ended);
     return session.own('the launcher', launcher, (it) => it.close());
   } catch (error) {
-    if (!(error instanceof TunnelError) || !error.code.startsWith('namespace-')) throw error;
+    if (!(error instanceof TunnelError) || !goesWithout(error)) throw error;
     if (isolate) throw refused('--isolate', error);
     if (tunnel.pcap !== undefined) throw refused('--pcap', error);
     observer.log(
       'warning',
       `${error.message}: the command is run with proxy variables instead, which it may ignore`,
     );
-    if (error.hint !== undefined)
+    if (error.hint !== undefined && error.code !== 'needs-linux')
       observer.log('notice', `to give it a network of its own: ${error.hint}`);
     return undefined;
   }
+}
+
+/** Whether the command can be run with proxy variables instead. */
+function goesWithout({ code }: TunnelError): boolean {
+  return code.startsWith('namespace-') || code === 'needs-linux' || code === 'native-missing';
 }
 
 /** Whose the sockets are in the network of this process, which becomes the command. */

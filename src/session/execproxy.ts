@@ -2,8 +2,12 @@
  * `tunnel exec` without namespaces: the command runs in the caller's network and is told of an HTTP
  * proxy. The proxy carries connections to the targets through SSH, and dials everything else
  * itself. With an allow-list it dials only what a rule permits; but what doesn't use the proxy
- * isn't held to it. It serves only processes of the command's user.
+ * isn't held to it. It serves only processes of the command's user. Where the system doesn't tell
+ * whose a connection is, the command is told a password, which others can't know.
  */
+import { randomBytes } from 'node:crypto';
+import { isLinux } from '../base/platform.ts';
+import { Credentials } from '../capture/proxy/credentials.ts';
 import { ProxyCapture } from '../capture/proxy/proxy.ts';
 import type { ExecConfiguration } from '../config/execoptions.ts';
 import { DirectConnector } from '../connect/direct.ts';
@@ -22,6 +26,9 @@ import { announceReady, readiness } from './ready.ts';
 import { serveReloads } from './reload.ts';
 import type { Session } from './session.ts';
 import { openTunnel, type RunOptions } from './tunnel.ts';
+
+const USER = 'tunnel';
+const PASSWORD_BYTES = 16;
 
 /** Resolves with the command's exit status. */
 export async function runBehindProxy(
@@ -55,11 +62,13 @@ export async function runBehindProxy(
     names,
     keepsLocalNames: true,
   });
+  const password =
+    proxyShared || isLinux() ? undefined : randomBytes(PASSWORD_BYTES).toString('hex');
   const proxy = session.own(
     'the proxy',
     new ProxyCapture({
       listens: [{ hosts: ['127.0.0.1'], port: 0, protocols: 'http', ownUserOnly: !proxyShared }],
-      credentials: undefined,
+      credentials: password === undefined ? undefined : new Credentials([{ user: USER, password }]),
       isOwnUser: ownUserCheck(observer),
       observer,
       descriptors: descriptorLimit(),
@@ -80,7 +89,8 @@ export async function runBehindProxy(
   signal.throwIfAborted();
   const { reloads } = options;
   serveReloads(session, tunnel, { reloads, first: wanted });
-  const ofProxy = proxyVariables(process.env, `http://${proxy.addresses[0]}`);
+  const login = password === undefined ? '' : `${USER}:${password}@`;
+  const ofProxy = proxyVariables(process.env, `http://${login}${proxy.addresses[0]}`);
   return runToEnd(launcher, stop, { ...ofUser, ...ofProxy });
 }
 

@@ -13,7 +13,7 @@ export async function runToEnd(
   variables: Variables,
 ): Promise<number> {
   const { command } = prepared;
-  const job = superviseJob(command.pid);
+  const job = superviseJob(command);
   const onStop = () => command.kill('SIGTERM');
   stop.addEventListener('abort', onStop, { once: true });
   try {

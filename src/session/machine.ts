@@ -15,7 +15,7 @@ import { TunnelError } from '../errors/errors.ts';
 import { Dialler, type DiallerOptions } from '../link/dialler.ts';
 import { type LinkDialler, watchDisturbances } from '../link/link.ts';
 import type { Supervisor } from '../link/supervisor.ts';
-import { addon } from '../native/addon.ts';
+import { addon, addonIfAny } from '../native/addon.ts';
 import type { Level, Observer } from '../observe/observer.ts';
 import type { Finding } from '../system/doctor/diagnosis.ts';
 import { startHelper } from '../system/helper/helper.ts';
@@ -29,6 +29,7 @@ import {
   startInPlace,
   startLauncher,
 } from '../system/launcher/launcher.ts';
+import { preparePlain } from '../system/launcher/plain.ts';
 import type { CommandSetup, CommandUser, Variables } from '../system/launcher/protocol.ts';
 import { asksResolved, planResolver, type ResolverPlan } from '../system/resolver/detect.ts';
 import { RESOLVED_UPLINKS, readResolverFacts } from '../system/resolver/facts.ts';
@@ -92,7 +93,7 @@ export interface Machine {
   /** As in system/reversepath.ts. */
   filtersReversePath(device: string): boolean;
 
-  /** As startLauncher and startInPlace. */
+  /** As startLauncher and startInPlace; the second also without the native part. */
   startLauncher(options: LaunchOptions): Promise<Launcher>;
   startInPlace(options: LaunchOptions<CommandSetup>): Promise<PreparedCommand>;
   /** The device that a launcher has made, with the addresses that it was told. */
@@ -156,7 +157,7 @@ export const linux: Machine = {
     try {
       addon().hideMemory();
     } catch (error) {
-      // It isn't built: what works without it goes on.
+      // There is none: what works without it goes on.
       if (!(error instanceof TunnelError)) throw error;
     }
   },
@@ -188,7 +189,8 @@ export const linux: Machine = {
   filtersReversePath: (device) => filtersReversePath(device),
 
   startLauncher,
-  startInPlace,
+  startInPlace: async (options) =>
+    addonIfAny() === undefined ? preparePlain(options) : startInPlace(options),
   launchedDevice(launcher, { address4, address6 }) {
     const { device: name, hasIPv6: has6 } = launcher.network;
     const fd = launcher.takeTun();

@@ -12,7 +12,7 @@ import { type Beyond, createPolicy } from '../policy/policy.ts';
 import { descriptorLimit } from '../system/limits.ts';
 import { isOwnAddress } from '../system/ownaddress.ts';
 import { livePolicy } from './names.ts';
-import { ownUserCheck } from './ownuser.ts';
+import { adviseAboutOtherUsers, ownUserCheck } from './ownuser.ts';
 import type { Session } from './session.ts';
 import type { Tunnel } from './tunnel.ts';
 
@@ -54,6 +54,8 @@ export async function startProxies(session: Session, tunnel: Tunnel, flows: Flow
   await session.within(capture.start({ accept }, session.signal));
   tunnel.overview.proxies = capture.addresses;
   observer.log('notice', `proxy at ${capture.addresses.join(', ')}`);
+  if (credentials.length === 0 && listens.some(({ ownUserOnly }) => ownUserOnly))
+    adviseAboutOtherUsers(observer);
   tellBrowsers(capture.pacUrl, pac, observer);
   if (!remoteClients) return;
   observer.log(

@@ -8,13 +8,16 @@
  *                                    began (proc(5), stat, field 22). All in base 36
  *
  * A tunnel that is killed leaves its directory behind. The next one removes the directories of the
- * same user whose process no longer exists, or whose process id now belongs to another process.
+ * same user whose process no longer exists, or whose process id now belongs to another process;
+ * without proc(5), START is 0, and only the first is known.
  */
 import { lstatSync, mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { isLinux } from '../base/platform.ts';
 import { TunnelError } from '../errors/errors.ts';
 import type { Observer } from '../observe/observer.ts';
-import { processStat } from '../system/process.ts';
+import { isRunning, processStat } from '../system/process.ts';
 
 const PREFIX = 'tunnel-ssh-';
 const NAME = /^tunnel-ssh-([a-z0-9]+)-([a-z0-9]+)-([a-z0-9]+)-[A-Za-z0-9]{6}$/;
@@ -74,7 +77,8 @@ export function makePrivateDirectory(
 export function defaultBases(environment: NodeJS.ProcessEnv): string[] {
   const runtime = environment['XDG_RUNTIME_DIR'] ?? '';
   const fit = runtime.length <= MAX_BASE_LENGTH && /^\/[\w./-]+$/.test(runtime);
-  return fit ? [runtime, '/tmp'] : ['/tmp'];
+  const temporary = process.platform === 'win32' ? tmpdir() : '/tmp';
+  return fit ? [runtime, temporary] : [temporary];
 }
 
 function describeDirectory(path: string, observer: Observer): PrivateDirectory {
@@ -96,17 +100,17 @@ function describeDirectory(path: string, observer: Observer): PrivateDirectory {
 
 function sweep(base: string, observer: Observer): void {
   const here = pidNamespace().toString(36);
+  const runs = (pid: number, start: string | undefined) =>
+    isLinux() ? processStat(pid)?.startTime.toString(36) === start : isRunning(pid);
   for (const name of readdirSync(base)) {
     const [, namespace, pid = '', start] = NAME.exec(name) ?? [];
-    if (
-      namespace !== here ||
-      processStat(Number.parseInt(pid, 36))?.startTime.toString(36) === start
-    )
-      continue;
+    if (namespace !== here || runs(Number.parseInt(pid, 36), start)) continue;
     const path = join(base, name);
     try {
       const status = lstatSync(path);
-      if (!status.isDirectory() || status.uid !== process.getuid?.()) continue;
+      // Windows has no such users, and a directory for temporary files of each one's own.
+      const isOthers = process.getuid !== undefined && status.uid !== process.getuid();
+      if (!status.isDirectory() || isOthers) continue;
       rmSync(path, { recursive: true, force: true });
       observer.log('debug', `removed ${path}, left behind by a tunnel that was killed`);
     } catch {
@@ -115,6 +119,7 @@ function sweep(base: string, observer: Observer): void {
   }
 }
 
+/** Only Linux has several. */
 function pidNamespace(): number {
-  return statSync('/proc/self/ns/pid').ino;
+  return isLinux() ? statSync('/proc/self/ns/pid').ino : 0;
 }

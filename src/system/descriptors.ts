@@ -1,5 +1,7 @@
 /** Which of this process's descriptors are Node's own, from /proc/self/fd. */
+
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { isLinux } from '../base/platform.ts';
 
 /** Of open(2)'s flags. */
 const ACCESS_MODE = 0o3;
@@ -8,9 +10,10 @@ const WRITES = 1;
 
 /**
  * Descriptors that Node has made for itself: event queues and the like, which have no file, and
- * pipes of which it has both ends. Nobody passes these on.
+ * pipes of which it has both ends. Nobody passes these on. Only Linux tells.
  */
 export function descriptorsOfNode(): ReadonlySet<number> {
+  if (!isLinux()) return new Set();
   const links = openDescriptors();
   const own = new Set<number>();
   for (const [fd, link] of links) {

@@ -1,8 +1,12 @@
 /** The system's limits for this process. */
+import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
+import { isLinux } from '../base/platform.ts';
 
 /** Used if the system doesn't say. */
 const LEAST_DESCRIPTORS = 256;
+/** Handles have no limit there that connections would reach. */
+const OF_WINDOWS = 16_384;
 
 /**
  * The soft limit on descriptors that this process was started with, read from its parent: Node has
@@ -31,8 +35,18 @@ function descriptorLimits(pid: number): [soft: string, hard: string] {
  * when it started.
  */
 export function descriptorLimit(): number {
-  const [soft] = descriptorLimits(process.pid);
+  const soft = isLinux() ? descriptorLimits(process.pid)[0] : shellsLimit();
   if (soft === 'unlimited') return Number.MAX_SAFE_INTEGER;
   const limit = Number(soft);
   return Number.isInteger(limit) && limit > 0 ? limit : LEAST_DESCRIPTORS;
+}
+
+/** A shell has the limit of the process that starts it. Windows has neither. */
+function shellsLimit(): string {
+  if (process.platform === 'win32') return String(OF_WINDOWS);
+  try {
+    return execFileSync('/bin/sh', ['-c', 'ulimit -n'], { encoding: 'utf8' }).trim();
+  } catch {
+    return ''; // as if the system didn't say
+  }
 }

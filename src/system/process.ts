@@ -39,6 +39,17 @@ export function processStat(pid: number | 'self'): ProcessStat | undefined {
   };
 }
 
+/** Whether there is such a process, on any system. */
+export function isRunning(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    // EPERM: another user's.
+    return error instanceof Error && 'code' in error && error.code === 'EPERM';
+  }
+}
+
 /**
  * Bytes that a process has read with read(2), from files, sockets and pipes alike (rchar of
  * proc(5)'s io). undefined: there is no such process, it is another user's, or the kernel doesn't

@@ -13,6 +13,7 @@ import { closeSync, constants, openSync } from 'node:fs';
 import { Socket } from 'node:net';
 import type { Readable } from 'node:stream';
 import { promisify } from 'node:util';
+import { isLinux, needsLinux } from '../../base/platform.ts';
 import { TunnelError } from '../../errors/errors.ts';
 import { LAUNCH_PATH } from '../../native/addon.ts';
 import { buildHint } from '../../native/files.ts';
@@ -239,6 +240,7 @@ export function notRunHint(custom: boolean): string {
 }
 
 function launcherMissing(cause: unknown): TunnelError {
+  if (!isLinux()) return needsLinux("a connection by the system's ssh");
   return new TunnelError('native-missing', `${LAUNCH_PATH} can't be run`, {
     hint: buildHint(),
     cause,

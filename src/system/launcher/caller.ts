@@ -49,7 +49,7 @@ function takeGroups(uid: number, gid: number): void {
  * command.
  */
 export function becomeUser({ uid, gid }: CommandUser, observer: Observer): Variables {
-  if (process.getuid?.() === uid) return {};
+  if (process.getuid === undefined || process.getuid() === uid) return {};
   const before = identity();
   takeGroups(uid, gid);
   process.setgid?.(gid);

@@ -198,6 +198,12 @@ export function notSpawned(command: string, cause: unknown): unknown {
   return errno === undefined ? cause : notExecuted({ errno: -errno, detail: command });
 }
 
+/** The same of what spawn throws or emits for a command that Node starts itself. */
+export function commandNotStarted(command: string, cause: unknown): unknown {
+  const translated = notSpawned(command, cause);
+  return translated instanceof Error ? translated : new Error(String(cause));
+}
+
 export function launcherLost(why: string): TunnelError {
   return new TunnelError('launcher-failed', `the launcher has ended: ${why}`, {
     hint: 'run tunnel with -v, and see what the kernel says ("dmesg")',

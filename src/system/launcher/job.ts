@@ -14,11 +14,15 @@
  *
  * It stops only if there is a terminal. Without one nobody would continue it, and a command that is
  * stopped for a while from outside (a debugger, cpulimit) still needs its network afterwards.
+ *
+ * Without the native part, and on other systems, nothing tells a signal of the terminal from one
+ * that was sent to this process alone. INT and QUIT are then taken for the terminal's, which the
+ * command has had; TERM and HUP are passed on.
  */
 import { constants } from 'node:os';
-import { addon } from '../../native/addon.ts';
+import { addonIfAny } from '../../native/addon.ts';
 import { hasTerminal } from '../terminal.ts';
-import type { CommandStatus } from './launcher.ts';
+import type { Command, CommandStatus } from './launcher.ts';
 
 /** A shell's exit status for a program that a signal ended is this plus the signal's number. */
 const SIGNAL_BASE = 128;
@@ -30,11 +34,13 @@ export interface Job {
 }
 
 /**
- * Starts to pass signals on to the command `pid`, and to stop when it stops. `end` undoes that.
- * Call it before the command runs, so that no signal is lost.
+ * Starts to pass signals on to the command, and to stop when it stops. `end` undoes that. Call it
+ * before the command runs, so that no signal is lost.
  */
-export function superviseJob(pid: number): Job {
-  const native = addon();
+export function superviseJob(command: Pick<Command, 'pid' | 'kill'>): Job {
+  const native = addonIfAny();
+  if (native === undefined) return superviseByEvents(command);
+  const { pid } = command;
   const onChild = () => {
     const signal = native.childStopped(pid);
     if (signal !== 0 && hasTerminal()) native.stopSelf(signal);
@@ -46,6 +52,29 @@ export function superviseJob(pid: number): Job {
     end() {
       native.forwardSignals(0);
       process.off('SIGCHLD', onChild);
+    },
+  };
+}
+
+const OF_THE_TERMINAL = ['SIGINT', 'SIGQUIT'] as const;
+const PASSED_ON = ['SIGTERM', 'SIGHUP'] as const;
+
+function superviseByEvents(command: Pick<Command, 'kill'>): Job {
+  const former = new Map<NodeJS.Signals, NodeJS.SignalsListener[]>();
+  const take = (signal: NodeJS.Signals, listener: NodeJS.SignalsListener) => {
+    former.set(signal, process.listeners(signal));
+    process.removeAllListeners(signal);
+    process.on(signal, listener);
+  };
+  for (const signal of OF_THE_TERMINAL) take(signal, () => {});
+  for (const signal of PASSED_ON) take(signal, () => command.kill(signal));
+  return {
+    statusOf: (ended) => exitStatus(ended),
+    end() {
+      for (const [signal, listeners] of former) {
+        process.removeAllListeners(signal);
+        for (const listener of listeners) process.on(signal, listener);
+      }
     },
   };
 }

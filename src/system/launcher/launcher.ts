@@ -18,6 +18,7 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { accessSync, closeSync, constants as FILE, fstatSync } from 'node:fs';
+import { requireLinux } from '../../base/platform.ts';
 import { within } from '../../base/within.ts';
 import { TunnelError } from '../../errors/errors.ts';
 import { addon, LAUNCHER_PATH, type LinkHandle } from '../../native/addon.ts';
@@ -176,6 +177,7 @@ async function start(
   inPlace: boolean,
 ): Promise<Launcher> {
   signal?.throwIfAborted();
+  requireLinux(inPlace ? 'a command of another user' : 'a network for one command');
   const launcher = new LinkedLauncher(path, command, descriptors, inPlace);
   const late = () => launcherLost(`it has not answered for ${READY_TIMEOUT_MS / 1000} s`);
   try {
@@ -410,7 +412,7 @@ class LinkedLauncher implements Launcher {
   }
 }
 
-function exitOf(child: ChildProcess): Promise<CommandStatus> {
+export function exitOf(child: ChildProcess): Promise<CommandStatus> {
   return new Promise((resolve) => {
     child.once('exit', (status, signal) => resolve({ status, signal }));
   });

@@ -16,6 +16,7 @@
 import { spawn } from 'node:child_process';
 import { closeSync, fstatSync, writeSync } from 'node:fs';
 import { Socket } from 'node:net';
+import { requireLinux } from '../../base/platform.ts';
 import { addon } from '../../native/addon.ts';
 import { inheritedDescriptors } from '../launcher/inherited.ts';
 import { superviseJob } from '../launcher/job.ts';
@@ -40,6 +41,7 @@ export type DaemonOutcome = { readonly pid: number } | { readonly status: number
  * with TunnelError `native-missing`, or the error of spawn(2).
  */
 export function startDaemon({ program, args, env }: DaemonStart): Promise<DaemonOutcome> {
+  requireLinux('-D');
   addon(); // it keeps what else this process was started with from its children
   const [file, ...options] = program;
   const inherited = inheritedDescriptors(args);
@@ -57,7 +59,7 @@ export function startDaemon({ program, args, env }: DaemonStart): Promise<Daemon
     child.once('error', reject);
     const { pid } = child;
     if (pid === undefined) return;
-    const job = superviseJob(pid);
+    const job = superviseJob({ pid, kill: (signal) => void child.kill(signal) });
     let said = '';
     const link = child.stdio[own];
     link?.on('error', () => {}); // the child's end tells more
