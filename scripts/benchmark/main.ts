@@ -34,6 +34,7 @@ import { plot } from './plot.ts';
 import { Profiler } from './profiler.ts';
 import { formatResults, keyOf, merge, parseResults, type Results } from './results.ts';
 import { scale } from './scale.ts';
+import { shortRuns } from './shortruns.ts';
 import { stalled } from './stalled.ts';
 import { start } from './start.ts';
 import { figures, insertFigures, summary } from './table.ts';
@@ -52,6 +53,7 @@ const MEASUREMENTS: readonly Measurement[] = [
   connects,
   exec,
   start,
+  shortRuns,
   memory,
   stalled,
   scale,

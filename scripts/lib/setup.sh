@@ -155,10 +155,10 @@ archive_debian() {
 
 # Roots in which the Debian package is tested: what it depends on, and what its tests run.
 archive_package_roots() {
-  local release
+  local release packages=nodejs,openssh-client,ca-certificates,systemd-standalone-sysusers
   for release in bookworm trixie; do
     archive_root "package-$release" "$release" --variant=minbase \
-      --include=nodejs,openssh-client,sudo,procps,curl,apparmor,systemd-standalone-sysusers \
+      --include="$packages,sudo,apparmor,procps,curl" \
       --dpkgopt='path-include=/usr/share/doc/tunnel-vpn/*' &
   done
   wait

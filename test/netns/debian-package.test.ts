@@ -270,7 +270,7 @@ for (const { release, ownNode, appArmor } of [
     it('is removed and purged without a trace, except for its group', async () => {
       await root.script(`apt-get remove -qq ${NAME}`);
       await root.script('test -e /etc/tunnel/helper.conf && ! command -v tunnel');
-      await root.script('mkdir -p /var/log/tunnel /var/lib/tunnel/.ssh');
+      await root.script('mkdir -p /var/log/tunnel /var/lib/tunnel-service/.ssh');
       await root.script(`apt-get purge -qq ${NAME}`);
       const left = (await root.script(LIST)).split('\n');
       assert.deepEqual(left, clean.split('\n'));

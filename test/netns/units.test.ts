@@ -56,7 +56,7 @@ profiles:
     ssh-option: [IdentityFile=none, PreferredAuthentications=password]
   stranger:
     command: proxy
-    identity: /var/lib/tunnel/stranger
+    identity: /var/lib/tunnel-service/stranger
     ssh-option: [IdentitiesOnly=yes, IdentityAgent=none]
   impostor:
     command: proxy
@@ -79,7 +79,7 @@ describe('units', { skip: systemdUnavailable(), timeout: 900_000 }, () => {
       'credstore/tunnel.teller.password': `${PASSWORD}\n`,
     });
     const { keys, knownHosts } = lab.credentials;
-    const home = '/var/lib/tunnel';
+    const home = '/var/lib/tunnel-service';
     const give = ['install', '-D', '-o', 'tunnel', '-g', 'tunnel', '-m', '600'];
     const inMachine = (path: string) => path.replace(lab.directory, '/run/lab');
     await machine.must('install', '-d', '-o', 'tunnel', '-m', '700', home, `${home}/.ssh`);

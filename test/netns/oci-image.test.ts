@@ -1,0 +1,114 @@
+/**
+ * The recipe of the OCI image, without an engine for containers: its steps are done in a root of
+ * Debian, and its program is started with the rights that engines give.
+ */
+import assert from 'node:assert/strict';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { API1, PRIVATE4 } from '../support/addresses.ts';
+import { DebianRoot, packagesMissing } from '../support/debianroot.ts';
+import { Lab, labUnavailable } from '../support/lab.ts';
+import { REMOTE } from '../support/tunnel.ts';
+
+const ROOT = fileURLToPath(new URL('../../../', import.meta.url));
+const BUILT = join(ROOT, 'dist/deb');
+const READY_MS = 30_000;
+/** What Docker and Podman leave to root, with --cap-add NET_ADMIN. */
+const CAPABILITIES = [
+  ...['chown', 'dac_override', 'fowner', 'fsetid', 'kill', 'setgid', 'setuid', 'setpcap'],
+  ...['net_bind_service', 'sys_chroot', 'setfcap', 'net_admin'],
+];
+
+const architecture = process.arch === 'x64' ? 'amd64' : process.arch;
+const built = existsSync(BUILT)
+  ? readdirSync(BUILT).find((file) => file.endsWith(`_${architecture}.deb`))
+  : undefined;
+
+/** The instructions of a Containerfile, with their continued lines. */
+function instructions(text: string): ReadonlyMap<string, string> {
+  const lines = text
+    .replace(/^#.*\n/gm, '')
+    .replaceAll('\\\n', ' ')
+    .trim()
+    .split(/\n+/);
+  return new Map(lines.map((line) => [line.split(' ', 1)[0] ?? '', line.replace(/^\S+ /, '')]));
+}
+
+const recipe = instructions(readFileSync(join(ROOT, 'packaging/oci/Containerfile'), 'utf8'));
+const release = /debian:(\w+)-slim$/.exec(recipe.get('FROM') ?? '')?.[1] ?? '';
+
+describe('the image', {
+  skip:
+    labUnavailable('nsenter') ||
+    packagesMissing(release) ||
+    (built === undefined && 'no package here: scripts/deb builds it'),
+  timeout: 300_000,
+}, () => {
+  const [program = ''] = JSON.parse(recipe.get('ENTRYPOINT') ?? '[]') as string[];
+  const [uid = '', gid = ''] = (recipe.get('USER') ?? '').split(':');
+  const fetched = ['curl', '-sS', '--max-time', '20', `http://${API1}/`];
+  let lab: Lab;
+  let root: DebianRoot;
+
+  before(async () => {
+    lab = await Lab.create();
+    root = await DebianRoot.start(lab.client, release, join(lab.directory, release));
+    root.copy(join(BUILT, built ?? ''), `/tmp/${built}`);
+    // The lab has no archive; its packages are there.
+    root.write(
+      '/usr/local/bin/apt-get',
+      '#!/bin/sh\n[ "$1" = update ] || exec /usr/bin/apt-get "$@"\n',
+    );
+    await root.script('chmod 755 /usr/local/bin/apt-get');
+    await root.script(recipe.get('RUN') ?? 'false');
+    for (const home of ['/home/app', '/root']) {
+      await root.script(`install -d -m 700 ${home}/.ssh`);
+      const from = join(lab.clientHome, '.ssh');
+      for (const file of readdirSync(from)) root.copy(join(from, file), `${home}/.ssh/${file}`);
+      await root.script(`chown -R --reference=${home} ${home}/.ssh && chmod 600 ${home}/.ssh/*`);
+    }
+  });
+  after(async () => {
+    await root?.close();
+    await lab?.close();
+  });
+
+  it('copies what scripts/deb builds, and leaves no list of packages and no log', async () => {
+    const pattern = (recipe.get('COPY') ?? '').split(' ')[0] ?? '';
+    const name = new RegExp(
+      `^${pattern.replace('*', '.*').replace(/\$\{TARGETARCH\}/, architecture)}$`,
+    );
+    assert.match(built ?? '', name);
+    assert.equal(
+      await root.script('ls /var/lib/apt/lists /var/log /tmp'),
+      '/tmp:\n\n/var/lib/apt/lists:\n\n/var/log:\n',
+    );
+  });
+
+  it('is a proxy without root, without capabilities, in a root that is read only', async () => {
+    const rights = `--reuid ${uid} --regid ${gid} --clear-groups --bounding-set -all --inh-caps -all --no-new-privs`;
+    const script = `mount -o remount,bind,ro / && export HOME=/home/app && exec setpriv ${rights} "$@"`;
+    const proxy = await root.spawn([
+      ...['unshare', '--mount', 'sh', '-ec', script, 'sh'],
+      ...[program, 'proxy', '-r', REMOTE, '--socks', '0.0.0.0:1080', '--allow-remote-clients'],
+    ]);
+    await proxy.waitForLine(/tunnel: ready\n/, READY_MS);
+    const { stdout } = await root.exec([...fetched, '-x', 'socks5h://127.0.0.1:1080']);
+    assert.match(stdout, /"host":"api1"/);
+    await root.script('tunnel stop');
+    assert.equal((await proxy.exited).status, 0);
+  });
+
+  it('captures as root with the capabilities of a container and NET_ADMIN', async () => {
+    const sets = CAPABILITIES.map((name) => `+${name}`).join();
+    const rights = ['--bounding-set', `-all,${sets}`, '--inh-caps', '-all'];
+    const argv = ['setpriv', ...rights, program, '-r', REMOTE, PRIVATE4];
+    const tunnel = await root.spawn(argv);
+    await tunnel.waitForLine(/tunnel: ready\n/, READY_MS);
+    assert.match((await root.exec(fetched)).stdout, /"host":"api1"/);
+    await root.script('tunnel stop');
+    assert.equal((await tunnel.exited).status, 0);
+  });
+});
