@@ -54,6 +54,7 @@ import { postQuantumAdvice } from '../ssh/postquantum.ts';
 import type { Prompter } from '../ssh/prompter.ts';
 import { formatJump } from '../ssh/remote.ts';
 import type { AuthenticationSettings, ForwardSettings, SshSettings } from '../ssh/settings.ts';
+import { slowCipher } from '../ssh/slowcipher.ts';
 import type { Transport } from '../ssh/transport.ts';
 import { homeDirectory, passwdHome } from '../system/home.ts';
 import { chooseTransport, type TransportChoice } from './choose.ts';
@@ -131,6 +132,7 @@ export class Dialler {
   #choice: TransportChoice | undefined;
   #askedForTls = false;
   readonly #exchangesTold = new Set<string>();
+  readonly #slowTold = new Set<string>();
   /** A dial has succeeded: while the link is only lost for a while, progress is not news. */
   #everUp = false;
 
@@ -191,11 +193,25 @@ export class Dialler {
       const transport = await this.#dial(jumpHosts, signal);
       if (!this.#everUp) loadOpensshInTime();
       this.#everUp = true;
-      if (isDescribable(transport)) this.#tellExchange(transport.describe());
+      if (isDescribable(transport)) {
+        const established = transport.describe();
+        this.#tellExchange(established);
+        this.#tellSlowness(established);
+      }
       return transport;
     } catch (error) {
       throw (await this.#recognised(jumpHosts, error, signal)) ?? error;
     }
+  }
+
+  /** Once for each cipher of a run. */
+  #tellSlowness(established: Established): void {
+    const slow = slowCipher(established);
+    if (slow === undefined || this.#slowTold.has(slow.cipher)) return;
+    this.#slowTold.add(slow.cipher);
+    this.#options.observer.log('warning', `large transfers are slow: ${slow.what}`, {
+      hint: slow.hint,
+    });
   }
 
   /** Once for each key exchange method of a run. */

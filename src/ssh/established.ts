@@ -37,6 +37,8 @@ export interface NegotiatedAlgorithms {
   readonly kexOffered?: readonly string[] | undefined;
   readonly hostKey: string;
   readonly cipher: string;
+  /** How many times as slow as our AES-GCM the client computes it. undefined: it is not slow. */
+  readonly slowness?: number | undefined;
   /** undefined: the cipher needs none. */
   readonly mac: string | undefined;
 }

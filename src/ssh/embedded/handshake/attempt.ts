@@ -42,7 +42,7 @@ import { FREE_EXCHANGES } from '../channels/rekey.ts';
 import { awaitKem } from '../ssh2/awaitkem.ts';
 import { awaitIdentification } from '../ssh2/identification.ts';
 import { guardLogin, identificationOf, protocolOf } from '../ssh2/internals.ts';
-import { Client } from '../ssh2/library.ts';
+import { Client, slownessOf } from '../ssh2/library.ts';
 import { offeredAlgorithms } from './algorithms.ts';
 import { FirstLine } from './firstline.ts';
 import { hostKeyCheck } from './hostkeycheck.ts';
@@ -202,6 +202,7 @@ class ConnectionAttempt {
           kexOffered: this.#serverOffer.lists?.kex.map((name) => serverText(name)),
           hostKey: serverHostKey,
           cipher,
+          slowness: slownessOf(cipher),
           mac: sc.mac === '' ? undefined : sc.mac,
         };
         observer.log('debug', 'key exchange done', { kex, hostKey: serverHostKey, cipher });
@@ -333,12 +334,10 @@ class ConnectionAttempt {
    * done, because they cost time.
    */
   #follow(message: string): void {
-    const { observer, onDebugMessage } = this.#options;
+    const { onDebugMessage } = this.#options;
     const debugText = /^Debug output from server: (".*")$/s.exec(message);
     if (debugText?.[1] !== undefined) onDebugMessage(String(JSON.parse(debugText[1])));
     else if (message.startsWith('Remote ident:')) this.#phase = 'key exchange';
-    else if (message === 'Custom crypto binding not available')
-      observer.log('debug', "ssh2's native ciphers were not built: all but AES-GCM are slow");
   }
 
   #translate(error: SshError): TunnelError {
