@@ -76,7 +76,7 @@ export class AuthReport {
     };
   }
 
-  /** The server has refused an answer, of a person or from a file, since it last accepted anything. */
+  /** The server has refused an answer of a person or a file since it last accepted anything. */
   get answerRefused(): boolean {
     return this.#tried.some((what) => ANSWERED.includes(what));
   }
