@@ -161,7 +161,7 @@ interface AuthenticationOptions extends AttemptOptions {
   readonly identities: readonly Identity[];
   readonly unusable: readonly string[];
   readonly answeredBefore: boolean;
-  /** Gets the keys that were used, as describeKey writes them, and whether anything was answered. */
+  /** Gets the keys that were used (describeKey), and whether anything was answered. */
   readonly onSuccess: (keys: readonly string[], answered: boolean) => void;
 }
 
