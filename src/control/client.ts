@@ -137,9 +137,10 @@ export interface Peer {
 export async function ask(
   path: string,
   request: unknown,
-  { limit = ANSWER_MS, ...more }: AskOptions = {},
+  options: AskOptions = {},
 ): Promise<unknown> {
-  const talk = converse(path, request, { ...more, limit });
+  // Not as a parameter's default: an explicit `undefined` stays, and means no limit.
+  const talk = converse(path, request, { limit: ANSWER_MS, ...options });
   for await (const answer of talk) return answer;
   throw new TunnelError('control-failed', 'the tunnel ended without an answer');
 }
