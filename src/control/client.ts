@@ -109,7 +109,11 @@ export function tunnelNamed({ tunnels, silent }: Found, name: string | undefined
   throw new TunnelError(
     'no-such-tunnel',
     name === undefined ? 'no tunnel runs' : `no tunnel is called ${name}`,
-    { hint: [name === undefined ? '' : rest, quiet].filter((it) => it !== '').join('; ') },
+    {
+      hint: [name === undefined ? '"tunnel list" shows what can be started' : rest, quiet]
+        .filter((it) => it !== '')
+        .join('; '),
+    },
   );
 }
 
