@@ -83,13 +83,12 @@ describe('sudo tunnel', {
       assert.deepEqual([...new Set(values)], [value], `${field} of the program's threads`);
     }
     // Node's own, the standard ones, and one socket: the link to the part that is root.
-    for (const held of descriptorsOf(program)) {
-      assert.match(
-        held,
-        /^(\d .*|anon_inode:.*|pipe:|socket:|\/dev\/(null|net\/tun|pts\/\d+)|closed)$/,
-        'a descriptor of the program',
-      );
-    }
+    // It may just be reading a file, as of the time zone.
+    const own = /^(\d .*|anon_inode:.*|pipe:|socket:|\/dev\/(null|net\/tun|pts\/\d+)|closed)$/;
+    await until(
+      () => descriptorsOf(program).every((held) => own.test(held)),
+      `the program has more open: ${descriptorsOf(program).join(', ')}`,
+    );
     // Of the program's files none is open here; "nft" may just be running.
     await until(
       () => {
