@@ -32,7 +32,7 @@ jump host.
 TARGET is an address or a prefix (10.0.0.0/8, 10/8, 192.168.1.7, 2001:db8::/32). It can be
 limited to some ports (10.0.0.0/8:443, 10/8:80,8000-8100, [2001:db8::]/32:443); its other
 ports are then refused. An exclusion always wins.
-The jump host's own addresses, loopback, link-local and multicast are never captured.
+The way to the jump host, loopback, link-local and multicast are never captured.
 Only TCP and DNS are carried.
 
 TARGET may also be a name, api.example.com, or *.example.com for all names below it, with

@@ -112,7 +112,9 @@ async function saved(
     schema: pathToFileURL(fileURLToPath(SCHEMA)).href,
   });
   const start =
-    command === 'exec' ? `tunnel exec --profile ${name} -- COMMAND` : `tunnel --profile ${name}`;
+    command === 'exec'
+      ? `tunnel exec --profile ${name} -- COMMAND`
+      : `tunnel up ${name}, or at the terminal: tunnel --profile ${name}`;
   return `saved in ${path}; to use it: ${start}\n`;
 }
 

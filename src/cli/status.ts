@@ -67,7 +67,9 @@ export const RECONNECT: CommandDeclaration = {
   answersSshuttle: false,
   after: `${NAMES}
 Connections through the tunnel are reset. Passwords and second factors are asked for at
-this terminal. The tunnel goes on as it is if nobody answers.
+this terminal. If nobody answers, the tunnel runs on without a link, and the next
+"tunnel reconnect" asks again at once. After a refused login it waits for some minutes,
+so that the jump host doesn't shut this address out.
 `,
 };
 
@@ -152,7 +154,7 @@ export function describeState(link: LinkStatus, at: number): string {
   const { state, since, upSince, roundTripMs, attempt, redialAt } = link;
   const from = `for ${duration(at - (upSince ?? since))}`;
   const parts = [
-    `${state === 'idle' ? 'waiting (on demand)' : state} ${from}`,
+    `${state === 'idle' ? 'idle (connects when needed)' : state} ${from}`,
     link.at === undefined ? undefined : `${link.user}@${link.at}`,
     link.via.length === 0 ? undefined : `through ${link.via.join(', ')}`,
     roundTripMs === undefined ? undefined : `round trip ${roundTripMs.toFixed(1)} ms`,

@@ -39,10 +39,10 @@ export function buildNcConfiguration(
 ): NcConfiguration {
   const [host, port, other] = operands;
   if (host === undefined || port === undefined || other !== undefined) {
+    const nothing =
+      host === undefined ? 'nothing to connect to is given' : `${quoted(host.text)} has no port`;
     throw new UsageError(
-      other === undefined
-        ? 'nothing to connect to is given'
-        : `${quoted(other.text)} is one word too many`,
+      other === undefined ? nothing : `${quoted(other.text)} is one word too many`,
       { hint: FORM },
     );
   }

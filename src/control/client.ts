@@ -138,7 +138,11 @@ export function tunnelNamed(
   throw new TunnelError(
     'no-such-tunnel',
     name === undefined ? 'no tunnel runs' : `no tunnel is called ${name}`,
-    { hint: [name === undefined ? '' : rest, quiet].filter((it) => it !== '').join('; ') },
+    {
+      hint: [name === undefined ? '"tunnel list" shows what can be started' : rest, quiet]
+        .filter((it) => it !== '')
+        .join('; '),
+    },
   );
 }
 
@@ -181,9 +185,10 @@ export interface Peer {
 export async function ask(
   path: string,
   request: unknown,
-  { limit = ANSWER_MS, ...more }: AskOptions = {},
+  options: AskOptions = {},
 ): Promise<unknown> {
-  const talk = converse(path, request, { ...more, limit });
+  // Not as a parameter's default: an explicit `undefined` stays, and means no limit.
+  const talk = converse(path, request, { limit: ANSWER_MS, ...options });
   for await (const answer of talk) return answer;
   throw new TunnelError('control-failed', 'the tunnel ended without an answer');
 }

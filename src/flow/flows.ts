@@ -107,7 +107,7 @@ export class Flows {
       // The application gave up after the far side answered. No data have been carried.
       this.#live--;
       observer.count('tunnel_flows_given_up_total');
-      watch?.left?.(flow);
+      watch?.left?.(flow, { by: 'application', connected: true });
       far.abort(undefined);
       return;
     }
@@ -148,7 +148,7 @@ export class Flows {
       watch?.refused?.(flow, { refusal: 'refused', why, by: 'limit' });
       request.refuse('refused', why);
     } else {
-      watch?.left?.(flow);
+      watch?.left?.(flow, { by: 'limit', connected: false });
       request.defer();
     }
   }
@@ -199,7 +199,7 @@ export class Flows {
     if (request.signal.aborted) {
       observer.count('tunnel_flows_given_up_total');
       observer.log('debug', `${formatEnds(request)}: ${message}`, { flow: request.id });
-      watch?.left?.(flow);
+      watch?.left?.(flow, { by: 'application', connected: false });
       return;
     }
     if (error instanceof BusyError) {

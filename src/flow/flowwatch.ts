@@ -25,6 +25,14 @@ export interface Refused {
   readonly by: 'rules' | 'limit' | 'far side';
 }
 
+/** How a flow ended that nobody was answered for. */
+export interface Left {
+  /** By whom: given up by the application, or put off by a limit, so that its kernel asks again. */
+  readonly by: 'application' | 'limit';
+  /** The far side had connected by then. */
+  readonly connected: boolean;
+}
+
 /** A flow from the moment that it is asked for. One object for its whole life. */
 export class Flow {
   /** FlowRequest.id */
@@ -74,7 +82,7 @@ export interface FlowWatcher {
   /** An open flow is over. `result.error`: why it did not end in order. */
   ended?(flow: Flow, result: FlowResult): void;
   refused?(flow: Flow, how: Refused): void;
-  left?(flow: Flow): void;
+  left?(flow: Flow, how: Left): void;
 }
 
 /** Tells several, in this order. */
@@ -94,8 +102,8 @@ export function watchers(all: readonly FlowWatcher[]): FlowWatcher {
     refused(flow, how) {
       for (const one of all) one.refused?.(flow, how);
     },
-    left(flow) {
-      for (const one of all) one.left?.(flow);
+    left(flow, how) {
+      for (const one of all) one.left?.(flow, how);
     },
   };
 }

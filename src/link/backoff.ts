@@ -20,6 +20,9 @@
  * | login        | was refused the login               | 5.5-6.5 min: at   | the same             |
  * |              |                                     | most two within   |                      |
  * |              |                                     | 10 minutes        |                      |
+ * | unanswered   | asked something, and nobody was     | as for login; none | the same            |
+ * |              | there or nobody answered            | once a user asks  |                      |
+ * |              |                                     | for a new link    |                      |
  *
  * The ceiling of a wait up to 30 s or 10 min doubles with each such failure. The wait is drawn
  * evenly from between the floor and the ceiling ("full jitter"), so that not all clients of a jump
@@ -49,7 +52,8 @@ export type FailureKind =
   | 'unidentified'
   | 'slow'
   | 'punished'
-  | 'login';
+  | 'login'
+  | 'unanswered';
 
 interface Range {
   readonly floor: number;
@@ -68,6 +72,8 @@ export const WAITS = {
   /** sshd 9.8 and later enforces penalties from 15 s on; they last up to 10 minutes. */
   punished: { floor: 15 * SECOND, ceiling: 10 * MINUTE },
   login: { floor: 5.5 * MINUTE, ceiling: 6.5 * MINUTE },
+  /** For sshd, a login that ends in the middle is a failed one. */
+  unanswered: { floor: 5.5 * MINUTE, ceiling: 6.5 * MINUTE },
 } as const satisfies Record<FailureKind, Range>;
 
 /** Milliseconds, while a connection waits: for those who would not be burdened. */
@@ -104,10 +110,18 @@ export function failureKind(code: ErrorCode): FailureKind | undefined {
     case 'auth-failed':
     case 'auth-timeout':
       return 'login';
+    case 'no-terminal':
+    case 'auth-cancelled':
+      return 'unanswered';
     default:
       // openssh-failed: an ssh that had connected before ended for a reason that isn't known here.
       return code.startsWith('jumphost-') || code === 'openssh-failed' ? 'punished' : undefined;
   }
+}
+
+/** The jump host was reached, and only the login is missing. */
+export function isAboutLogin(kind: FailureKind): kind is 'login' | 'unanswered' {
+  return kind === 'login' || kind === 'unanswered';
 }
 
 /** Seconds for TCP and key exchange when the dial is expected to be quick. */
@@ -159,13 +173,13 @@ export class Backoff {
 
   /** Records a failed dial. `downFor`: ms since the link was lost. */
   failed(kind: FailureKind, downFor: number): Waits {
-    if (kind === 'punished' || kind === 'login') this.#punishes = true;
+    if (kind === 'punished' || isAboutLogin(kind)) this.#punishes = true;
     const effective = kind === 'unidentified' && this.#punishes ? 'punished' : kind;
     const patient = this.#draw(this.#patientRange(effective, downFor));
     const range = this.#eagerRange(effective);
     if (effective === 'refused') this.#refusals++;
     if (effective === 'punished') this.#failures.punished++;
-    else if (effective !== 'silent' && effective !== 'login') this.#failures.ordinary++;
+    else if (effective !== 'silent' && !isAboutLogin(effective)) this.#failures.ordinary++;
     return { patient, eager: range === undefined ? patient : Math.min(patient, this.#draw(range)) };
   }
 
@@ -211,7 +225,7 @@ export class Backoff {
   }
 
   #patientRange(kind: FailureKind, downFor: number): Range {
-    if (kind === 'login') return WAITS.login;
+    if (isAboutLogin(kind)) return WAITS[kind];
     if (kind === 'silent') return downFor < SILENT_EAGER_MS ? WAITS.silent : ORDINARY;
     const { floor, ceiling } = WAITS[kind];
     const failures = kind === 'punished' ? this.#failures.punished : this.#failures.ordinary;
@@ -221,7 +235,7 @@ export class Backoff {
   /** undefined: the same as without anybody. */
   #eagerRange(kind: FailureKind): Range | undefined {
     if (kind === 'refused' && this.#refusals >= EAGER_TRIES) return EAGER_WAITS.stillRefused;
-    return kind === 'slow' || kind === 'punished' || kind === 'login'
+    return kind === 'slow' || kind === 'punished' || isAboutLogin(kind)
       ? undefined
       : EAGER_WAITS[kind];
   }

@@ -1,5 +1,6 @@
 /** What the supervisor tells of its link, and the errors and words that it has for it. */
 import type { Clock } from '../base/clock.ts';
+import type { ErrorCode } from '../errors/codes.ts';
 import { TunnelError } from '../errors/errors.ts';
 import { reasonOf } from '../errors/reason.ts';
 import type { Established } from '../ssh/established.ts';
@@ -64,6 +65,43 @@ export class Listeners {
   call(): void {
     for (const listener of [...this.#all]) listener();
   }
+}
+
+/** What a client sees that has been shut out. */
+const NOT_SERVED: readonly ErrorCode[] = [
+  'jumphost-timeout',
+  'jumphost-unreachable',
+  'jumphost-refused',
+  'jumphost-no-identification',
+];
+
+/**
+ * What is said of a failed dial that is repeated after `wait` ms. `loginRefused`: a login has been
+ * refused since the last link, so a firewall or fail2ban may have shut us out, with or without a
+ * word.
+ */
+export function describeFailure(
+  { code, message }: TunnelError,
+  wait: number,
+  loginRefused: boolean,
+): string {
+  const aboutLogin = code.startsWith('auth-') || code === 'no-terminal';
+  const blocked = loginRefused && NOT_SERVED.includes(code);
+  const parts = [
+    message,
+    ...(blocked ? ['it may block this address since it refused the login'] : []),
+    `${aboutLogin ? 'the login is tried again only in' : 'trying again in'} ${inSeconds(wait)}`,
+  ];
+  return parts.join('; ');
+}
+
+/**
+ * The code that tells what a failed dial means to the server. A login in which a question was not
+ * answered has been refused all the same if an answer before it was (auth/questions.ts).
+ */
+export function meaningOf({ code, cause }: TunnelError): ErrorCode {
+  const refused = cause instanceof TunnelError && cause.code === 'auth-failed';
+  return code === 'auth-cancelled' && refused ? cause.code : code;
 }
 
 export function closedError(): TunnelError {

@@ -6,10 +6,21 @@
  * A wait that is cut short still lasts for a least time, counted from the failure. So no number of
  * events makes us bother a busy server more often, or try a refused login three times in ten
  * minutes.
+ *
+ * A login in which the server refused nothing, but a question was not answered, is no refusal. It
+ * doesn't count for LOGIN_TRIES. When a user asks for a new link, somebody is there to answer, so
+ * it is tried again at once.
  */
 import type { Clock, ClockTimer } from '../base/clock.ts';
 import type { ErrorCode } from '../errors/codes.ts';
-import { Backoff, type FailureKind, failureKind, WAITS, type Waits } from './backoff.ts';
+import {
+  Backoff,
+  type FailureKind,
+  failureKind,
+  isAboutLogin,
+  WAITS,
+  type Waits,
+} from './backoff.ts';
 
 /** After this many refused logins in a row, minutes apart, the account itself must have changed. */
 export const LOGIN_TRIES = 3;
@@ -50,10 +61,10 @@ export class RedialSchedule {
     return this.#loginsRefused > 0;
   }
 
-  /** Milliseconds until a login is tried again that was refused; 0: none is waited for. */
+  /** Milliseconds until a login is tried again that has failed; 0: none is waited for. */
   get untilLogin(): number {
     const wait = this.#wait;
-    return wait?.kind === 'login' ? wait.until - this.#options.clock.now() : 0;
+    return wait && isAboutLogin(wait.kind) ? wait.until - this.#options.clock.now() : 0;
   }
 
   /** When the timer dials, on the clock; undefined: it isn't running. */
@@ -110,6 +121,13 @@ export class RedialSchedule {
     }
     this.#backoff.reset();
     return this.#shorten(wait, WAITS[wait.kind].floor);
+  }
+
+  /** A user asks for a new link, and can be asked. */
+  requested(): void {
+    const wait = this.#wait;
+    if (wait?.kind === 'unanswered') this.#shorten(wait, 0);
+    else this.hurry();
   }
 
   cancel(): void {

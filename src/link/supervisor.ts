@@ -13,7 +13,8 @@
  *                      └────────┴── lost ───────────────┘
  *
  *   failed   a host key was not accepted, the login was refused LOGIN_TRIES times, or the error
- *            is not one of the jump host's
+ *            is not one of the jump host's. A question that nobody answers is no such end: the next
+ *            reconnect() asks again
  *   closed   close()
  *
  * - `start` resolves only if the first dial succeeds: a typing mistake is an error, not an outage.
@@ -43,7 +44,6 @@
  */
 import { type Clock, systemClock } from '../base/clock.ts';
 import type { GiveUpSignal } from '../base/giveup.ts';
-import type { ErrorCode } from '../errors/codes.ts';
 import { TunnelError } from '../errors/errors.ts';
 import type { Conduit } from '../flow/conduit.ts';
 import { ConnectError, type ConnectOptions, LinkGoneError } from '../flow/connector.ts';
@@ -55,9 +55,11 @@ import { LinkInUse, OpensOfAllLinks } from './linkinuse.ts';
 import {
   closedError,
   dateOf,
+  describeFailure,
   inSeconds,
   type LinkView,
   Listeners,
+  meaningOf,
   NO_OPENS,
   unexpected,
 } from './linkstate.ts';
@@ -78,14 +80,6 @@ const IDLE_MS = 1_000;
  * that dial fails.
  */
 const DEMAND_SECONDS = 10;
-
-/** What a client sees that has been shut out. */
-const NOT_SERVED: readonly ErrorCode[] = [
-  'jumphost-timeout',
-  'jumphost-unreachable',
-  'jumphost-refused',
-  'jumphost-no-identification',
-];
 
 type State =
   | { readonly name: 'connecting' | 'up' | 'probing' | 'idle' | 'waiting' | 'closed' }
@@ -120,6 +114,9 @@ export class Supervisor implements Transport {
   #inOutage = false;
   /** A dial has succeeded. */
   #everUp = false;
+  /** A user has asked for a new link, and it has not been dialled since. */
+  #requested = false;
+  #started = false;
   /** The dial that is under way; never rejects. */
   #dialling: Promise<void> | undefined;
 
@@ -157,6 +154,12 @@ export class Supervisor implements Transport {
     });
     await this.#dialling;
     if (failure !== undefined) throw failure;
+    this.#started = true;
+  }
+
+  /** `start` has succeeded. Until then, an error of the dial is the end. */
+  get started(): boolean {
+    return this.#started;
   }
 
   async connect(destination: Destination, options: ConnectOptions = {}): Promise<Conduit> {
@@ -228,7 +231,8 @@ export class Supervisor implements Transport {
 
   /**
    * Gives the link up and dials again, as soon as the jump host may be bothered; where one is
-   * waited for, the wait is cut short. Throws the error with which the link has ended for good.
+   * waited for, the wait is cut short. A login that only lacked an answer is tried again at once.
+   * Throws the error with which the link has ended for good.
    */
   reconnect(): void {
     const state = this.#state;
@@ -236,8 +240,9 @@ export class Supervisor implements Transport {
     if (state.name === 'closed') throw closedError();
     if (this.#link !== undefined)
       this.#lost(this.#link, new TunnelError('link-lost', 'a user wants a new one'));
+    this.#requested = true;
     if (this.#state.name === 'idle') this.#dialAgain();
-    else this.#redial.hurry();
+    else this.#redial.requested();
   }
 
   /**
@@ -412,9 +417,9 @@ export class Supervisor implements Transport {
     else this.#rest();
   }
 
-  /** On demand nobody is dialled for whom no connect waits. */
+  /** On demand nobody is dialled for whom no connect waits, and no user has asked for it. */
   get #isWanted(): boolean {
-    return this.#options.demand === undefined || this.#waiting.size > 0;
+    return this.#options.demand === undefined || this.#waiting.size > 0 || this.#requested;
   }
 
   /** Until the next connect, which begins afresh. */
@@ -424,6 +429,7 @@ export class Supervisor implements Transport {
   }
 
   #dialAgain(): void {
+    this.#requested = false;
     this.#observer.count('tunnel_redials_total');
     this.#become({ name: 'connecting' });
     this.#dialling = this.#dialUntilAccepted().catch((error: unknown) => this.#dialFailed(error));
@@ -433,7 +439,7 @@ export class Supervisor implements Transport {
     if (this.#closing.signal.aborted) return;
     this.#observer.count('tunnel_redial_failures_total');
     const known = error instanceof TunnelError ? error : unexpected(error);
-    const wait = this.#redial.afterFailure(known.code, this.#clock.now() - this.#downSince);
+    const wait = this.#redial.afterFailure(meaningOf(known), this.#clock.now() - this.#downSince);
     if (wait === undefined) {
       this.#finish({ name: 'failed', error: known }, known);
       return;
@@ -446,19 +452,9 @@ export class Supervisor implements Transport {
     // Also again: a refused login may be tried so late that nobody has to wait for it.
     this.#waiting.allow(this.#hold);
     this.#inOutage = true;
-    const again = known.code.startsWith('auth-')
-      ? 'the login is tried again only in'
-      : `${this.#blocked(known)}trying again in`;
-    this.#observer.log(news ? 'notice' : 'info', `${known.message}; ${again} ${inSeconds(wait)}`);
+    const text = describeFailure(known, wait, this.#redial.loginRefused);
+    this.#observer.log(news ? 'notice' : 'info', text);
     this.#become({ name: 'waiting' });
-  }
-
-  /** A firewall or fail2ban may have shut us out, with or without a word. */
-  #blocked({ code }: TunnelError): string {
-    const unanswered = NOT_SERVED.includes(code);
-    return unanswered && this.#redial.loginRefused
-      ? 'it may block this address since it refused the login; '
-      : '';
   }
 
   async #probe(link: LinkInUse, what: string): Promise<void> {

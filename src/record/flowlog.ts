@@ -3,7 +3,7 @@
  * through which jump host.
  *
  *   Flows ─► asked()             the kernel is asked whose socket it is, while it is there
- *         ─► opened(), ended(), refused()
+ *         ─► opened(), ended(), refused(), left()
  *                │ a record
  *                ▼
  *            the queue ── every FLUSH_MS ──► RecordSink: a file, or systemd's journal
@@ -26,7 +26,7 @@
  */
 
 import { reasonOf } from '../errors/reason.ts';
-import type { Flow, FlowWatcher, Refused } from '../flow/flowwatch.ts';
+import type { Flow, FlowWatcher, Left, Refused } from '../flow/flowwatch.ts';
 import type { FlowResult } from '../flow/join.ts';
 import { isAddress } from '../net/address.ts';
 import type { Destination } from '../net/destination.ts';
@@ -88,7 +88,7 @@ export class FlowLog implements FlowWatcher {
   /** Records left out since the queue was full. */
   #missing = 0;
   #missingSince = 0;
-  #counts = { opened: 0, refused: 0, missing: 0 };
+  #counts = { opened: 0, refused: 0, given_up: 0, missing: 0 };
 
   constructor(options: FlowLogOptions) {
     this.#options = options;
@@ -163,8 +163,23 @@ export class FlowLog implements FlowWatcher {
     this.#add(record, now, this.#commonOf(flow, live));
   }
 
-  left(flow: Flow): void {
+  /** One that was put off has no record: its kernel asks again, and that is another flow. */
+  left(flow: Flow, { by, connected }: Left): void {
+    const live = this.#live.get(flow);
     this.#live.delete(flow);
+    if (by === 'limit') return;
+    const now = this.#now();
+    this.#counts.given_up++;
+    const record = {
+      time: this.#timestamps.of(now),
+      event: 'given-up',
+      uid: live?.uid,
+      user: this.#userOf(live),
+      process: live?.process,
+      wait_ms: now - flow.askedAt,
+      connected,
+    } as const;
+    this.#add(record, now, this.#commonOf(flow, live));
   }
 
   /** A record that is about no flow. */
@@ -175,9 +190,8 @@ export class FlowLog implements FlowWatcher {
   /** Writes what waits, and the last record. Resolves also if that can't be written. */
   async close(reason?: string): Promise<void> {
     if (this.#closed) return;
-    const { opened, refused, missing } = this.#counts;
     const { sink } = this.#options;
-    this.#note('ended', { opened, refused, missing, reason });
+    this.#note('ended', { ...this.#counts, reason });
     this.#closed = true;
     clearTimeout(this.#timer);
     await this.#writing;

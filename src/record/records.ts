@@ -1,6 +1,6 @@
 /**
- * The records of the flow log: what was opened, closed and refused, by whom and through which jump
- * host. docs/operations.md lists their fields.
+ * The records of the flow log: what was opened, closed, refused and given up, by whom and through
+ * which jump host. docs/operations.md lists their fields.
  *
  * A record is a flat object. A file gets it as a line of JSON, systemd's journal as fields
  * (`source_port` becomes TUNNEL_SOURCE_PORT). No record holds a secret: there are addresses, names,
@@ -21,6 +21,7 @@ export interface FlowRecord {
     | 'opened'
     | 'closed'
     | 'refused'
+    | 'given-up'
     | 'missing'
     | 'repaired'
     | 'ended';
@@ -121,6 +122,10 @@ function sentence(record: FlowRecord): string {
       return `${ends(record)}: closed, ${record['sent_bytes']} bytes sent, ${record['received_bytes']} received`;
     case 'refused':
       return `${ends(record)}: ${record['refusal']}, ${reason}`;
+    case 'given-up': {
+      const when = record['connected'] === true ? 'after' : 'before';
+      return `${ends(record)}: given up ${when} the far side had connected`;
+    }
     case 'started':
       return `the flow log begins: ${record['remote']}`;
     case 'link-up':

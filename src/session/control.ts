@@ -34,12 +34,16 @@ export async function offerControl(session: Session, parts: ControlParts): Promi
     const handlers = {
       status: () => overview.status(),
       stop,
+      // A question of the first login belongs to whoever starts the tunnel: it ends if that one is
+      // not answered.
       reconnect: (asker: Prompter, signal: AbortSignal) =>
-        prompter.during(asker, () => reconnected(link, signal)),
+        link.started
+          ? prompter.during(asker, () => reconnected(link, signal))
+          : reconnected(link, signal),
       reload(asker: Prompter) {
         if (reloads === undefined)
           throw new TunnelError('control-request', 'this tunnel has no line to read again');
-        return prompter.during(asker, () => reloads.request());
+        return reloads.request((work) => prompter.unlessBusy(asker, work));
       },
     };
     const server = new ControlServer(path, handlers, observer);
@@ -86,7 +90,10 @@ function reconnected(link: Supervisor, signal: AbortSignal): Promise<void> {
   });
 }
 
-/** Asks at the run's own terminal, or at that of whoever has asked for a new link. */
+/**
+ * Asks at the run's own terminal, or at that of whoever has asked for a new link or a reload, as
+ * long as that one is there.
+ */
 export class PrompterInUse implements Prompter {
   readonly #own: Prompter;
   #other: Prompter | undefined;
@@ -96,19 +103,36 @@ export class PrompterInUse implements Prompter {
   }
 
   /** Throws TunnelError if somebody else is being asked already. */
-  async during<T>(other: Prompter, work: () => Promise<T>): Promise<T> {
-    if (this.#other !== undefined)
-      throw new TunnelError('control-busy', 'somebody else has asked for a new link already');
+  during<T>(other: Prompter, work: () => Promise<T>): Promise<T> {
+    if (this.#isBusy) {
+      const message = 'somebody else has asked for a new link, or a reload, already';
+      return Promise.reject(new TunnelError('control-busy', message));
+    }
+    return this.#asking(other, work);
+  }
+
+  /** As `during`; if somebody else is being asked already, that one gets the questions. */
+  unlessBusy<T>(other: Prompter, work: () => Promise<T>): Promise<T> {
+    return this.#isBusy ? work() : this.#asking(other, work);
+  }
+
+  async #asking<T>(other: Prompter, work: () => Promise<T>): Promise<T> {
     this.#other = other;
     try {
       return await work();
     } finally {
-      this.#other = undefined;
+      // Another one takes its place when this one has left before its work was done.
+      if (this.#other === other) this.#other = undefined;
     }
   }
 
+  /** Whoever has left is not asked any more, whatever becomes of what they wanted. */
+  get #isBusy(): boolean {
+    return this.#other?.canAsk() ?? false;
+  }
+
   get #asks(): Prompter {
-    return this.#other ?? this.#own;
+    return this.#isBusy && this.#other !== undefined ? this.#other : this.#own;
   }
 
   canAsk(): boolean {

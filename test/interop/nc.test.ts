@@ -202,11 +202,7 @@ describe('tunnel nc', { skip: sshdMissing, timeout: 300_000 }, () => {
     const port = await listening(source);
     const words = await line('localhost', port);
     const { stdout } = await run(
-      [
-        'bash',
-        '-c',
-        `${words} < <(sleep 1000 & echo $! >&2) | head -c 10 | wc -c; kill $(jobs -p)`,
-      ],
+      ['bash', '-c', `exec 3< <(exec sleep 1000); ${words} <&3 3<&- | head -c 10 | wc -c; kill $!`],
       { env, timeout: RUN_MS },
     );
     assert.equal(stdout.trim(), '10');
@@ -219,7 +215,7 @@ describe('tunnel nc', { skip: sshdMissing, timeout: 300_000 }, () => {
       return stderr;
     };
     assert.match(await refused(), /nothing to connect to is given.*\n.*tunnel nc -r user@jumphost/);
-    assert.match(await refused('host'), /nothing to connect to is given/);
+    assert.match(await refused('host'), /"host" has no port/);
     assert.match(await refused('host', '70000'), /"70000" is not a port.*\n.*1 to 65535/);
     assert.match(await refused('host', '22', '23'), /"23" is one word too many/);
     assert.match(await refused('127.1', '22'), /neither a name nor an address/);

@@ -68,7 +68,7 @@ describe('a server that takes its time', { skip: sshdMissing }, () => {
         const at = `127.0.0.1:${server.port}`;
         assert.match(
           program.stderr,
-          new RegExp(`waiting for ${at} to decide about the login \\(5 s so far\\)\n`),
+          new RegExp(`waiting for ${at} to decide about the login(: .+)? \\(5 s so far\\)\n`),
         );
         assert.ok(program.stderr.includes(URL_END), 'the banner is whole');
         assert.ok(program.stderr.includes('line 59'));

@@ -272,7 +272,7 @@ describe('authentication by people', { skip: labUnavailable('script') }, () => {
       assert.equal(result.status, 3);
       assert.match(
         result.stderr,
-        /error \[auth-failed\]: .*accepted .*id_ed25519 .*but also wants keyboard-interactive; 1 key was offered; nothing else was tried; nobody could be asked for keyboard-interactive/,
+        /error \[no-terminal\]: .*accepted .*id_ed25519 .*but also wants keyboard-interactive; 1 key was offered; nothing else was tried; nobody could be asked for keyboard-interactive/,
       );
       assert.match(result.stderr, /hint: run this at a terminal or set SSH_ASKPASS/);
     });

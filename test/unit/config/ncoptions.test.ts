@@ -28,7 +28,7 @@ describe('tunnel nc', () => {
 
   for (const [words, message] of [
     [[], /nothing to connect to/],
-    [['host'], /nothing to connect to/],
+    [['host'], /"host" has no port/],
     [['host', '22', '23'], /"23" is one word too many/],
     [['host', '0'], /"0" is not a port/],
     [['host', '65536'], /"65536" is not a port/],

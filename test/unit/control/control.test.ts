@@ -16,9 +16,10 @@ import {
 import { connect } from 'node:net';
 import { tmpdir, userInfo } from 'node:os';
 import { join } from 'node:path';
-import { after, describe, it } from 'node:test';
+import { after, describe, it, mock } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import {
+  ANSWER_MS,
   type AskOptions,
   ask,
   converse,
@@ -221,6 +222,39 @@ describe('the status socket', () => {
         'secret Another:',
       ]);
     });
+  });
+
+  it('waits for as long as a person takes to answer, but not for a tunnel that says nothing', async () => {
+    const { signal } = new AbortController();
+    const person: Prompter = {
+      ...nobody('nobody'),
+      async secret() {
+        mock.timers.tick(20 * ANSWER_MS);
+        return '123456';
+      },
+    };
+    const asks = async (prompter: Prompter) => {
+      assert.equal(await prompter.secret('Code:'), '123456');
+    };
+    const handlers: Partial<ControlHandlers> = {
+      reconnect: asks,
+      async reload(prompter) {
+        await asks(prompter);
+        return { said: 'reloaded', notices: [] };
+      },
+    };
+    mock.timers.enable({ apis: ['setTimeout'] });
+    try {
+      await serving(handlers, async (path) => {
+        const tunnel = { pid: process.pid, path, status: statusOf('lab') };
+        await reconnectTunnel(tunnel, person, signal);
+        assert.deepEqual(await reloadTunnel(tunnel, person, signal), ['reloaded']);
+        const questions = (): Promise<string> => person.secret('Code:');
+        await assert.rejects(ask(path, { do: 'reconnect' }, { questions }), /no answer within 5 s/);
+      });
+    } finally {
+      mock.timers.reset();
+    }
   });
 
   it('says first whose tunnel asks, whatever that says itself', async () => {

@@ -1,7 +1,7 @@
 /** What watchers are told of flows, and what the table makes of it. */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { ConnectError, type Connector } from '../../../src/flow/connector.ts';
+import { BusyError, ConnectError, type Connector } from '../../../src/flow/connector.ts';
 import { Flows } from '../../../src/flow/flows.ts';
 import { FlowTable, MAX_REFUSALS } from '../../../src/flow/flowtable.ts';
 import { type FlowWatcher, watchers } from '../../../src/flow/flowwatch.ts';
@@ -19,7 +19,8 @@ class Recorder implements FlowWatcher {
     this.calls.push(`ended ${id} ${sent} ${received}`);
   refused: NonNullable<FlowWatcher['refused']> = ({ id }, { by, refusal }) =>
     this.calls.push(`refused ${id} ${refusal} ${by}`);
-  left = ({ id }: { id: number }) => this.calls.push(`left ${id}`);
+  left: NonNullable<FlowWatcher['left']> = ({ id }, { by, connected }) =>
+    this.calls.push(`left ${id} ${by} ${connected ? 'connected' : 'not connected'}`);
 }
 
 interface Asked {
@@ -104,9 +105,26 @@ describe('FlowWatcher and FlowTable', () => {
   it('forget flows whose application has gone, without a word of a refusal', async () => {
     const { recorder, table, ask } = setUp();
     const { id } = await ask({ open: () => undefined });
-    assert.deepEqual(recorder.calls, [`asked ${id}`, `left ${id}`]);
-    assert.deepEqual(table.totals(), { opened: 0, refused: 0, sent: 0, received: 0 });
-    assert.equal(table.size, 0);
+    const signal = AbortSignal.abort(new Error('gone'));
+    const failing = setUp(undefined, new ConnectError('refused', 'the channel was given up'));
+    const early = await failing.ask({ signal });
+    const full = setUp(undefined, new BusyError('no room'));
+    const late = await full.ask({ defer() {} });
+    assert.deepEqual(
+      [recorder, failing.recorder, full.recorder].map(({ calls }) => calls),
+      [
+        [`asked ${id}`, `left ${id} application connected`],
+        [`asked ${early.id}`, `left ${early.id} application not connected`],
+        [`asked ${late.id}`, `left ${late.id} limit not connected`],
+      ],
+    );
+    for (const { totals, size } of [table, failing.table, full.table].map((it) => ({
+      totals: it.totals(),
+      size: it.size,
+    }))) {
+      assert.deepEqual(totals, { opened: 0, refused: 0, sent: 0, received: 0 });
+      assert.equal(size, 0);
+    }
   });
 
   it('keep the last refusals only', async () => {

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import type { ErrorCode } from '../../../src/errors/codes.ts';
-import { LASTING_MS, SETTLED_MS } from '../../../src/link/backoff.ts';
+import { LASTING_MS, SETTLED_MS, WAITS } from '../../../src/link/backoff.ts';
 import { LOGIN_TRIES, RedialSchedule } from '../../../src/link/redialschedule.ts';
 import { ManualClock } from '../../support/manualclock.ts';
 
@@ -48,6 +48,34 @@ describe('RedialSchedule', () => {
     const { schedule } = setUp({ wanted: true });
     for (let n = 0; n < LOGIN_TRIES; n++) schedule.loginWasRefused();
     assert.ok(schedule.afterFailure('jumphost-dns', 0) !== undefined);
+    assert.equal(schedule.afterFailure('auth-failed', 0), undefined);
+  });
+
+  it('a question that nobody answers counts for nothing, and is asked again when a user wants it', async () => {
+    for (const code of ['no-terminal', 'auth-cancelled'] as const) {
+      const { schedule, dialsAfter } = setUp({ wanted: true });
+      for (let n = 1; n <= 2 * LOGIN_TRIES; n++) {
+        const wait = schedule.afterFailure(code, 0);
+        assert.ok(wait !== undefined && wait >= WAITS.login.floor, code);
+        assert.equal(schedule.untilLogin, wait);
+        schedule.demanded();
+        schedule.hurry();
+        assert.equal(await dialsAfter(MINUTE), n - 1, 'no event asks a person');
+        schedule.requested();
+        assert.equal(await dialsAfter(0), n);
+      }
+      assert.ok(!schedule.loginRefused);
+    }
+  });
+
+  it('no user has a refused login tried more often, or for ever', async () => {
+    const { schedule, dialsAfter } = setUp({ wanted: true, random: 1 });
+    for (let n = 0; n < LOGIN_TRIES - 1; n++) {
+      assert.ok(schedule.afterFailure('auth-failed', 0) !== undefined);
+      schedule.requested();
+      assert.equal(await dialsAfter(WAITS.login.floor - 1), n);
+      assert.equal(await dialsAfter(1), n + 1);
+    }
     assert.equal(schedule.afterFailure('auth-failed', 0), undefined);
   });
 

@@ -2,12 +2,14 @@
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, describe, it, mock } from 'node:test';
 import { TunnelError } from '../../../src/errors/errors.ts';
+import { LOGIN_TRIES } from '../../../src/link/redialschedule.ts';
 import {
   API,
   assertRefused,
   broken,
   denied,
   HOLD,
+  MINUTE,
   pass,
   serving,
   settle,
@@ -136,6 +138,78 @@ describe('supervisor', () => {
       const times = dials.slice(1).map(({ at }) => Math.round((at - begin) / 1000));
       assert.deepEqual(times.slice(0, 2), [0, 15]);
       assert.ok(times.length === 3 && (times[2] ?? 0) >= 345, `${times}`);
+    });
+  });
+
+  describe('with a question that nobody answers', () => {
+    const unasked = () => new TunnelError('no-terminal', 'nobody could be asked for a code');
+    const cancelled = (cause?: unknown) =>
+      new TunnelError('auth-cancelled', 'a question was not answered', { cause });
+
+    it('goes on, and asks again as soon as a user wants a new link', async () => {
+      const outcomes = [serving(), unasked(), cancelled(), unasked(), cancelled(), serving()];
+      const { supervisor, dials, twin, observer } = supervised(outcomes);
+      const ended = watch(supervisor.ended);
+      await supervisor.start();
+      await pass(60_000);
+      twin().lose(broken());
+      await settle();
+      for (let dialled = 2; dialled < 6; dialled++) {
+        assert.equal(dials.length, dialled);
+        assert.equal(supervisor.view().state, 'waiting');
+        supervisor.disturbed('the network has changed');
+        await pass(MINUTE);
+        assert.equal(dials.length, dialled);
+        assertRefused(await supervisor.connect(API).catch((error: unknown) => error));
+        supervisor.reconnect();
+        await pass(1);
+      }
+      assert.equal(supervisor.view().state, 'up');
+      assert.equal(ended.settled, false);
+      assert.match(
+        observer.notices().join(),
+        /nobody could be asked for a code; the login is tried again only in 6 min/,
+      );
+      await supervisor.close();
+    });
+
+    it('counts what was refused before it was cancelled', async () => {
+      const refusedFirst = () => cancelled(denied());
+      const outcomes = [serving(), refusedFirst(), refusedFirst(), refusedFirst()];
+      const { supervisor, dials, twin } = supervised(outcomes);
+      await supervisor.start();
+      await pass(60_000);
+      twin().lose(broken());
+      await settle();
+      for (let minute = 0; minute < 40; minute++) {
+        if (supervisor.view().state === 'waiting') supervisor.reconnect();
+        await pass(MINUTE);
+      }
+      const [, first = 0, second = 0] = dials.map(({ at }) => at);
+      assert.ok(second - first >= 5.5 * MINUTE);
+      assert.equal(dials.length, 1 + LOGIN_TRIES);
+      assert.equal((await supervisor.ended)?.code, 'auth-cancelled');
+    });
+
+    it('on demand, a user gets the link although no connection waits for it', async () => {
+      const demand = { prepare: async () => {}, idleDisconnect: 0 };
+      const { supervisor, dials } = supervised([cancelled(), serving()], { demand });
+      assert.equal(supervisor.started, false);
+      await supervisor.start();
+      assert.equal(supervisor.started, true);
+      supervisor.reconnect();
+      await settle();
+      assert.equal(supervisor.view().state, 'waiting');
+      supervisor.reconnect();
+      await pass(1);
+      assert.equal(dials.length, 2);
+      assert.equal(supervisor.view().state, 'up');
+      await supervisor.close();
+    });
+
+    it('at the start it is the end, as for any program that asks', async () => {
+      const { supervisor } = supervised([cancelled()]);
+      await assert.rejects(supervisor.start(), { code: 'auth-cancelled' });
     });
   });
 

@@ -101,7 +101,7 @@ describe('Metrics', () => {
       watch.opened?.(flow);
     }
     watch.ended?.(other, { sent: 150, received: 1_500, error: undefined });
-    watch.left?.(gone);
+    watch.left?.(gone, { by: 'application', connected: false });
     watch.refused?.(refused, { refusal: 'prohibited', why: 'no', by: 'far side' });
     observer.count('tunnel_flows_opened_total', 2);
     const text = await metrics.text();

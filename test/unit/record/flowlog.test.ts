@@ -166,6 +166,49 @@ test('a refusal says by whom and why, without control characters', async (t) => 
   assert.equal(sink.taken[0]?.['destination_name'], 'db.example.com');
 });
 
+test('a flow that is given up has a record, one that is put off has none', async (t) => {
+  const { sink, log, pass } = setUp(t, {
+    isHere: () => true,
+    sourceOf: () => ({ user: 1000, process: undefined }),
+  });
+  const [early, late, deferred] = [1, 2, 3].map((id) => flow(id));
+  for (const [one, by, connected] of [
+    [early, 'application', false],
+    [late, 'application', true],
+    [deferred, 'limit', false],
+  ] as const) {
+    assert.ok(one !== undefined);
+    log.asked(one);
+    one.way = 'tunnel';
+    log.left(one, { by, connected });
+  }
+  await pass(250);
+  assert.deepEqual(
+    sink.taken.map(({ event, id, connected }) => [event, id, connected]),
+    [
+      ['given-up', 'run-1', false],
+      ['given-up', 'run-2', true],
+    ],
+  );
+  assert.deepEqual(JSON.parse(JSON.stringify(sink.taken[1])), {
+    time: '1970-01-01T00:16:40.000Z',
+    event: 'given-up',
+    id: 'run-2',
+    source_address: '10.9.9.9',
+    source_port: 40_000,
+    destination_name: 'api.example.com',
+    destination_address: '10.0.0.1',
+    destination_port: 443,
+    way: 'tunnel',
+    uid: 1000,
+    user: 'alice',
+    wait_ms: 0,
+    connected: true,
+  });
+  await log.close();
+  assert.equal(sink.taken.at(-1)?.['given_up'], 2);
+});
+
 test('a sink that fails is said once; what is left out is counted and recorded', async (t) => {
   const { sink, log, logged, counted, pass } = setUp(t);
   sink.error = Object.assign(new Error('no space left on device'), { code: 'ENOSPC' });

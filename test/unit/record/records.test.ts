@@ -64,6 +64,19 @@ test('the journal gets a field a line, with the names that are documented', () =
   for (const name of fields.keys()) assert.match(name, /^[A-Z][A-Z0-9_]*$/);
 });
 
+test('the journal says when a connection was given up', () => {
+  for (const [connected, when] of [
+    [true, 'after'],
+    [false, 'before'],
+  ] as const) {
+    const text = recordText(writeJournal, { ...OPENED, event: 'given-up', connected });
+    assert.match(
+      text,
+      new RegExp(`^MESSAGE=.*: given up ${when} the far side had connected$`, 'm'),
+    );
+  }
+});
+
 test('text of a server can neither begin a line nor move a cursor', () => {
   const hostile = 'no\nTUNNEL_UID=0\u001b[2Jroute\u0085\u202e\u0000';
   assert.match(cleaned(hostile), /^[\x20-\x7e]*$/);

@@ -15,7 +15,8 @@
  *   order from the start. publickey.ts says which keys are offered again.
  *
  *   nothing left: TunnelError auth-failed. That code means that the server has decided: the same
- *   login would be refused again, and penalised.
+ *   login would be refused again, and penalised. If it has refused nothing, and only an answer is
+ *   missing that nobody is there to give, it is no-terminal.
  *
  * | file         | subject                                               |
  * |--------------|-------------------------------------------------------|
@@ -83,6 +84,8 @@ export class Authenticator {
   #identities: FoundIdentities | undefined;
   /** The keys that were accepted last, in the form of describeKey. */
   #accepted: readonly string[] = [];
+  /** The last login was completed by answers: keys that it refuses are no reason to give up. */
+  #answered = false;
 
   private constructor(options: AuthenticatorOptions, identities: FoundIdentities) {
     this.#options = options;
@@ -113,8 +116,10 @@ export class Authenticator {
       keyring: this.#keyring,
       identities: this.#acceptedFirst(found.identities),
       unusable: found.unusable,
-      onSuccess: (keys) => {
+      answeredBefore: this.#answered,
+      onSuccess: (keys, answered) => {
         this.#accepted = keys;
+        this.#answered = answered;
       },
     });
   }
@@ -155,8 +160,9 @@ interface AuthenticationOptions extends AttemptOptions {
   readonly keyring: Keyring;
   readonly identities: readonly Identity[];
   readonly unusable: readonly string[];
-  /** Gets the keys that were used, in the form of describeKey. */
-  readonly onSuccess: (keys: readonly string[]) => void;
+  readonly answeredBefore: boolean;
+  /** Gets the keys that were used (describeKey), and whether anything was answered. */
+  readonly onSuccess: (keys: readonly string[], answered: boolean) => void;
 }
 
 export class Authentication {
@@ -166,11 +172,13 @@ export class Authentication {
 
   constructor(options: AuthenticationOptions) {
     this.#options = options;
-    this.#report = new AuthReport(
-      options.user,
-      options.onTheWay ? options.host : 'the jump host',
-      enabledMethods(options.settings),
-    );
+    this.#report = new AuthReport({
+      user: options.user,
+      server: options.onTheWay ? options.host : 'the jump host',
+      enabled: enabledMethods(options.settings),
+      mayAsk: !options.settings.batch,
+      answeredBefore: options.answeredBefore,
+    });
     for (const what of options.unusable) this.#report.leftOut(what, false);
   }
 
@@ -227,7 +235,10 @@ export class Authentication {
     }
     if (answer === undefined) throw this.#report.failure();
     const used = methods.get('publickey');
-    this.#options.onSuccess(used instanceof PublicKeyMethod ? used.signed.map(describeKey) : []);
+    this.#options.onSuccess(
+      used instanceof PublicKeyMethod ? used.signed.map(describeKey) : [],
+      this.#report.answered,
+    );
   }
 
   /** In order of preference. */

@@ -48,16 +48,25 @@ abstract class QuestionMethod implements AuthMethod {
       return await this.try();
     } catch (error) {
       report.untried();
-      if (
-        !(error instanceof TunnelError) ||
-        (error.code !== 'no-terminal' && error.code !== 'auth-skipped')
-      )
-        throw error;
+      if (!(error instanceof TunnelError)) throw error;
+      if (error.code !== 'no-terminal' && error.code !== 'auth-skipped')
+        throw error.code === 'auth-cancelled' ? this.#cancelled(error) : error;
       this.giveUp();
       report.leftOut(this.#name, error.code === 'no-terminal');
       observer.log('warning', `${this.#name} authentication is left out: ${error.message}`);
       return undefined;
     }
+  }
+
+  /** With the refusals before it: the server has counted them. */
+  #cancelled(error: TunnelError): TunnelError {
+    const { report } = this.context;
+    if (!report.answerRefused) return error;
+    const { message, hint } = error;
+    return new TunnelError('auth-cancelled', message, {
+      ...(hint === undefined ? {} : { hint }),
+      cause: report.failure(),
+    });
   }
 
   nextStage(): void {

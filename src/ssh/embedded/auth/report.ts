@@ -9,10 +9,23 @@ const OWN_METHODS: readonly string[] = [
   'keyboard-interactive',
   'password',
 ] satisfies MethodName[];
+const ANSWERED: readonly string[] = ['keyboard-interactive', 'password'] satisfies MethodName[];
 /** At most this many names are listed in a message; an agent may have hundreds of keys. */
 const MAX_NAMED = 10;
 
+export interface ReportOptions {
+  readonly user: string;
+  /** What messages call it, `the jump host` or a name. */
+  readonly server: string;
+  readonly enabled: readonly MethodName[];
+  /** Somebody may be asked in another attempt: it is not BatchMode that forbids questions. */
+  readonly mayAsk: boolean;
+  /** The login before this one was completed by answers, whatever keys were refused. */
+  readonly answeredBefore: boolean;
+}
+
 export class AuthReport {
+  readonly #options: ReportOptions;
   readonly #user: string;
   readonly #server: string;
   readonly #enabled: readonly MethodName[];
@@ -29,11 +42,11 @@ export class AuthReport {
   #tried: string[] = [];
   readonly #leftOut: LeftOut[] = [];
 
-  /** `server`: what messages call it, `the jump host` or a name. */
-  constructor(user: string, server: string, enabled: readonly MethodName[]) {
-    this.#user = user;
-    this.#server = server;
-    this.#enabled = enabled;
+  constructor(options: ReportOptions) {
+    this.#options = options;
+    this.#user = options.user;
+    this.#server = options.server;
+    this.#enabled = options.enabled;
   }
 
   get methods(): readonly string[] {
@@ -61,6 +74,16 @@ export class AuthReport {
       accepted: last === undefined ? [...this.#accepted] : [...this.#accepted, last],
       keysOffered: this.#keysOffered,
     };
+  }
+
+  /** The server has refused an answer of a person or a file since it last accepted anything. */
+  get answerRefused(): boolean {
+    return this.#tried.some((what) => ANSWERED.includes(what));
+  }
+
+  /** For a server that has let the user in: what did it was, in part, an answer. */
+  get answered(): boolean {
+    return this.login.accepted.some((what) => ANSWERED.includes(what));
   }
 
   /** What the server has to decide about: "keyboard-interactive, after ssh-ed25519 SHA256:...". */
@@ -100,14 +123,28 @@ export class AuthReport {
     });
   }
 
-  /** The server has refused everything. */
+  /**
+   * The server lets the user in with nothing that there is. `auth-failed` if it has refused
+   * something, or wants what we don't have; `no-terminal` if only an answer is missing.
+   */
   failure(): TunnelError {
     const permits = this.methods.length === 0 ? 'no method' : counted(this.methods);
     const message =
       this.#accepted.length === 0
         ? `${this.#server} does not let "${this.#user}" in: it permits ${permits}; ${this.#describe()}`
         : `${this.#server} accepted ${listed(this.#accepted, ' and ')}, but also wants ${listed(this.methods)}; ${this.#describe()}`;
-    return new TunnelError('auth-failed', message, { hint: this.#hint() });
+    const code = this.#lacksOnlyAnswers ? 'no-terminal' : 'auth-failed';
+    return new TunnelError(code, message, { hint: this.#hint() });
+  }
+
+  get #lacksOnlyAnswers(): boolean {
+    const { mayAsk, answeredBefore } = this.#options;
+    const missing = this.#leftOut.some(
+      ({ what, unasked }) =>
+        unasked && this.#methods.includes(OWN_METHODS.includes(what) ? what : 'publickey'),
+    );
+    const refused = answeredBefore ? this.answerRefused : this.#tried.length > 0;
+    return mayAsk && missing && !refused;
   }
 
   /** The server ended the attempt with a message of its own (printable). */

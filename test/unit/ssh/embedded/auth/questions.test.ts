@@ -355,6 +355,40 @@ describe('keyboard-interactive', () => {
   });
 });
 
+describe('a login that lacks only an answer', () => {
+  const nobodyThere = () => new Answers(new TunnelError('no-terminal', 'nobody'));
+  const code = interactive((context) =>
+    context.prompt([{ prompt: 'Code:', echo: true }], () =>
+      context.reject(['keyboard-interactive']),
+    ),
+  );
+
+  it('is no refused one: nobody was there', async () => {
+    const error = await refused({ prompter: nobodyThere(), onAuthentication: code });
+    assert.equal(error.code, 'no-terminal');
+    assert.match(error.message, /nobody could be asked for keyboard-interactive$/);
+  });
+
+  it('in BatchMode nobody ever will be', async () => {
+    const settings = { batch: true };
+    const error = await refused({ settings, onAuthentication: code });
+    assert.equal(error.code, 'auth-failed');
+  });
+
+  it('is a refused one if an answer was refused before', async () => {
+    const nobodyLeft = new Answers('wrong', new TunnelError('no-terminal', 'nobody'));
+    const left = await refused({ prompter: nobodyLeft, onAuthentication: code });
+    assert.equal(left.code, 'auth-failed');
+    const declined = new TunnelError('auth-cancelled', 'a question was not answered');
+    const given = await refused({
+      prompter: new Answers('wrong', declined),
+      onAuthentication: code,
+    });
+    assert.equal(given.code, 'auth-cancelled');
+    assert.ok(given.cause instanceof TunnelError && given.cause.code === 'auth-failed');
+  });
+});
+
 describe('a stored password', () => {
   const stored = (mode = 0o600): Partial<AuthenticationSettings> => {
     const passwordFile = join(directory, `password-${mode}`);

@@ -393,7 +393,7 @@ describe('dialSsh2 against other sshds', { skip: sshdMissing }, () => {
       { config: ['PubkeyAuthentication no', 'PasswordAuthentication yes'] },
       async (server) => {
         const error = await rejected({ server, files: [server.userKey] });
-        assert.equal(error.code, 'auth-failed');
+        assert.equal(error.code, 'no-terminal');
         assert.match(
           error.message,
           /permits password; no key was offered; nobody could be asked for password$/,
@@ -406,7 +406,7 @@ describe('dialSsh2 against other sshds', { skip: sshdMissing }, () => {
       { config: ['AuthenticationMethods publickey,password', 'PasswordAuthentication yes'] },
       async (server) => {
         const error = await rejected({ server, files: [server.userKey] });
-        assert.equal(error.code, 'auth-failed');
+        assert.equal(error.code, 'no-terminal');
         assert.match(error.message, /accepted .*user_key .*, but also wants password/);
       },
     ));
