@@ -246,7 +246,7 @@ describe('the status socket', () => {
     mock.timers.enable({ apis: ['setTimeout'] });
     try {
       await serving(handlers, async (path) => {
-        const tunnel = { pid: process.pid, path, status: statusOf('lab') };
+        const tunnel = { pid: process.pid, user: uid, path, status: statusOf('lab') };
         await reconnectTunnel(tunnel, person, signal);
         assert.deepEqual(await reloadTunnel(tunnel, person, signal), ['reloaded']);
         const questions = (): Promise<string> => person.secret('Code:');
