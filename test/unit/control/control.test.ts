@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import {
+import fs, {
   chmodSync,
   chownSync,
   existsSync,
@@ -13,6 +13,7 @@ import {
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
+import { syncBuiltinESMExports } from 'node:module';
 import { connect } from 'node:net';
 import { tmpdir, userInfo } from 'node:os';
 import { join } from 'node:path';
@@ -172,6 +173,25 @@ describe('the directory of sockets', () => {
       assert.equal(statSync(path).mode & 0o777, 0o600);
       assert.equal(statSync(join(path, '..')).mode & 0o777, 0o700);
     });
+  });
+
+  it('is closed to others before anybody can connect, whatever the umask is', async () => {
+    const modes: number[] = [];
+    const { chmodSync: change } = fs;
+    mock.method(fs, 'chmodSync', (path: string, mode: number) => {
+      if (path.endsWith('.sock')) modes.push(statSync(path).mode & 0o777);
+      change(path, mode);
+    });
+    syncBuiltinESMExports();
+    const mask = process.umask(0);
+    try {
+      await serving({}, async () => {});
+      assert.deepEqual(modes, [0o600]);
+    } finally {
+      process.umask(mask);
+      mock.restoreAll();
+      syncBuiltinESMExports();
+    }
   });
 });
 
