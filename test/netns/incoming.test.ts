@@ -102,7 +102,7 @@ describe('connections into this machine', { skip: labUnavailable() }, () => {
     running.push(child);
     await child.waitForLine(/tunnel: ready\n/, READY_MS);
     assert.match(child.stderr, new RegExp(`left out: ${OUTSIDE4}, the peer of this SSH login`));
-    await lab.client.exec(['sh', '-c', `kill -INT $(pgrep -f 'main.js -r ${REMOTE} 0/0')`]);
+    await lab.client.exec(['sh', '-c', `kill -INT $(pgrep -f 'main.c?js -r ${REMOTE} 0/0')`]);
     await child.exited;
   });
 
