@@ -84,6 +84,9 @@ export class FlowLog implements FlowWatcher {
   #timer: NodeJS.Timeout | undefined;
   #writing: Promise<void> | undefined;
   #failing = false;
+  /** close() writes what waits. */
+  #closing = false;
+  /** Nothing is added any more. */
   #closed = false;
   /** Records left out since the queue was full. */
   #missing = 0;
@@ -189,13 +192,17 @@ export class FlowLog implements FlowWatcher {
 
   /** Writes what waits, and the last record. Resolves also if that can't be written. */
   async close(reason?: string): Promise<void> {
-    if (this.#closed) return;
+    if (this.#closing) return;
+    this.#closing = true;
     const { sink } = this.#options;
-    this.#note('ended', { ...this.#counts, reason });
-    this.#closed = true;
     clearTimeout(this.#timer);
     await this.#writing;
-    await this.#flush(true);
+    // So that there is room for the last record, behind that of those that are missing.
+    const failure = await this.#flush();
+    this.#note('ended', { ...this.#counts, reason });
+    this.#closed = true;
+    const last = failure ?? (await this.#flush());
+    if (last !== undefined) this.#sayLost(last.error);
     await sink.close();
   }
 
@@ -247,18 +254,19 @@ export class FlowLog implements FlowWatcher {
   }
 
   #flushIn(milliseconds: number): void {
-    if (this.#closed) return;
+    if (this.#closing) return;
     this.#timer = setTimeout(() => {
       this.#timer = undefined;
-      this.#writing = this.#flush(false).then(() => {
+      this.#writing = this.#flush().then((failure) => {
+        if (failure !== undefined) this.#failed(failure.error);
         this.#writing = undefined;
         if (this.#queue.size > 0) this.#flushIn(this.#failing ? RETRY_MS : FLUSH_MS);
       });
     }, milliseconds).unref();
   }
 
-  /** Writes until the queue is empty, or the sink takes no more. Never rejects. */
-  async #flush(last: boolean): Promise<void> {
+  /** Writes until the queue is empty. Resolves with why the sink takes no more. Never rejects. */
+  async #flush(): Promise<{ readonly error: unknown } | undefined> {
     const { sink } = this.#options;
     for (let batch = this.#queue.oldest(); batch !== undefined; batch = this.#queue.oldest()) {
       try {
@@ -266,13 +274,13 @@ export class FlowLog implements FlowWatcher {
         this.#observer.count('tunnel_flow_log_records_total', taken);
         this.#queue.take(taken);
       } catch (error) {
-        this.#failed(error, last);
-        return;
+        return { error };
       }
       if (this.#queue.size === 0) this.#addMissing();
     }
     if (this.#failing) this.#observer.log('notice', `${sink.name} is written again`);
     this.#failing = false;
+    return undefined;
   }
 
   #addMissing(): void {
@@ -285,16 +293,16 @@ export class FlowLog implements FlowWatcher {
     this.#observer.log('warning', `${sink.name}: ${count} records are missing since ${since}`);
   }
 
-  #failed(error: unknown, last: boolean): void {
-    const { sink } = this.#options;
+  #sayLost(error: unknown): void {
     const waiting = this.#queue.size + this.#missing;
-    if (last) {
-      this.#observer.log(
-        'warning',
-        `${sink.name}: the last ${waiting} records could not be written: ${reasonOf(error)}`,
-      );
-      return;
-    }
+    this.#observer.log(
+      'warning',
+      `${this.#options.sink.name}: the last ${waiting} records could not be written: ${reasonOf(error)}`,
+    );
+  }
+
+  #failed(error: unknown): void {
+    const { sink } = this.#options;
     if (this.#failing) return;
     this.#failing = true;
     this.#observer.log(

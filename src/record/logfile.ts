@@ -10,7 +10,8 @@
  * - A write that the disk takes in part is cut back to the end of a line, so the file ends in a
  *   whole line at all times, except after a crash of the machine in the middle of a write. A torn
  *   last line is taken out at the next start, and kept in a record of its own.
- * - Several tunnels may write to one file: each write appends whole lines.
+ * - One tunnel a file. Of several that share one each write appends whole lines, but nothing keeps
+ *   one from repairing, rotating or cutting the file while another writes, and records are lost.
  *
  * Nothing is flushed to the disk itself (fdatasync). What write(2) has taken outlives the program,
  * however it is killed; it doesn't outlive the loss of the machine's power.

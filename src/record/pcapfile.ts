@@ -15,7 +15,9 @@
  *
  * A write that fails (a full disk) is cut back to the end of a block, said once, and its packets
  * are counted. The next piece is the next try. The file ends in a whole block unless the machine
- * itself crashes. The last block says how many packets are missing.
+ * itself crashes. The last block says how many packets are missing. What a file begins with (its
+ * section, its interface, the names) is written together with the first packets, or before them,
+ * so no packets are in a file that lacks it.
  */
 import { type FileHandle, rename, rm } from 'node:fs/promises';
 import type { PacketTap } from '../capture/tun/device.ts';
@@ -65,7 +67,8 @@ export class PcapFile implements PacketTap, FlowWatcher {
   readonly #free: Buffer[] = [];
   #file: FileHandle;
   #size = 0;
-  /** The interface's block; there are no packets before it. */
+  /** What is still to be written before any packets. */
+  #head: readonly Buffer[];
   #interface: Buffer | undefined;
   #swap: ((memory: Uint8Array | null) => number) | undefined;
   /** What the device fills. */
@@ -83,6 +86,7 @@ export class PcapFile implements PacketTap, FlowWatcher {
     this.#options = options;
     this.#name = `--pcap ${options.path}`;
     this.#file = file;
+    this.#head = [sectionBlock(options.application)];
     const bytes = options.payload ? WHOLE_PIECE_BYTES : PIECE_BYTES;
     for (let i = 0; i < PIECES; i++) this.#free.push(Buffer.allocUnsafeSlow(bytes));
     options.observer.addCounters?.(() => [['tunnel_pcap_lost_total', this.#lost]]);
@@ -95,7 +99,7 @@ export class PcapFile implements PacketTap, FlowWatcher {
     const { handle } = await createPrivateFile(path, '--pcap');
     const file = new PcapFile(options, handle);
     try {
-      await file.#begin();
+      await file.#append([]);
     } catch (cause) {
       await handle.close();
       const hint = 'make room on its file system, or name a file on another one';
@@ -107,13 +111,13 @@ export class PcapFile implements PacketTap, FlowWatcher {
   /** Before attach(): the name of the device. */
   setDevice(name: string): void {
     this.#interface = interfaceBlock(name);
+    this.#head = [...this.#head, this.#interface];
   }
 
   // PacketTap
 
   attach(swap: (memory: Uint8Array | null) => number): Uint8Array {
     this.#swap = swap;
-    if (this.#interface !== undefined) this.#full.push(asPiece(this.#interface));
     this.#piece = this.#free.pop() ?? Buffer.alloc(PIECE_BYTES);
     this.#timer = setInterval(() => this.#flush(), FLUSH_MS).unref();
     return this.#piece;
@@ -206,7 +210,7 @@ export class PcapFile implements PacketTap, FlowWatcher {
         this.#lost += countBlocks(piece, length);
         this.#failed(error);
       }
-      if (piece.length >= PIECE_BYTES) this.#free.push(piece);
+      this.#free.push(piece);
     }
   }
 
@@ -219,38 +223,33 @@ export class PcapFile implements PacketTap, FlowWatcher {
     );
   }
 
-  /** All of it, or nothing. */
-  async #append(parts: Buffer[]): Promise<void> {
+  /** All of it, after the head if that is still to be written, or nothing. */
+  async #append(blocks: readonly Buffer[]): Promise<void> {
+    const head = this.#head;
+    const parts = [...head, ...blocks];
     const length = parts.reduce((sum, part) => sum + part.length, 0);
     const { bytesWritten } = await this.#file.writev(parts);
     if (bytesWritten === length) {
       this.#size += length;
+      this.#head = this.#head.slice(head.length);
       return;
     }
     await this.#file.truncate(this.#size);
     throw Object.assign(new Error('no space left on device'), { code: 'ENOSPC' });
   }
 
-  async #begin(): Promise<void> {
-    this.#size = 0;
-    await this.#append([sectionBlock(this.#options.application)]);
-  }
-
   async #rotate(): Promise<void> {
-    const { path } = this.#options;
+    const { path, application } = this.#options;
     await this.#append([statisticsBlock(Date.now(), this.#lost)]).catch(() => {}); // a full disk
     await putAside(path);
     const { handle } = await createPrivateFile(path, '--pcap');
     await this.#file.close();
     this.#file = handle;
-    await this.#begin();
-    if (this.#interface !== undefined) await this.#append([this.#interface]);
-    if (this.#names.size > 0) await this.#append([namesBlock(this.#names)]);
+    this.#size = 0;
+    const names = this.#names.size > 0 ? [namesBlock(this.#names)] : [];
+    const section = sectionBlock(application);
+    this.#head = [section, ...(this.#interface === undefined ? [] : [this.#interface]), ...names];
   }
-}
-
-function asPiece(block: Buffer): { readonly piece: Buffer; readonly length: number } {
-  return { piece: block, length: block.length };
 }
 
 function standsForName(address: string): boolean {

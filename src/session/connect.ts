@@ -186,7 +186,7 @@ export function runConnect(given: Configuration, options: RunOptions): Promise<n
       await session.within(watchHostsFile(session, liveRules(current), { machine, observer }));
     }
     await startProxies(session, tunnel, flows);
-    const changeForwards = await startForwards(session, tunnel, flows);
+    const planForwards = await startForwards(session, tunnel, flows);
     tunnel.overview.device = device.name;
     logCaptured(device.name, configuration, guard.leading(captured.current), observer);
     tunnel.beginLearning();
@@ -203,9 +203,10 @@ export function runConnect(given: Configuration, options: RunOptions): Promise<n
       first: given,
       adjust: (next) => leaveOutLogin(next, incoming.loginPeers(), routing),
       apply: async (next, change) => {
+        const changeForwards = planForwards(next);
         const parts = { captured, kept, rulesOf: routes, neighbours, names, interception };
         const said = await applyToRoutes(next, change, parts);
-        return [...said, ...(await changeForwards(next))];
+        return [...said, ...(await changeForwards())];
       },
     });
     void tunnel.advice.give(session, configuration, device.name);

@@ -2,7 +2,8 @@
  * A reload of `tunnel connect`, which captures by routes. In this order, so that nothing goes past
  * the tunnel that should not:
  *
- *   1. checks     the names of other tunnels; the families of the device (the capture rejects)
+ *   1. checks     the number of forwards (forwards.ts); the names of other tunnels; the families of
+ *                 the device (the capture rejects)
  *   2. resolver   systemd-resolved also sends the new names here
  *   3. routes     of all that is captured now, and of all that is to be
  *   ── until here whatever fails is taken back ──

@@ -36,8 +36,12 @@ const LOOPBACK = ['127.0.0.1', '::1'] as const;
 const EVERYWHERE = ['0.0.0.0', '::'] as const;
 const ALWAYS: Policy = { decide: () => ({ kind: 'tunnel' }) };
 
-/** Changes the forwards of -L as a reload wants it. Resolves with what is worth saying. */
-export type ChangeForwards = (next: Configuration) => Promise<readonly string[]>;
+/**
+ * Says what a reload makes of the forwards of -L. Throws UsageError if that can't be; nothing has
+ * changed then, or before the function that it returns is called. That one changes them, and
+ * resolves with what is worth saying.
+ */
+export type PlanForwards = (next: Configuration) => () => Promise<readonly string[]>;
 
 /**
  * Starts those that are asked for. Rejects with TunnelError `forward-listen` if one can't listen
@@ -47,7 +51,7 @@ export async function startForwards(
   session: Session,
   tunnel: Tunnel,
   flows: Flows,
-): Promise<ChangeForwards> {
+): Promise<PlanForwards> {
   const { configuration, observer } = tunnel;
   const settings = tunnel.forwards;
   for (const sentence of settings.unfit) observer.log('warning', sentence);
@@ -70,9 +74,12 @@ export async function startForwards(
   judge(capture, configuration, settings, observer);
   for (const address of capture.addresses) observer.log('notice', `forwarding ${address}`);
   warnOfOthers(wanted(configuration), observer);
-  return async (next) => {
-    await session.within(capture.change(wanted(next)));
-    return capture.failures.map(({ error }) => error.message);
+  return (next) => {
+    const forwards = wanted(next);
+    return async () => {
+      await session.within(capture.change(forwards));
+      return capture.failures.map(({ error }) => error.message);
+    };
   };
 }
 

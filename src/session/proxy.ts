@@ -30,7 +30,7 @@ export function runProxy(wanted: Configuration, options: RunOptions): Promise<ne
     const policy = livePolicy(tunnel, (rules) => createPolicy(rules));
     const flows = createFlows(tunnel, { policy, direct, names });
     await startProxies(session, tunnel, flows);
-    const changeForwards = await startForwards(session, tunnel, flows);
+    const planForwards = await startForwards(session, tunnel, flows);
     tunnel.beginLearning();
     tunnel.overview.ready = true;
     await announceReady(session, {
@@ -43,8 +43,9 @@ export function runProxy(wanted: Configuration, options: RunOptions): Promise<ne
       reloads,
       first: wanted,
       apply(next, change) {
+        const changeForwards = planForwards(next);
         change();
-        return changeForwards(next);
+        return changeForwards();
       },
     });
     return session.untilEnd();

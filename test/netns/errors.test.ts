@@ -184,7 +184,7 @@ describe('errors', { skip: labUnavailable() }, () => {
       PRIVATE4,
     ];
     const result = await lab.client.exec(argv);
-    await expectError(result, 3, 'auth-failed');
+    await expectError(result, 3, 'no-terminal');
     assert.match(result.stderr, /hint: .*ssh-add/);
   });
 

@@ -29,6 +29,7 @@ import type { Machine } from '../../src/session/machine.ts';
 import type { RunOptions } from '../../src/session/tunnel.ts';
 import type { DialDevice } from '../../src/ssh/dial/device.ts';
 import { nobody } from '../../src/ssh/prompter.ts';
+import type { ForwardSettings } from '../../src/ssh/settings.ts';
 import type { Finding } from '../../src/system/doctor/diagnosis.ts';
 import type { Incoming } from '../../src/system/incoming.ts';
 import type { CommandStatus, Launcher } from '../../src/system/launcher/launcher.ts';
@@ -79,6 +80,8 @@ export class MemoryMachine implements Machine {
     connections: () => [],
     passedOnPorts: () => Promise.resolve([]),
   };
+  /** What ssh_config says about fixed forwards; undefined: nothing. */
+  forwards: ForwardSettings | undefined;
   /** What resolv.conf says. */
   resolvConfText = 'nameserver 127.0.0.1\n';
   atStep: StepAction = () => undefined;
@@ -193,6 +196,7 @@ export class MemoryMachine implements Machine {
     const own = deviceFor === undefined ? [hostPrefix(JUMP_HOST)] : [];
     const servers = deviceFor === undefined ? [] : [{ host: JUMP_HOST, port: 22 }];
     return {
+      ...(this.forwards === undefined ? {} : { forwards: this.forwards }),
       prepare: async () => {
         await this.#step('prepare');
         return ['jump.example'];

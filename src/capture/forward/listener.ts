@@ -13,7 +13,7 @@
  * CLIENT_KEEPALIVE_MS.
  */
 import { once } from 'node:events';
-import { unlinkSync } from 'node:fs';
+import { lstatSync, unlinkSync } from 'node:fs';
 import { createServer, type Server, type Socket } from 'node:net';
 import { listenOnSocket, makeRoomForSocket, SocketPathError } from '../../base/unixsocket.ts';
 import { TunnelError } from '../../errors/errors.ts';
@@ -252,9 +252,10 @@ function portOf(server: Server): number {
   return typeof bound === 'object' && bound !== null ? bound.port : 0;
 }
 
+/** Removes a socket, whoever listens on it. What else is there stays, for makeRoomForSocket(). */
 function unlinkSocket(path: string): void {
   try {
-    unlinkSync(path);
+    if (lstatSync(path).isSocket()) unlinkSync(path);
   } catch {
     // What is still there, makeRoomForSocket() tells.
   }

@@ -254,6 +254,20 @@ test('close writes what waits and says what there was', async (t) => {
   log.opened(flow(3));
 });
 
+test('the last record is behind that of missing ones, once the sink takes records again', async (t) => {
+  const { sink, log, counted } = setUp(t);
+  sink.error = Object.assign(new Error('no space left on device'), { code: 'ENOSPC' });
+  let count = 0;
+  while (!counted.has('tunnel_flow_log_missing_total')) log.opened(flow(count++));
+  sink.error = undefined;
+  await log.close();
+  assert.deepEqual(
+    sink.taken.slice(-2).map(({ event }) => event),
+    ['missing', 'ended'],
+  );
+  assert.equal(sink.taken.at(-1)?.['missing'], 1);
+});
+
 test('close does not wait for a sink that fails', async (t) => {
   const { sink, log, logged } = setUp(t);
   log.opened(flow(1));

@@ -8,6 +8,7 @@ import {
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
+import { type FileHandle, open } from 'node:fs/promises';
 import { endianness, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
@@ -169,6 +170,49 @@ test('two files in turns, each complete, none larger than it may be', async (t) 
     assert.deepEqual(types.slice(0, 3), [SECTION, INTERFACE, NAMES], one);
     assert.equal(types.at(-1), STATISTICS);
   }
+});
+
+/** A disk that is full for some writes: it takes ten bytes of each, and then none. */
+async function fullDisk(t: TestContext, isFull: (first: Buffer) => boolean): Promise<void> {
+  const handle = await open('/dev/null');
+  const prototype = Object.getPrototypeOf(handle) as Pick<FileHandle, 'writev'>;
+  await handle.close();
+  const { writev } = prototype;
+  t.mock.method(prototype, 'writev', function (this: FileHandle, parts: Buffer[]) {
+    const [first = Buffer.alloc(0)] = parts;
+    return writev.call(this, isFull(first) ? [first.subarray(0, 10)] : parts);
+  });
+}
+
+const beginsSection = (bytes: Buffer) => bytes.readUInt32LE() === SECTION;
+
+test('a disk that is full when a file begins leaves no packets without their section', async (t) => {
+  const path = place(t);
+  const file = await opened(path, 2 ** 20);
+  file.setDevice('tun7');
+  const device = new Device(file);
+  file.asked(flow({ host: '10.0.0.1', port: 443 }));
+  let refused = 0;
+  let sections = 0;
+  // The write with the interface, and the first one of the second file.
+  await fullDisk(t, (first) => {
+    if (beginsSection(first)) sections++;
+    const isFull = refused === 0 || (refused === 1 && sections === 1);
+    if (isFull) refused++;
+    return isFull;
+  });
+  for (let i = 0; i < 1800; i++) {
+    device.packet();
+    if (i % 100 === 0) await new Promise((resolve) => setTimeout(resolve, 1));
+  }
+  file.detach();
+  await file.close();
+  assert.equal(refused, 2);
+  for (const one of [path, `${path}.1`]) {
+    assert.deepEqual(typesIn(one).slice(0, 3), [SECTION, INTERFACE, NAMES], one);
+    assert.ok(typesIn(one).includes(PACKET ?? 0), one);
+  }
+  await (await opened(path)).close();
 });
 
 test('when all memory waits for the disk, packets are left out and counted', async (t) => {

@@ -5,9 +5,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
 import type { Configuration } from '../../../src/config/configuration.ts';
+import { MAX_FORWARDS } from '../../../src/config/forwardoptions.ts';
 import { TunnelError, UsageError } from '../../../src/errors/errors.ts';
+import { parseForward } from '../../../src/net/forward.ts';
 import { runConnect } from '../../../src/session/connect.ts';
 import { SWEEP_MS } from '../../../src/session/keptroutes.ts';
+import { runProxy } from '../../../src/session/proxy.ts';
 import { Reloads } from '../../../src/session/reloads.ts';
 import { JUMP_HOST, MemoryMachine, until } from '../../support/memorymachine.ts';
 import type { OptionTexts } from '../../support/options.ts';
@@ -30,13 +33,14 @@ async function running(
   targets: readonly string[],
   options: OptionTexts = {},
   prepare: (machine: MemoryMachine) => void = () => {},
+  runs = runConnect,
 ) {
   const machine = new MemoryMachine();
   prepare(machine);
   let read = () => MemoryMachine.configuration(targets, options);
   const reloads = new Reloads(async () => read());
   const first = read();
-  const { stop } = await machine.running(runConnect(first, { ...machine.options(), reloads }));
+  const { stop } = await machine.running(runs(first, { ...machine.options(), reloads }));
   const says = (next: () => Configuration) => {
     read = next;
     return reloads.request();
@@ -164,6 +168,35 @@ describe('a reload', { timeout: 30_000 }, () => {
     await machine.request('10.0.0.1', 80, NOTHING, there);
     await stop();
   });
+
+  for (const [command, runs] of [
+    ['connect', runConnect],
+    ['proxy', runProxy],
+  ] as const) {
+    it(`changes nothing of ${command} if there are too many forwards`, async () => {
+      const socket = (name: string) => `${join(directory, `${command}-${name}`)}:db:5432`;
+      const { machine, reload, stop } = await running(
+        ['10.0.0.0/8'],
+        { localForward: [socket('first')] },
+        (it) => {
+          it.forwards = {
+            ...{ local: [parseForward(socket('of-ssh-config'))], unfit: [], cleared: false },
+            ...{ gatewayPorts: false, exitOnFailure: false },
+            ...{ socketMask: 0o177, unlinksSockets: false },
+          };
+        },
+        runs,
+      );
+      const many = Array.from({ length: MAX_FORWARDS }, (_, i) => socket(String(i)));
+      const { routes } = machine;
+      await assert.rejects(reload(['192.0.2.128/25'], { localForward: many }), UsageError);
+      await machine.said('not reloaded, the tunnel goes on as before: -L and LocalForward');
+      assert.deepEqual(machine.routes, routes);
+      const { said } = await reload(['10.0.0.0/8']);
+      assert.equal(said, 'reloaded: nothing has changed');
+      await stop();
+    });
+  }
 
   it('holds the next connection to another allow-list, and not the last one', async () => {
     const allow = allowFile('10.0.0.1:80');

@@ -76,6 +76,7 @@ export class PublicKeyMethod implements AuthMethod {
       identity = this.#remaining.shift()
     ) {
       report.keysLeft = this.#remaining.length;
+      const offered = this.#offered;
       try {
         return await this.#offer(identity);
       } catch (error) {
@@ -87,6 +88,9 @@ export class PublicKeyMethod implements AuthMethod {
           ? 'it is encrypted, and nobody can be asked for its passphrase'
           : error.message;
         report.leftOut(identity.source, unasked);
+        // The passphrase is missing; the server has not refused the key.
+        if (unasked || error.code === 'auth-cancelled')
+          report.unanswered(error.code, this.#offered > offered);
         observer.log('warning', `key ${identity.source} is left out: ${why}`);
       }
     }

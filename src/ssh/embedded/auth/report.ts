@@ -40,6 +40,10 @@ export class AuthReport {
   /** In all stages. */
   #keysOffered = 0;
   #tried: string[] = [];
+  /** Of these, the keys for which a passphrase was missing. */
+  #unrefused = 0;
+  /** A person has declined to give a passphrase. */
+  #declined = false;
   readonly #leftOut: LeftOut[] = [];
 
   constructor(options: ReportOptions) {
@@ -109,8 +113,18 @@ export class AuthReport {
     this.#leftOut.push({ what, unasked });
   }
 
+  /**
+   * A passphrase was not given. `offered`: the server would have taken the key, so what was tried
+   * last was not refused.
+   */
+  unanswered(code: 'no-terminal' | 'auth-cancelled', offered: boolean): void {
+    if (code === 'auth-cancelled') this.#declined = true;
+    if (offered) this.#unrefused++;
+  }
+
   /** The server has accepted what was tried last, and wants more. */
   accepted(): void {
+    this.#unrefused = 0;
     this.#accepted.push(this.#tried.pop() ?? 'what was sent');
     this.#tried = [];
   }
@@ -125,7 +139,8 @@ export class AuthReport {
 
   /**
    * The server lets the user in with nothing that there is. `auth-failed` if it has refused
-   * something, or wants what we don't have; `no-terminal` if only an answer is missing.
+   * something, or wants what we don't have. If only an answer is missing, `auth-cancelled` or
+   * `no-terminal`.
    */
   failure(): TunnelError {
     const permits = this.methods.length === 0 ? 'no method' : counted(this.methods);
@@ -133,17 +148,20 @@ export class AuthReport {
       this.#accepted.length === 0
         ? `${this.#server} does not let "${this.#user}" in: it permits ${permits}; ${this.#describe()}`
         : `${this.#server} accepted ${listed(this.#accepted, ' and ')}, but also wants ${listed(this.methods)}; ${this.#describe()}`;
-    const code = this.#lacksOnlyAnswers ? 'no-terminal' : 'auth-failed';
+    const missing = this.#declined ? 'auth-cancelled' : 'no-terminal';
+    const code = this.#lacksOnlyAnswers ? missing : 'auth-failed';
     return new TunnelError(code, message, { hint: this.#hint() });
   }
 
   get #lacksOnlyAnswers(): boolean {
     const { mayAsk, answeredBefore } = this.#options;
-    const missing = this.#leftOut.some(
-      ({ what, unasked }) =>
-        unasked && this.#methods.includes(OWN_METHODS.includes(what) ? what : 'publickey'),
+    const unasked = this.#leftOut.some(
+      (item) =>
+        item.unasked &&
+        this.#methods.includes(OWN_METHODS.includes(item.what) ? item.what : 'publickey'),
     );
-    const refused = answeredBefore ? this.answerRefused : this.#tried.length > 0;
+    const missing = unasked || (this.#declined && this.#methods.includes('publickey'));
+    const refused = answeredBefore ? this.answerRefused : this.#tried.length > this.#unrefused;
     return mayAsk && missing && !refused;
   }
 

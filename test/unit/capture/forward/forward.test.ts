@@ -232,6 +232,8 @@ describe('ForwardCapture', () => {
       writeFileSync(path, '');
       const running = await start([onPath(path)]);
       assert.match(running.failures[0]?.error.message ?? '', /another file, which is no socket/);
+      await running.change([onPath(path, true)]);
+      assert.match(running.failures[0]?.error.message ?? '', /another file, which is no socket/);
       rmSync(path);
       const other = createServer().listen(path);
       await once(other, 'listening');

@@ -29,6 +29,14 @@ describe('the report of a login', () => {
     further.permits(['keyboard-interactive']);
     further.leftOut('keyboard-interactive', true);
     assert.equal(further.failure().code, 'no-terminal');
+    for (const code of ['no-terminal', 'auth-cancelled'] as const) {
+      const locked = secondFactor();
+      locked.leftOut('a key', code === 'no-terminal');
+      locked.unanswered(code, true);
+      assert.equal(locked.failure().code, code, 'the server would have taken the key');
+      locked.offered('another key');
+      assert.equal(locked.failure().code, 'auth-failed');
+    }
     const elsewhere = secondFactor();
     elsewhere.leftOut('an encrypted key', true);
     elsewhere.accepted();
