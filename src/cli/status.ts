@@ -112,12 +112,12 @@ function formatSilent({ pid, why }: Unanswering): string {
   return `pid ${pid}: does not answer: ${printable(why)}\n`;
 }
 
-function formatTunnel({ status }: RunningTunnel): string {
-  return `${statusLines(status).join('\n')}\n`;
+function formatTunnel({ status, user }: RunningTunnel): string {
+  return `${statusLines(status, user === process.geteuid?.() ? undefined : user).join('\n')}\n`;
 }
 
-/** What is shown of one tunnel. */
-export function statusLines(status: Status): readonly string[] {
+/** What is shown of one tunnel. `user`: whose it is, where that is to be told. */
+export function statusLines(status: Status, user?: number): readonly string[] {
   const { name, command, pid, at, startedAt, device, proxies, forwards, flows } = status;
   const captured = [device, ...proxies.map((address) => `proxy at ${address}`)].filter(
     (it) => it !== undefined,
@@ -133,7 +133,8 @@ export function statusLines(status: Status): readonly string[] {
     ['flows', describeFlows(flows)],
     ...status.checks.map(({ name: check, detail }) => ['check', `${check}: ${detail}`] as const),
   ];
-  const head = `${name} (${command}, pid ${pid}, for ${duration(at - startedAt)}${status.ready ? '' : ', not ready'})`;
+  const whose = user === undefined ? '' : `, user ${user}`;
+  const head = `${name} (${command}, pid ${pid}${whose}, for ${duration(at - startedAt)}${status.ready ? '' : ', not ready'})`;
   const lines = rows.map(([label, text]) => `  ${label.padEnd(14)}${printable(text)}`);
   return [printable(head), ...lines, ...busiest(status), ...refused(status)];
 }

@@ -8,12 +8,14 @@ import { addon } from '../native/addon.ts';
 import {
   allDirectories,
   lives,
+  MAX_SOCKETS,
   ownDirectories,
   type SocketFile,
   socketsIn,
   type Whose,
   whoseProcess,
 } from './directory.ts';
+import { isStatus } from './shape.ts';
 import type { Status } from './status.ts';
 import { fieldOf, MAX_ANSWER_BYTES, readLines, type WireError } from './wire.ts';
 
@@ -22,10 +24,10 @@ export const ANSWER_MS = 5_000;
 /** The system errors of a socket whose tunnel has gone. */
 const GONE: ReadonlySet<string> = new Set(['ECONNREFUSED', 'ENOENT']);
 
-export interface RunningTunnel {
-  readonly pid: number;
-  readonly path: string;
+export interface RunningTunnel extends SocketFile {
   readonly status: Status;
+  /** Of an answer. Default: MAX_ANSWER_BYTES. */
+  readonly maxBytes?: number;
 }
 
 export interface Unanswering {
@@ -43,18 +45,28 @@ export interface Found {
 export async function findTunnels(whose: Whose = whoseProcess()): Promise<Found> {
   const tunnels: RunningTunnel[] = [];
   const silent: Unanswering[] = [];
-  const sockets = socketsIn(allDirectories(whose), whose);
+  const all = socketsIn(allDirectories(whose), whose);
+  const look = async (file: SocketFile, maxBytes: number): Promise<void> => {
+    const { pid } = file;
+    try {
+      const answer = await ask(file.path, { do: 'status' }, { listener: file, maxBytes });
+      const status = fieldOf(answer, 'status');
+      if (isStatus(status, pid)) tunnels.push({ ...file, status, maxBytes });
+      else silent.push({ pid, why: 'its answer is not understood' });
+    } catch (error) {
+      if (hasGone(error)) removeIfDead(file, whose);
+      else silent.push({ pid, why: reasonOf(error) });
+    }
+  };
+  for (const { directory, leftOut } of all) {
+    const [first] = leftOut;
+    const why = `it is one of ${leftOut.length} that are left out: ${directory} has over ${MAX_SOCKETS} sockets`;
+    if (first !== undefined) silent.push({ pid: first.pid, why });
+  }
   await Promise.all(
-    sockets.map(async ({ path, pid }) => {
-      try {
-        const status = fieldOf(await ask(path, { do: 'status' }), 'status');
-        if (isStatus(status, pid)) tunnels.push({ pid, path, status });
-        else silent.push({ pid, why: 'its answer is not understood' });
-      } catch (error) {
-        if (hasGone(error)) removeIfDead({ path, pid }, whose);
-        else silent.push({ pid, why: reasonOf(error) });
-      }
-    }),
+    all.flatMap(({ files }) =>
+      files.map((file) => look(file, maxBytesOf(file, files.length, whose))),
+    ),
   );
   const order = (a: { pid: number }, b: { pid: number }): number => a.pid - b.pid;
   return {
@@ -63,10 +75,19 @@ export async function findTunnels(whose: Whose = whoseProcess()): Promise<Found>
   };
 }
 
+/** Another user's sockets share what one answer may have, so that nobody can fill root's memory. */
+function maxBytesOf({ user }: SocketFile, sockets: number, { uid }: Whose): number {
+  return user === uid ? MAX_ANSWER_BYTES : Math.floor(MAX_ANSWER_BYTES / sockets);
+}
+
 /** Removes the sockets of this user's killed tunnels. Never rejects. */
 export async function sweep(whose: Whose = whoseProcess()): Promise<void> {
   // In a container that shares the directory, a process that isn't seen here may listen.
-  const dead = socketsIn(ownDirectories(whose), whose).filter(({ pid }) => !lives(pid));
+  const all = socketsIn(ownDirectories(whose), whose).flatMap(({ files, leftOut }) => [
+    ...files,
+    ...leftOut,
+  ]);
+  const dead = all.filter(({ pid }) => !lives(pid));
   await Promise.all(
     dead.map(async (socket) => {
       const error = await failureOf(socket.path);
@@ -87,16 +108,24 @@ function failureOf(path: string): Promise<unknown> {
   });
 }
 
-/** The running tunnel of this name or process id. Throws TunnelError `no-such-tunnel`. */
-export function tunnelNamed({ tunnels, silent }: Found, name: string | undefined): RunningTunnel {
-  const matching =
-    name === undefined
-      ? tunnels
-      : tunnels.filter(({ pid, status }) => status.name === name || String(pid) === name);
+/**
+ * The running tunnel of this process id or name. A name may be any text, so an id goes first, and
+ * `user`'s own tunnel before those of others. Throws TunnelError `no-such-tunnel`.
+ */
+export function tunnelNamed(
+  { tunnels, silent }: Found,
+  name: string | undefined,
+  user = whoseProcess().uid,
+): RunningTunnel {
+  const matching = tunnelsNamed(tunnels, name, user);
   const [only, ...others] = matching;
   if (only !== undefined && others.length === 0) return only;
   const listed = (all: readonly RunningTunnel[]): string =>
-    all.map(({ pid, status }) => `${status.name} (pid ${pid})`).join(', ');
+    all
+      .map(
+        (it) => `${it.status.name} (pid ${it.pid}${it.user === user ? '' : `, user ${it.user}`})`,
+      )
+      .join(', ');
   if (only !== undefined) {
     const message =
       name === undefined ? 'several tunnels run' : `several tunnels are called ${name}`;
@@ -117,10 +146,27 @@ export function tunnelNamed({ tunnels, silent }: Found, name: string | undefined
   );
 }
 
+function tunnelsNamed(
+  tunnels: readonly RunningTunnel[],
+  name: string | undefined,
+  user: number,
+): readonly RunningTunnel[] {
+  if (name === undefined) return tunnels;
+  const numbered = tunnels.filter(({ pid }) => String(pid) === name);
+  if (numbered.length > 0) return numbered;
+  const named = tunnels.filter(({ status }) => status.name === name);
+  const own = named.filter((it) => it.user === user);
+  return own.length > 0 ? own : named;
+}
+
 export interface AskOptions {
   /** Milliseconds; undefined: without a limit. Default: ANSWER_MS. */
   readonly limit?: number | undefined;
   readonly signal?: AbortSignal;
+  /** Who is to listen there. The kernel tells who does, and nobody else is asked anything. */
+  readonly listener?: Pick<SocketFile, 'pid' | 'user'>;
+  /** Of one answer. Default: MAX_ANSWER_BYTES. */
+  readonly maxBytes?: number;
   /**
    * Answers the tunnel's questions, which may be anything at all. `signal`: the tunnel has given
    * the question up, or asks another one. Rejects where nobody can be asked.
@@ -131,6 +177,8 @@ export interface AskOptions {
 /** Who listens at a socket. undefined: the kernel doesn't tell. */
 export interface Peer {
   readonly user: number | undefined;
+  /** 0: one of another container. */
+  readonly pid: number | undefined;
 }
 
 /** Asks once. Rejects with TunnelError, or with the system's error. */
@@ -149,7 +197,7 @@ export async function ask(
 export async function* converse(
   path: string,
   request: unknown,
-  { limit, signal, questions }: AskOptions = {},
+  { limit, signal, questions, listener, maxBytes = MAX_ANSWER_BYTES }: AskOptions = {},
 ): AsyncGenerator<unknown> {
   const socket = connect(path);
   const answers: unknown[] = [];
@@ -176,7 +224,7 @@ export async function* converse(
     ended = true;
     wake();
   });
-  readLines(socket, MAX_ANSWER_BYTES, {
+  readLines(socket, maxBytes, {
     line(value) {
       const question = fieldOf(value, 'ask');
       if (question === undefined) answers.push(value);
@@ -190,7 +238,11 @@ export async function* converse(
     },
     broken: () => fail(new TunnelError('control-failed', 'its answer is not understood')),
   });
-  socket.write(`${JSON.stringify(request)}\n`);
+  socket.on('connect', () => {
+    const problem = listener === undefined ? undefined : impostor(peerOf(socket), listener);
+    if (problem === undefined) socket.write(`${JSON.stringify(request)}\n`);
+    else fail(new TunnelError('control-failed', problem));
+  });
   try {
     for (;;) {
       const answer = answers.shift();
@@ -207,6 +259,25 @@ export async function* converse(
     signal?.removeEventListener('abort', abort);
     asked.abort(new TunnelError('auth-cancelled', 'the tunnel has answered'));
     socket.destroy();
+  }
+}
+
+/**
+ * The statuses of a tunnel, one every so often. Ends when it does. Rejects with TunnelError
+ * `control-failed` for what is no status, or as converse() does.
+ */
+export async function* followStatus(
+  tunnel: RunningTunnel,
+  everyMs: number,
+  signal: AbortSignal,
+): AsyncGenerator<Status> {
+  const { path, pid, maxBytes = MAX_ANSWER_BYTES } = tunnel;
+  const options = { signal, listener: tunnel, maxBytes };
+  for await (const answer of converse(path, { do: 'watch', everyMs }, options)) {
+    const status = fieldOf(answer, 'status');
+    if (!isStatus(status, pid))
+      throw new TunnelError('control-failed', 'its answer is not understood');
+    yield status;
   }
 }
 
@@ -232,11 +303,27 @@ function peerOf(socket: Socket): Peer {
   const { _handle: handle } = socket as unknown as { _handle?: { readonly fd?: unknown } | null };
   const fd = handle?.fd;
   try {
-    return { user: typeof fd === 'number' ? addon().socketPeer(fd)[0] : undefined };
+    const [user, pid] = typeof fd === 'number' ? addon().socketPeer(fd) : [];
+    return { user, pid };
   } catch {
     // The addon isn't built, or the tunnel has gone.
-    return { user: undefined };
+    return { user: undefined, pid: undefined };
   }
+}
+
+/**
+ * What is wrong with who listens; undefined: nothing that is known. A tunnel could otherwise have
+ * the number of any process, and whoever stops it would be told to kill that one. One of another
+ * container has no number here, and is believed where nobody else can have made its socket.
+ */
+function impostor(
+  { user, pid }: Peer,
+  listener: Pick<SocketFile, 'pid' | 'user'>,
+): string | undefined {
+  if (user === undefined || pid === undefined) return undefined;
+  if (user !== listener.user) return `user ${user} listens there, not user ${listener.user}`;
+  const isKnown = pid === listener.pid || (pid === 0 && user === whoseProcess().uid);
+  return isKnown ? undefined : `process ${pid} listens there`;
 }
 
 /** Throws the tunnel's own error. */
@@ -248,27 +335,6 @@ function checked(answer: unknown): unknown {
     'control-failed',
     said,
     error?.hint === undefined ? {} : { hint: error.hint },
-  );
-}
-
-/** Root asks the tunnels of all users, which may answer anything. */
-function isStatus(value: unknown, pid: number): value is Status {
-  const texts = ['name', 'command', 'version', 'remote'].map((name) => fieldOf(value, name));
-  const numbers = ['startedAt', 'at'].map((name) => fieldOf(value, name));
-  const lists = ['targets', 'proxies', 'forwards', 'refusals', 'checks'].map((name) =>
-    fieldOf(value, name),
-  );
-  const flows = fieldOf(value, 'flows');
-  const counts = ['live', 'opening', 'opened', 'refused', 'sentBytes', 'receivedBytes'];
-  return (
-    fieldOf(value, 'pid') === pid &&
-    texts.every((text) => typeof text === 'string') &&
-    [...numbers, ...counts.map((name) => fieldOf(flows, name))].every(Number.isFinite) &&
-    [...lists, fieldOf(flows, 'list'), fieldOf(fieldOf(value, 'link'), 'via')].every(
-      Array.isArray,
-    ) &&
-    typeof fieldOf(fieldOf(value, 'link'), 'state') === 'string' &&
-    typeof fieldOf(value, 'counters') === 'object'
   );
 }
 

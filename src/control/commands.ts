@@ -13,8 +13,9 @@ const STOP_MS = 30_000;
 const LOOK_MS = 50;
 
 /** Resolves when its process has ended. Rejects with TunnelError `control-failed`. */
-export async function stopTunnel({ pid, path }: RunningTunnel, signal: AbortSignal): Promise<void> {
-  await ask(path, { do: 'stop' }, { signal });
+export async function stopTunnel(tunnel: RunningTunnel, signal: AbortSignal): Promise<void> {
+  const { pid, path } = tunnel;
+  await ask(path, { do: 'stop' }, { signal, listener: tunnel });
   const until = performance.now() + STOP_MS;
   while (lives(pid)) {
     if (performance.now() > until) {
@@ -33,7 +34,8 @@ export async function reconnectTunnel(
   signal: AbortSignal,
 ): Promise<void> {
   const questions = await questionsOf(tunnel, prompter, signal);
-  await ask(tunnel.path, { do: 'reconnect' }, { limit: undefined, signal, questions });
+  const options = { limit: undefined, signal, questions, listener: tunnel };
+  await ask(tunnel.path, { do: 'reconnect' }, options);
 }
 
 /** Resolves when it has read its line again, with a sentence for each thing that came of it. */
@@ -43,7 +45,8 @@ export async function reloadTunnel(
   signal: AbortSignal,
 ): Promise<readonly string[]> {
   const questions = await questionsOf(tunnel, prompter, signal);
-  const answer = await ask(tunnel.path, { do: 'reload' }, { limit: undefined, signal, questions });
+  const options = { limit: undefined, signal, questions, listener: tunnel };
+  const answer = await ask(tunnel.path, { do: 'reload' }, options);
   const reload = fieldOf(answer, 'reload');
   const notices = fieldOf(reload, 'notices');
   return [textOf(reload, 'said'), ...(Array.isArray(notices) ? notices.map(String) : [])].filter(

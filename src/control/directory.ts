@@ -10,7 +10,15 @@
  * may have made it first: then it isn't used. A socket whose tunnel was killed is removed by its
  * user's next tunnel, and by whoever finds that nobody listens.
  */
-import { chmodSync, lstatSync, mkdirSync, readdirSync, readFileSync, rmdirSync } from 'node:fs';
+import {
+  chmodSync,
+  lstatSync,
+  mkdirSync,
+  opendirSync,
+  readdirSync,
+  readFileSync,
+  rmdirSync,
+} from 'node:fs';
 import { isAbsolute, join } from 'node:path';
 import { TunnelError } from '../errors/errors.ts';
 import { reasonOf } from '../errors/reason.ts';
@@ -20,9 +28,15 @@ const NAME = 'tunnel';
 const OF_ROOT = `/run/${NAME}`;
 const MODE = 0o700;
 const MODE_OF_ROOT = 0o755;
+/** The directories whose names tell their users. */
+const OF_USER = /^\/(?:tmp\/tunnel-|run\/user\/)([0-9]+)(?:\/|$)/;
 const SOCKET = /^([1-9][0-9]{0,9})\.sock$/;
 /** A socket's path has at most 107 octets (unix(7)). */
 const MAX_PATH_BYTES = 107;
+/** Of one directory: whoever owns it could fill it. The rest is left out, and that is said. */
+export const MAX_SOCKETS = 64;
+/** Names that are read of one directory, whatever they are. */
+export const MAX_NAMES = 4096;
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
@@ -76,22 +90,45 @@ export function makeDirectory(whose: Whose): string {
 
 export interface SocketFile {
   readonly path: string;
+  /** By its name: the process that is to listen. */
   readonly pid: number;
+  /** Whose directory it is in: the user who is to listen. */
+  readonly user: number;
+}
+
+export interface Sockets {
+  readonly directory: string;
+  /** Of MAX_SOCKETS at most. */
+  readonly files: readonly SocketFile[];
+  /** The others. */
+  readonly leftOut: readonly SocketFile[];
 }
 
 export function socketIn(directory: string, pid: number): string {
   return join(directory, `${pid}.sock`);
 }
 
-/** The sockets in directories that nobody else can have made. */
-export function socketsIn(directories: readonly string[], { uid }: Whose): readonly SocketFile[] {
+/**
+ * The sockets in each directory that nobody but its owner can have changed. Root takes those of
+ * other users as well, but in /tmp only a directory with the number of its owner.
+ */
+export function socketsIn(directories: readonly string[], { uid }: Whose): readonly Sockets[] {
   return directories.flatMap((directory) => {
-    if (uid !== 0 && untrusted(directory, uid) !== undefined) return [];
-    return namesIn(directory).flatMap((path) => {
-      const pid = SOCKET.exec(path.slice(directory.length + 1))?.[1];
-      return pid === undefined ? [] : [{ path, pid: Number(pid) }];
+    const user = uid === 0 ? ownerOf(directory) : uid;
+    if (user === undefined || untrusted(directory, user) !== undefined) return [];
+    const all = someNamesIn(directory).flatMap((name) => {
+      const pid = SOCKET.exec(name)?.[1];
+      return pid === undefined ? [] : [{ path: join(directory, name), pid: Number(pid), user }];
     });
+    return [{ directory, files: all.slice(0, MAX_SOCKETS), leftOut: all.slice(MAX_SOCKETS) }];
   });
+}
+
+/** undefined: there is none, or it says that it is another user's. */
+function ownerOf(directory: string): number | undefined {
+  const owner = lstatSync(directory, { throwIfNoEntry: false })?.uid;
+  const said = OF_USER.exec(directory)?.[1];
+  return said === undefined || Number(said) === owner ? owner : undefined;
 }
 
 /** Why it can't be used; undefined: it can. */
@@ -133,6 +170,23 @@ function namesIn(directory: string): readonly string[] {
   } catch {
     return []; // it isn't there, or may not be read: then nothing of ours is in it
   }
+}
+
+function someNamesIn(path: string): readonly string[] {
+  const names: string[] = [];
+  try {
+    const directory = opendirSync(path);
+    try {
+      let entry = directory.readSync();
+      for (; entry !== null && names.length < MAX_NAMES; entry = directory.readSync())
+        names.push(entry.name);
+    } finally {
+      directory.closeSync();
+    }
+  } catch {
+    // It has gone, or may not be read.
+  }
+  return names;
 }
 
 /** The directory that makeDirectory() has made in /tmp goes with the last socket in it. */

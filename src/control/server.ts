@@ -12,8 +12,9 @@
  *
  * Limits: MAX_CLIENTS at a time; any more are closed at once. Both are counted.
  */
-import { chmodSync, unlinkSync } from 'node:fs';
+import { unlinkSync } from 'node:fs';
 import { createServer, type Server, type Socket } from 'node:net';
+import { listenOnSocket } from '../base/unixsocket.ts';
 import { TunnelError } from '../errors/errors.ts';
 import { reasonOf } from '../errors/reason.ts';
 import type { Observer } from '../observe/observer.ts';
@@ -56,15 +57,10 @@ export class ControlServer {
     this.#removeSocket();
     const server = createServer({ allowHalfOpen: true }, (socket) => this.#accept(socket));
     this.#server = server;
-    await new Promise<void>((resolve, reject) => {
-      server.once('error', reject);
-      server.listen(this.#path, resolve);
-    });
-    server.removeAllListeners('error');
+    await listenOnSocket(server, this.#path);
     // A client that could not be accepted finds out by itself.
     server.on('error', () => {});
     server.unref();
-    chmodSync(this.#path, 0o600);
   }
 
   /** Never rejects. */

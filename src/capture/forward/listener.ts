@@ -8,7 +8,8 @@
  * one of them can be listened on, as with ssh; the others are warned about.
  *
  * Limits: MAX_FORWARD_CONNECTIONS at a time, or a quarter of the descriptors if that is less. Any
- * more are reset at once and counted: whoever fills one forward keeps nobody from the others. A
+ * more are reset at once and counted: whoever fills one forward keeps nobody from the others. Who
+ * fills four has all flows, or all descriptors: there is no limit of all forwards together. A
  * client on another host may vanish without a word, so the kernel probes those that are silent for
  * CLIENT_KEEPALIVE_MS.
  */

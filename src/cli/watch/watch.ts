@@ -3,15 +3,13 @@
  * whole screen until somebody leaves, or the last one has ended.
  */
 import {
-  converse,
   type Found,
   findTunnels,
+  followStatus,
   type RunningTunnel,
   tunnelNamed,
   type Unanswering,
 } from '../../control/client.ts';
-import type { Status } from '../../control/status.ts';
-import { fieldOf } from '../../control/wire.ts';
 import { printable } from '../../observe/printable.ts';
 import { History } from './history.ts';
 import { checkTerminal, Screen } from './screen.ts';
@@ -135,16 +133,17 @@ class Followed {
   }
 
   /** Until it ends. Never rejects. */
-  async #follow({ path, pid, status }: RunningTunnel): Promise<void> {
-    const { signal } = this.#closing;
+  async #follow(tunnel: RunningTunnel): Promise<void> {
+    const { pid, status } = tunnel;
     try {
-      for await (const answer of converse(path, { do: 'watch', everyMs: EVERY_MS }, { signal })) {
-        this.#all.get(pid)?.add(fieldOf(answer, 'status') as Status);
+      for await (const next of followStatus(tunnel, EVERY_MS, this.#closing.signal)) {
+        this.#all.get(pid)?.add(next);
         this.#events.changed();
       }
     } catch {
       // It has gone, which is what the end of its answers says as well.
     }
+    const { signal } = this.#closing;
     if (signal.aborted) return;
     this.#all.delete(pid);
     if (this.#all.size + this.#silent.length === 0)

@@ -2,7 +2,7 @@
  * Writes what a command line says into a config.yaml, as a profile.
  *
  *   line ─► settings ─► withEntry(): the other profiles and all comments stay ─► a new file beside
- *   it, 0600, synced ─► rename
+ *   it, with the rights of the old one or 0600, synced ─► rename
  *
  * What looks like a secret is refused: the file is copied to other machines, and kept in
  * repositories.
@@ -10,6 +10,9 @@
 import { randomBytes } from 'node:crypto';
 import {
   closeSync,
+  fchmodSync,
+  fchownSync,
+  fstatSync,
   fsyncSync,
   mkdirSync,
   openSync,
@@ -158,6 +161,19 @@ function versionOf(path: string): string {
   }
 }
 
+/** A service may read the file by its group or by its mode. Others may not write it any more. */
+function takeRights(fd: number, path: string): void {
+  const old = statSync(path, { throwIfNoEntry: false });
+  if (old === undefined) return;
+  const own = fstatSync(fd);
+  try {
+    if (old.uid !== own.uid || old.gid !== own.gid) fchownSync(fd, old.uid, old.gid);
+  } catch {
+    return; // only root may give it away: it is the caller's alone then
+  }
+  fchmodSync(fd, old.mode & 0o755);
+}
+
 /** The file is the old one or the new one, whatever happens. Throws UsageError. */
 function replaceFile(path: string, text: string, before: string): void {
   const temporary = `${path}.${randomBytes(6).toString('hex')}`;
@@ -165,6 +181,7 @@ function replaceFile(path: string, text: string, before: string): void {
   try {
     mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
     fd = openSync(temporary, 'wx', 0o600);
+    takeRights(fd, path);
     const bytes = Buffer.from(text);
     for (let at = 0; at < bytes.length; ) at += writeSync(fd, bytes, at);
     fsyncSync(fd);

@@ -27,6 +27,8 @@ import type { HelperStart } from './part.ts';
 
 /** Only root can change what is in it, so nothing else can be put at the place of a directory. */
 const RUN = '/run';
+/** Not tunnel-, as the directories of tunnel@NAME.service are called, whatever NAME is. */
+const PREFIX = 'tunnel.';
 /** What the caller may have put into a directory. The rest stays until the machine starts again. */
 export const MAX_REMOVED = 1024;
 export const MAX_REMOVED_DEPTH = 16;
@@ -42,7 +44,7 @@ export function makeDirectory({ uid, gid }: CommandUser): string {
     });
   }
   removeAbandoned();
-  const path = mkdtempSync(join(RUN, `tunnel-${process.pid}-`));
+  const path = mkdtempSync(join(RUN, `${PREFIX}${process.pid}-`));
   chownSync(path, uid, gid);
   return path;
 }
@@ -50,7 +52,7 @@ export function makeDirectory({ uid, gid }: CommandUser): string {
 /** Removes the directories of parts that were killed. Never throws. */
 export function removeAbandoned(): void {
   for (const name of readdirSync(RUN)) {
-    const [, pid] = /^tunnel-(\d+)-\w{6}$/.exec(name) ?? [];
+    const [, pid] = /^tunnel\.(\d+)-\w{6}$/.exec(name) ?? [];
     if (pid !== undefined && processStat(Number(pid)) === undefined)
       removeDirectory(join(RUN, name));
   }

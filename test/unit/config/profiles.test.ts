@@ -1,6 +1,14 @@
 /** Profiles: every option of every command, what they inherit, and what is wrong with them. */
 import assert from 'node:assert/strict';
-import { chmodSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  chownSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
@@ -291,6 +299,20 @@ describe('profiles', () => {
       /looks like it has a secret/,
     );
     assert.match((await run(['list', '--config', FILE])).out, /^new +- +connect +u@k/m);
+  });
+
+  it('saves into a file that services read, and leaves it readable', async () => {
+    write(BASE);
+    chmodSync(FILE, 0o644);
+    const group = process.getuid?.() === 0 ? 47_111 : statSync(FILE).gid;
+    chownSync(FILE, process.getuid?.() ?? 0, group);
+    try {
+      await run(['--config', FILE, '--save', 'new', '-r', 'u@k', '10.0.0.0/8']);
+      const { mode, gid } = statSync(FILE);
+      assert.deepEqual([mode & 0o777, gid], [0o644, group]);
+    } finally {
+      rmSync(FILE);
+    }
   });
 
   it('shows the outcome with where it is from, as a file that can be read', async () => {

@@ -1,8 +1,10 @@
 /** The status socket: both ends, in a directory of the test. */
 import assert from 'node:assert/strict';
-import { spawnSync } from 'node:child_process';
-import {
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import fs, {
   chmodSync,
+  chownSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
@@ -11,6 +13,7 @@ import {
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
+import { syncBuiltinESMExports } from 'node:module';
 import { connect } from 'node:net';
 import { tmpdir, userInfo } from 'node:os';
 import { join } from 'node:path';
@@ -22,12 +25,14 @@ import {
   ask,
   converse,
   findTunnels,
+  followStatus,
   sweep,
   tunnelNamed,
 } from '../../../src/control/client.ts';
-import { reconnectTunnel, reloadTunnel } from '../../../src/control/commands.ts';
+import { reconnectTunnel, reloadTunnel, stopTunnel } from '../../../src/control/commands.ts';
 import {
   allDirectories,
+  MAX_SOCKETS,
   makeDirectory,
   ownDirectories,
   socketIn,
@@ -169,6 +174,25 @@ describe('the directory of sockets', () => {
       assert.equal(statSync(join(path, '..')).mode & 0o777, 0o700);
     });
   });
+
+  it('is closed to others before anybody can connect, whatever the umask is', async () => {
+    const modes: number[] = [];
+    const { chmodSync: change } = fs;
+    mock.method(fs, 'chmodSync', (path: string, mode: number) => {
+      if (path.endsWith('.sock')) modes.push(statSync(path).mode & 0o777);
+      change(path, mode);
+    });
+    syncBuiltinESMExports();
+    const mask = process.umask(0);
+    try {
+      await serving({}, async () => {});
+      assert.deepEqual(modes, [0o600]);
+    } finally {
+      process.umask(mask);
+      mock.restoreAll();
+      syncBuiltinESMExports();
+    }
+  });
 });
 
 describe('the status socket', () => {
@@ -242,7 +266,7 @@ describe('the status socket', () => {
     mock.timers.enable({ apis: ['setTimeout'] });
     try {
       await serving(handlers, async (path) => {
-        const tunnel = { pid: process.pid, path, status: statusOf('lab') };
+        const tunnel = { pid: process.pid, user: uid, path, status: statusOf('lab') };
         await reconnectTunnel(tunnel, person, signal);
         assert.deepEqual(await reloadTunnel(tunnel, person, signal), ['reloaded']);
         const questions = (): Promise<string> => person.secret('Code:');
@@ -270,7 +294,7 @@ describe('the status socket', () => {
       };
       const status = statusOf('lab"\x1b[1m (pid 1) asks:\n');
       const { signal } = new AbortController();
-      await reconnectTunnel({ pid: process.pid, path, status }, prompter, signal);
+      await reconnectTunnel({ pid: process.pid, user: uid, path, status }, prompter, signal);
       assert.deepEqual(shown, [
         `${own}'s tunnel "lab" (pid 1) asks:" (pid ${process.pid}) asks:`,
         `| root's tunnel "prod" (pid 1) asks:`,
@@ -302,7 +326,7 @@ describe('the status socket', () => {
   it('tells what a reload has come to', async () => {
     const answer = { said: 'reloaded: 1 target added', notices: ['needs a restart: --socks'] };
     await serving({ reload: async () => answer }, async (path) => {
-      const tunnel = { pid: process.pid, path, status: statusOf('lab') };
+      const tunnel = { pid: process.pid, user: uid, path, status: statusOf('lab') };
       const said = await reloadTunnel(tunnel, nobody('nobody'), new AbortController().signal);
       assert.deepEqual(said, ['reloaded: 1 target added', 'needs a restart: --socks']);
     });
@@ -384,24 +408,133 @@ describe('the status socket', () => {
     });
   });
 
-  it('tells several tunnels apart, and says what it can’t', async () => {
-    const found = await serving({}, async () =>
-      serving({ status: () => statusOf('other', { pid: 1 }) }, () => findTunnels(whose), 1),
-    );
-    assert.equal(tunnelNamed(found, 'other').pid, 1);
-    assert.equal(tunnelNamed(found, String(process.pid)).status.name, 'lab');
-    assert.throws(() => tunnelNamed(found, undefined), /several tunnels run/);
-    assert.throws(() => tunnelNamed(found, 'nobody'), /no tunnel is called nobody/);
+  it('tells several tunnels apart, and says what it can’t', () => {
+    const running = (name: string, pid: number, user: number) => ({
+      pid,
+      user,
+      path: '',
+      status: statusOf(name, { pid }),
+    });
+    const all = [running('lab', 5, 1000), running('other', 6, 1000), running('lab', 7, 65534)];
+    const found = { tunnels: [...all, running('5', 8, 1000)], silent: [] };
+    const named = (name: string | undefined, user: number) => tunnelNamed(found, name, user).pid;
+    assert.equal(named('other', 1000), 6);
+    assert.equal(named('7', 1000), 7);
+    assert.equal(named('lab', 1000), 5, 'the own one');
+    assert.equal(named('5', 1000), 5, 'a process, and no name');
+    assert.throws(() => named('lab', 0), /called lab: lab \(pid 5, user 1000\), lab \(pid 7, user/);
+    assert.throws(() => named(undefined, 1000), /several tunnels run/);
+    assert.throws(() => named('nobody', 1000), /no tunnel is called nobody/);
     assert.throws(() => tunnelNamed({ tunnels: [], silent: [] }, undefined), /no tunnel runs/);
   });
 
   it('takes no answer for a status that is none', async () => {
-    const wrong = [null, 7, {}, statusOf('a', { pid: 1 }), { ...statusOf('a'), flows: {} }];
+    const { link, flows, ...rest } = statusOf('a');
+    const wrong = [
+      null,
+      7,
+      {},
+      statusOf('a', { pid: 1 }),
+      { ...rest, link, flows: {} },
+      { ...rest, link, flows: { ...flows, list: [{}] } },
+      { ...rest, link: { ...link, via: [7] }, flows },
+      { ...rest, link: { ...link, error: {} }, flows },
+      { ...rest, link, flows, refusals: [{}] },
+      { ...rest, link, flows, checks: [null] },
+      { ...rest, link, flows, targets: [{}] },
+      { ...rest, link, flows, device: {} },
+      { ...rest, link, flows, counters: { tunnel_flows_total: 'many' } },
+    ];
     for (const status of wrong) {
       const found = await serving({ status: () => status as Status }, () => findTunnels(whose));
       assert.ok(!found.tunnels.some(({ pid }) => pid === process.pid));
       const said = found.silent.find(({ pid }) => pid === process.pid);
       assert.equal(said?.why, 'its answer is not understood');
+    }
+  });
+
+  it('follows a tunnel until it answers with what is no status', async () => {
+    let asked = 0;
+    const status = () =>
+      statusOf('lab', ++asked < 3 ? {} : { refusals: [{}] as unknown as Status['refusals'] });
+    await serving({ status }, async (path) => {
+      const tunnel = { pid: process.pid, user: uid, path, status: statusOf('lab') };
+      const seen: string[] = [];
+      await assert.rejects(async () => {
+        for await (const { name } of followStatus(tunnel, 100, AbortSignal.timeout(5_000)))
+          seen.push(name);
+      }, /not understood/);
+      assert.deepEqual(seen, ['lab', 'lab']);
+    });
+  });
+
+  it('believes no socket that has the number of another process', async () => {
+    let asked = 0;
+    const handlers = {
+      status: () => statusOf('office', { pid: 1 }),
+      stop: () => asked++,
+    };
+    const look = async (path: string): Promise<void> => {
+      const { tunnels, silent } = await findTunnels(whose);
+      assert.ok(!tunnels.some((tunnel) => tunnel.path === path));
+      const said = silent.find(({ why }) => why === `process ${process.pid} listens there`);
+      assert.equal(said?.pid, 1);
+      const tunnel = { pid: 1, user: uid, path, status: statusOf('office', { pid: 1 }) };
+      await assert.rejects(stopTunnel(tunnel, new AbortController().signal), /listens there/);
+      assert.equal(asked, 0);
+    };
+    await serving(handlers, look, 1);
+  });
+
+  it('looks at so many sockets of a directory, and says so', async () => {
+    const directory = join(base, 'crowded');
+    const crowded = { env: { RUNTIME_DIRECTORY: directory }, uid };
+    makeDirectory(crowded);
+    for (let pid = 1; pid <= MAX_SOCKETS + 3; pid++)
+      writeFileSync(join(directory, `${NO_PID + pid}.sock`), '');
+    const { silent } = await findTunnels(crowded);
+    const said = silent.filter(({ why }) => why.includes(directory));
+    assert.equal(said.length, 1);
+    assert.match(said[0]?.why ?? '', /one of 3 that are left out: .* has over 64 sockets/);
+    rmSync(directory, { recursive: true });
+  });
+
+  it('root sees a tunnel of another user as that', { skip: uid !== 0 }, async () => {
+    const stranger = 65534;
+    const directory = join(base, 'stranger');
+    mkdirSync(directory, { mode: 0o700 });
+    chownSync(directory, stranger, stranger);
+    chmodSync(base, 0o711);
+    const answer = JSON.stringify({ ok: true, status: statusOf('lab') });
+    const child = spawn(
+      process.execPath,
+      [
+        '-e',
+        `const answer = JSON.parse(process.argv[1]);
+        answer.status.pid = process.pid;
+        const server = () => require('net').createServer((socket) => {
+          socket.on('error', () => {}).once('data', () => socket.end(JSON.stringify(answer) + '\\n'));
+        });
+        server().listen(process.pid + '.sock', () => {
+          server().listen('1.sock', () => console.log('ready'));
+        });`,
+        answer,
+      ],
+      { cwd: directory, uid: stranger, gid: stranger, stdio: ['ignore', 'pipe', 'inherit'] },
+    );
+    try {
+      await once(child.stdout, 'data');
+      const env = { RUNTIME_DIRECTORY: `${join(base, 'run')}:${directory}` };
+      await serving({}, async () => {
+        const found = await findTunnels({ env, uid });
+        const other = found.tunnels.find(({ pid }) => pid === child.pid);
+        assert.equal(other?.user, stranger);
+        assert.equal(tunnelNamed(found, 'lab').pid, process.pid);
+        assert.ok(found.silent.some(({ pid, why }) => pid === 1 && why.includes(`${child.pid}`)));
+      });
+    } finally {
+      child.kill();
+      await once(child, 'close');
     }
   });
 

@@ -66,7 +66,7 @@ before(() => {
 });
 after(() => rmSync(directory, { recursive: true }));
 
-const mine = () => readdirSync('/run').filter((name) => name.startsWith('tunnel-'));
+const mine = () => readdirSync('/run').filter((name) => /^tunnel[-.]/.test(name));
 
 describe('a program beside the part that is root', {
   skip: process.getuid?.() !== 0 && 'needs root',
@@ -139,7 +139,7 @@ describe('a program beside the part that is root', {
       const { stdout, stderr } = run(sending('{"type":"directory"}', message));
       assert.match(
         stdout,
-        /^\{"ok":true,"value":"\/run\/tunnel-\d+-\w{6}"\}\nended\nstatus 3\n$/,
+        /^\{"ok":true,"value":"\/run\/tunnel\.\d+-\w{6}"\}\nended\nstatus 3\n$/,
         stderr,
       );
       assert.deepEqual(mine(), before);

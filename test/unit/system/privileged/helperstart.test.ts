@@ -103,11 +103,16 @@ while True:
   });
 
   it('and removes what a part that was killed has left, when the next one starts', () => {
-    const left = '/run/tunnel-4194304-abcdef'; // no process has this number (proc(5), pid_max)
-    mkdirSync(left);
-    writeFileSync(join(left, 'other'), '');
+    const left = '/run/tunnel.4194304-abcdef'; // no process has this number (proc(5), pid_max)
+    const ofUnit = '/run/tunnel-4194304-office'; // the RuntimeDirectory of tunnel@4194304-office
+    for (const made of [left, ofUnit]) {
+      mkdirSync(made);
+      writeFileSync(join(made, 'other'), '');
+    }
     const path = makeDirectory(CALLER);
     assert.equal(existsSync(left), false);
+    assert.ok(existsSync(join(ofUnit, 'other')));
+    rmSync(ofUnit, { recursive: true });
     removeAbandoned();
     assert.ok(existsSync(path), 'not that of one that runs');
     removeDirectory(path);
