@@ -15,8 +15,8 @@
  * Each forward is by itself: one that can't listen keeps no other from listening. Whether that is
  * the end of the run is for the session to say.
  *
- * Limits: the clients of a forward, and of all together (places.ts). On close, all listeners close first,
- * then the connections are reset.
+ * Limits: the clients of a forward, and of all together (places.ts). On close, all listeners close
+ * first, then the connections are reset.
  */
 import { PartStart } from '../../base/partstart.ts';
 import { TunnelError } from '../../errors/errors.ts';
