@@ -15,8 +15,8 @@
  * Each forward is by itself: one that can't listen keeps no other from listening. Whether that is
  * the end of the run is for the session to say.
  *
- * Limits: MAX_FORWARD_CONNECTIONS a forward (listener.ts). On close, all listeners close first,
- * then the connections are reset.
+ * Limits: the clients of a forward, and of all together (places.ts). On close, all listeners close
+ * first, then the connections are reset.
  */
 import { PartStart } from '../../base/partstart.ts';
 import { TunnelError } from '../../errors/errors.ts';
@@ -24,6 +24,7 @@ import { type Destination, formatDestination } from '../../net/destination.ts';
 import type { Observer } from '../../observe/observer.ts';
 import type { Capture, Traffic } from '../capture.ts';
 import { ForwardListener, type ListenPlace } from './listener.ts';
+import { ForwardPlaces } from './places.ts';
 
 /** A forward with all that decides where it listens. */
 export interface OpenForward {
@@ -50,6 +51,7 @@ export interface ForwardFailure {
 export class ForwardCapture implements Capture {
   readonly ended: Promise<TunnelError | undefined>;
   readonly #options: ForwardCaptureOptions;
+  readonly #places: ForwardPlaces;
   readonly #starting = new PartStart();
   /** Those that listen, by what they are. */
   #listeners: ReadonlyMap<string, ForwardListener> = new Map();
@@ -63,6 +65,7 @@ export class ForwardCapture implements Capture {
 
   constructor(options: ForwardCaptureOptions) {
     this.#options = options;
+    this.#places = new ForwardPlaces(options.descriptors);
     this.ended = new Promise((resolve) => {
       this.#end = resolve;
     });
@@ -110,12 +113,13 @@ export class ForwardCapture implements Capture {
       listeners.delete(key);
       this.#retire(listener);
     }
-    const { observer, descriptors } = this.#options;
+    const { observer } = this.#options;
+    const places = this.#places;
     const accept = this.#accept;
     for (const [key, forward] of wanted) {
       if (listeners.has(key)) continue;
       try {
-        const listener = new ForwardListener({ ...forward, accept, observer, descriptors });
+        const listener = new ForwardListener({ ...forward, accept, observer, places });
         // Before it listens, so that close() finds it.
         listeners.set(key, listener);
         await listener.start(signal);

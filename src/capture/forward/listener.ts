@@ -7,9 +7,7 @@
  * With several addresses those that this machine doesn't have are left out, and it is enough that
  * one of them can be listened on, as with ssh; the others are warned about.
  *
- * Limits: MAX_FORWARD_CONNECTIONS at a time, or a quarter of the descriptors if that is less. Any
- * more are reset at once and counted: whoever fills one forward keeps nobody from the others. Who
- * fills four has all flows, or all descriptors: there is no limit of all forwards together. A
+ * Limits: as many clients as places.ts has room for. Any more are reset at once and counted. A
  * client on another host may vanish without a word, so the kernel probes those that are silent for
  * CLIENT_KEEPALIVE_MS.
  */
@@ -23,10 +21,9 @@ import type { FlowRequest } from '../../flow/request.ts';
 import { resetStream } from '../../flow/reset.ts';
 import { type Destination, formatDestination } from '../../net/destination.ts';
 import type { Observer } from '../../observe/observer.ts';
+import type { ForwardPlaces, ForwardShare } from './places.ts';
 import { ForwardRequest } from './request.ts';
 
-/** More than pools and load tests of one service have; far fewer than all flows together. */
-export const MAX_FORWARD_CONNECTIONS = 2048;
 /** As for the clients of proxies. Node has the kernel send ten probes, 1 s apart. */
 const CLIENT_KEEPALIVE_MS = 300_000;
 /** The kernel limits this to net.core.somaxconn. */
@@ -60,12 +57,13 @@ export interface ForwardListenerOptions {
   readonly text: string;
   readonly accept: (request: FlowRequest) => void;
   readonly observer: Observer;
-  readonly descriptors: number;
+  /** Of all forwards. */
+  readonly places: ForwardPlaces;
 }
 
 export class ForwardListener {
   readonly #options: ForwardListenerOptions;
-  readonly #limit: number;
+  readonly #share: ForwardShare;
   readonly #servers: Server[] = [];
   readonly #clients = new Set<Socket>();
   #warnedAt = Number.NEGATIVE_INFINITY;
@@ -73,8 +71,7 @@ export class ForwardListener {
 
   constructor(options: ForwardListenerOptions) {
     this.#options = options;
-    const share = Math.floor(options.descriptors / 4);
-    this.#limit = Math.max(1, Math.min(MAX_FORWARD_CONNECTIONS, share));
+    this.#share = options.places.share();
   }
 
   get destination(): Destination {
@@ -107,6 +104,7 @@ export class ForwardListener {
 
   /** Resolves when its last connection has ended. */
   stop(): Promise<void> {
+    this.#share.retire();
     this.#stopped ??= Promise.all(
       this.#servers.map((server) => new Promise((resolve) => server.close(resolve))),
     ).then(() => {});
@@ -202,14 +200,17 @@ export class ForwardListener {
       // 'close' follows, and the socket's user listens to that.
       if (error.code === 'ETIMEDOUT') observer.count('tunnel_forward_clients_vanished_total');
     });
-    if (this.#clients.size >= this.#limit) {
+    if (!this.#share.take()) {
       observer.count('tunnel_forward_over_limit_total');
       this.#warn();
       resetStream(socket);
       return;
     }
     this.#clients.add(socket);
-    socket.on('close', () => this.#clients.delete(socket));
+    socket.on('close', () => {
+      this.#clients.delete(socket);
+      this.#share.release();
+    });
     const { listen } = this.#options;
     if (listen.kind === 'port') socket.setKeepAlive(true, CLIENT_KEEPALIVE_MS);
     observer.count('tunnel_forward_connections_total');
@@ -222,10 +223,11 @@ export class ForwardListener {
     const now = performance.now();
     if (now - this.#warnedAt < WARN_INTERVAL_MS) return;
     this.#warnedAt = now;
-    const { observer, text } = this.#options;
+    const { observer, text, places } = this.#options;
     observer.log(
       'warning',
-      `a client of -L ${text} was turned away: ${this.#limit} are already connected`,
+      `a client of -L ${text} was turned away: ${this.#share.taken} are already connected, ` +
+        `${places.taken} to all forwards`,
     );
   }
 
