@@ -29,7 +29,8 @@ import { addon } from '../../native/addon.ts';
 const { O_RDONLY, O_NOFOLLOW, O_NONBLOCK, O_WRONLY, O_CREAT, O_EXCL } = constants;
 /** A number and a newline, and enough to see that there is more. */
 const MAX_BYTES = 16;
-const MODE = 0o644;
+/** Whoever may read a file may lock it, and so keep the next tunnel from starting. */
+const MODE = 0o600;
 /** Each try is lost only to another tunnel that has just started or ended. */
 const MAX_TRIES = 10;
 

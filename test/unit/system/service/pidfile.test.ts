@@ -22,12 +22,14 @@ describe('Pidfile', () => {
   });
   after(() => rmSync(directory, { recursive: true, force: true }));
 
-  it('is complete once it has its name, readable, and gone at the end', () => {
+  it('is complete once it has its name, for its user alone, and gone at the end', () => {
     const file = new Pidfile(path);
     file.check();
     file.write(4711);
     assert.equal(readFileSync(path, 'latin1'), '4711\n');
     assert.deepEqual(readdirSync(directory), ['it.pid']);
+    // Whoever may read it could lock it.
+    assert.equal(statSync(path).mode & 0o777, 0o600);
     file.remove();
     file.remove();
     assert.deepEqual(readdirSync(directory), []);
