@@ -110,7 +110,7 @@ describe('dialSsh2 against a real sshd', { skip: sshdMissing }, () => {
   it('no terminal: the key is left out with a warning', async () => {
     const observer = new LogLines();
     const error = await rejected({ files: [key('encrypted')], options: { observer } });
-    assert.equal(error.code, 'auth-failed');
+    assert.equal(error.code, 'no-terminal');
     assert.match(error.message, /not usable: .*encrypted/);
     assert.match(
       observer.lines.join('\n'),
