@@ -45,8 +45,8 @@ export function copyrightFile(collected: string): string {
   ];
   const head = `Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/
 Upstream-Name: tunnel-vpn
-Comment: What is below node_modules comes from https://registry.npmjs.org, and is part of the files
- in /usr/lib/tunnel-vpn/dist/program.
+Comment: What is below node_modules are npm packages of these names and versions, as package-lock.json
+ has them. They are part of the files in /usr/lib/tunnel-vpn/dist/program.
 `;
   return [head, ...parts.map(paragraph)].join('\n');
 }

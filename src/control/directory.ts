@@ -20,8 +20,10 @@ import {
   rmdirSync,
 } from 'node:fs';
 import { isAbsolute, join } from 'node:path';
+import { isLinux } from '../base/platform.ts';
 import { TunnelError } from '../errors/errors.ts';
-import { reasonOf, systemCodeOf } from '../errors/reason.ts';
+import { reasonOf } from '../errors/reason.ts';
+import { isRunning } from '../system/process.ts';
 
 const NAME = 'tunnel';
 /** Of tunnels that root starts, and of tunnel-helper.socket. */
@@ -201,21 +203,11 @@ export function removeIfTemporary(directory: string, { uid }: Whose): void {
 
 /** Whether the process runs. One that has ended is not waited for by everybody's parent. */
 export function lives(pid: number): boolean {
-  if (process.platform !== 'linux') return takesSignals(pid);
+  if (!isLinux()) return isRunning(pid);
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
     return !/^ [ZX]/.test(stat.slice(stat.lastIndexOf(')') + 1));
   } catch {
     return false;
-  }
-}
-
-/** Where there is no /proc. */
-function takesSignals(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return systemCodeOf(error) === 'EPERM'; // another user's
   }
 }

@@ -1,6 +1,9 @@
 /**
  * Whether an answer is a status. Root asks the tunnels of all users, and those may answer anything:
  * what has another shape would make trouble wherever it is shown.
+ *
+ * A tunnel runs on when the program is upgraded, and is still to be seen and stopped. So a field
+ * that a later version adds to Status must be one that may be missing.
  */
 import type { Status } from './status.ts';
 import { fieldOf } from './wire.ts';

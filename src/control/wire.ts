@@ -6,6 +6,7 @@
  *   {"do":"stop"}                          ->  {"ok":true}              then it ends in order
  *   {"do":"reconnect"}                     ->  {"ask":{...}}            any number of times
  *   {"answer":"..."} or {"declined":true}  ->  {"ok":true} when the link stands, or an error
+ *   {"do":"reload"}                        ->  the same, and {"ok":true,"reload":{...}}
  *   {"do":"watch","everyMs":1000}          ->  {"ok":true,"status":{...}} until the client leaves
  *
  *   any error                                  {"ok":false,"error":{code,message,hint}}

@@ -2,7 +2,7 @@
 import { constants } from 'node:os';
 import { isatty } from 'node:tty';
 import type { Configuration } from '../config/configuration.ts';
-import { addon } from '../native/addon.ts';
+import { addon, addonIfAny } from '../native/addon.ts';
 import type { Log } from '../observe/log.ts';
 import type { RunReport } from '../session/ready.ts';
 import type { Prompter } from '../ssh/prompter.ts';
@@ -24,7 +24,8 @@ export async function showRun(
   prompter: Prompter,
 ): Promise<Shows> {
   const none = { report: undefined, prompter };
-  if (!isWanted(self, configuration) || !isatty(STDERR) || !hasView()) return none;
+  if (!isWanted(self, configuration) || !isatty(STDERR)) return none;
+  if (addonIfAny()?.terminalView(STDERR) === undefined) return none;
   const { encoder, movesCursor } = await import('../cli/watch/encode.ts');
   if (!movesCursor(process.env)) return none;
   const { Display } = await import('../cli/display/display.ts');
@@ -53,13 +54,4 @@ export async function showRun(
 function isWanted({ daemon }: Self, { progress, logLevel, service }: Configuration): boolean {
   const quiet = logLevel === 'warning' || logLevel === 'error';
   return progress && !quiet && daemon === undefined && !service.daemon && !service.syslog;
-}
-
-/** The addon may not be built: the parts that need it report that. */
-function hasView(): boolean {
-  try {
-    return addon().terminalView(STDERR) !== undefined;
-  } catch {
-    return false;
-  }
 }

@@ -14,7 +14,7 @@ import { TunnelError } from '../errors/errors.ts';
 import { reasonOf, systemCodeOf } from '../errors/reason.ts';
 import { DescriptorConduit } from '../flow/descriptorconduit.ts';
 import { join } from '../flow/join.ts';
-import { addon } from '../native/addon.ts';
+import { addonIfAny } from '../native/addon.ts';
 import { formatDestination } from '../net/destination.ts';
 import { linux } from './machine.ts';
 import { inSession } from './session.ts';
@@ -56,10 +56,14 @@ export function runNc(
   });
 }
 
-/** Whoever reads standard output sees its end, also where standard input is the same socket. */
+/**
+ * Whoever reads standard output sees its end, also where standard input is the same socket. Without
+ * the native part that one's reader sees it only when the program ends.
+ */
 function endOutput(): void {
-  if (fstatSync(STDOUT).isSocket()) {
-    addon().shutdownOutput(STDOUT);
+  const native = addonIfAny();
+  if (native !== undefined && fstatSync(STDOUT).isSocket()) {
+    native.shutdownOutput(STDOUT);
     return;
   }
   closeSync(STDOUT);

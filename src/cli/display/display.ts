@@ -61,6 +61,8 @@ export class Display {
   /** The columns that the terminal had then. */
   #columns = 0;
   #lastDraw = 0;
+  /** Our own stop is over, and the CONT that has ended it is still to be handled. */
+  #continues = false;
   /** Questions that are being asked. */
   #asked = 0;
   #soon: NodeJS.Timeout | undefined;
@@ -69,9 +71,15 @@ export class Display {
   readonly #stopped = () => {
     this.hide();
     this.#parts.stopSelf();
+    this.#continues = true;
     this.#drawSoon();
   };
   readonly #continued = () => {
+    // After our own stop: what is on the screen has been drawn since.
+    if (this.#continues) {
+      this.#continues = false;
+      return;
+    }
     // A shell, or another job, has written below it.
     this.#drawn = [];
     this.#drawSoon();

@@ -8,7 +8,7 @@
  *   held      2 connections wait for it, the first one for 25 s more
  *   why       192.0.2.1:22 refused the connection                    while it is lost
  *   protected curve25519-sha256, aes128-gcm@openssh.com, ssh-ed25519 SHA256:...
- *   received  ▁▂▅▇▆ 1.5 MB/s          sent ▁▁▂▁ 20 kB/s
+ *   rates     down 1.5 MB/s ▁▂▅▇▆         up 20 kB/s ▁▁▂▁
  *   flows     3 live, 120 opened, 2 refused
  *             10.1.2.3:443 (api.example.com)        2 live   1.5 MB/s
  *   refused   10.1.2.4:22 5 s ago: refused: connection refused by the far side

@@ -174,6 +174,11 @@ describe('the display', () => {
     assert.equal(stops, 1);
     mock.timers.tick(SECOND);
     assert.ok(shown(taken()));
+    // The signal that has ended this stop comes late: what has been drawn since stays.
+    process.emit('SIGCONT');
+    mock.timers.tick(200);
+    assert.equal(taken(), '');
+    // Of a stop by somebody else.
     process.emit('SIGCONT');
     mock.timers.tick(200);
     const text = taken();
