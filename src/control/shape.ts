@@ -61,6 +61,12 @@ const isLink = shapeOf<Status['link']>({
   hostKey: maybe(isText),
 });
 
+const isAsked = shapeOf<NonNullable<Status['asked']>>({
+  text: isText,
+  at: isText,
+  since: isNumber,
+});
+
 const isFlow = shapeOf<Status['flows']['list'][number]>({
   id: isNumber,
   state: isText,
@@ -115,6 +121,7 @@ const isAnyStatus = shapeOf<Status>({
   proxies: listOf(isText),
   forwards: listOf(isText),
   link: isLink,
+  asked: maybe(isAsked),
   flows: isFlows,
   refusals: listOf(isRefusal),
   counters: recordOf(isNumber),
