@@ -1,10 +1,10 @@
 /**
  * Reads the status out of an answer. Two kinds of tunnels answer otherwise than this version does:
  *
- *   of another version   a tunnel runs on when the program is upgraded, and is still to be seen and
- *                        stopped. What it doesn't tell is taken as unknown; what is new is left out
- *   of another user      root asks the tunnels of all users, and those may answer anything. What has
- *                        another type would make trouble wherever it is shown: it is no status
+ *   of another version   a tunnel runs on when the program is upgraded, and is still to be seen
+ *                        and stopped. What it doesn't tell is unknown; what is new is left out
+ *   of another user      root asks the tunnels of all users, and those may answer anything. What
+ *                        has another type would make trouble wherever it is shown: it is no status
  *
  * Unknown is the text `unknown`, NaN as a number (`null` in JSON), and an empty list.
  */

@@ -11,7 +11,7 @@ import type { Status } from '../../../src/control/status.ts';
 const PID = 4242;
 const START = 1_795_930_000_000;
 
-/** As the first version that had `tunnel status` told it: without forwards and two times of link. */
+/** As the first version with `tunnel status` told it: without forwards, and two times of link. */
 const EARLIER = `{
   "name": "me@jump.example", "command": "connect", "pid": ${PID}, "version": "0.1.0",
   "startedAt": ${START}, "at": ${START + 61_000}, "ready": true, "remote": "me@jump.example",
