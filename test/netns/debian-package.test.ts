@@ -21,6 +21,7 @@ import { after, before, describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { API1, Port, PRIVATE4 } from '../support/addresses.ts';
 import { DebianRoot, rootMissing } from '../support/debianroot.ts';
+import { linksOutOf } from '../support/documents.ts';
 import { Lab, labUnavailable } from '../support/lab.ts';
 import { type Child, mustRun } from '../support/process.ts';
 import { REMOTE } from '../support/tunnel.ts';
@@ -305,6 +306,18 @@ describe('the package', { skip: packageMissing, timeout: 600_000 }, () => {
       }
     });
   }
+
+  it('has the documents, whose links lead to what it has', () => {
+    const tree = join(directory, 'documents');
+    execFileSync('dpkg-deb', ['--extract', deb, tree]);
+    const documents = join(tree, 'usr/share/doc', NAME);
+    const files = readdirSync(documents, { recursive: true, encoding: 'utf8' });
+    assert.ok(files.includes('docs/usage.md'));
+    assert.deepEqual(
+      linksOutOf(files, (page) => readFileSync(join(documents, page), 'utf8')),
+      [],
+    );
+  });
 
   it('is the same, octet by octet, whoever builds it', async () => {
     const into = mkdtempSync(join(tmpdir(), 'tunnel-test-'));
