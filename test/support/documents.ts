@@ -45,8 +45,8 @@ export function linksIn(text: string): string[] {
 }
 
 /**
- * The relative links of the pages among `files` that lead to none of these files, nor to a folder of
- * them: `PAGE -> TARGET`. Paths are relative to a folder that holds all of them.
+ * The relative links of the pages among `files` that lead to none of these files and to no folder
+ * of them: `PAGE -> TARGET`. Paths are relative to a folder that holds all of them.
  */
 export function linksOutOf(files: readonly string[], read = readPage): string[] {
   const known = new Set(files.flatMap((file) => [file, ...foldersOf(file)]));
