@@ -252,6 +252,15 @@ export interface Addon {
   ): [user: number, inode: number] | undefined;
 
   /**
+   * The same for `count` sockets, at most 32, with two system calls. Each question has 40 octets:
+   * the length of its addresses (4 or 16); at 2 the port, at 4 the peer's, both in network order;
+   * at 8 the address, at 24 the peer's. `owners` gets two numbers for each as the machine writes
+   * them, the user and the inode: two zeros if there is no such socket. Both arrays begin at a
+   * multiple of 4. Throws an Error with `errno` (positive); `owners` then says nothing.
+   */
+  socketOwners(questions: Uint8Array, count: number, owners: Uint8Array): void;
+
+  /**
    * Calls `onChange` with 0 after devices, addresses, routes or rules have changed, except those of
    * `ignoredDevice`; once for changes that come together (native/netwatch.h). Calls it once with an
    * errno (> 0) when no more changes can be read. Doesn't keep the process running. Throws an Error
