@@ -74,8 +74,14 @@ export interface ProxyListen {
   readonly ownUserOnly: boolean;
 }
 
-/** Whether the process at a connection's other end is the own user's. Never rejects. */
-export type OwnUserCheck = (client: Destination, proxy: Destination) => Promise<boolean>;
+/**
+ * Whether the process at a connection's other end is the own user's. A promise where that takes a
+ * moment; never throws or rejects.
+ */
+export type OwnUserCheck = (
+  client: Destination,
+  proxy: Destination,
+) => boolean | Promise<boolean>;
 
 export interface ProxyCaptureOptions {
   readonly listens: readonly ProxyListen[];
@@ -236,16 +242,20 @@ function dispatch(
   const onFirstChunk = (chunk: Buffer) => {
     socket.off('data', onFirstChunk);
     socket.off('end', giveUp);
-    if (!ownUserOnly) {
-      serve(socket, chunk, protocols, context, serveHttp);
+    const answer = (own: boolean): void => {
+      if (own) serve(socket, chunk, protocols, context, serveHttp);
+      else turnAway(socket, chunk, context, 'tunnel_proxy_other_users_total', OTHER_USER);
+    };
+    const own = !ownUserOnly || isOwnUser(clientOf(socket), proxyEndOf(socket));
+    if (typeof own === 'boolean') {
+      answer(own);
       return;
     }
     socket.pause();
-    void isOwnUser(clientOf(socket), proxyEndOf(socket)).then((own) => {
+    void own.then((told) => {
       if (socket.destroyed) return;
       socket.resume();
-      if (own) serve(socket, chunk, protocols, context, serveHttp);
-      else turnAway(socket, chunk, context, 'tunnel_proxy_other_users_total', OTHER_USER);
+      answer(told);
     });
   };
   const giveUp = () => socket.destroy();
