@@ -38,6 +38,7 @@ import type { Observer } from '../../observe/observer.ts';
 import type { Capture, Traffic } from '../capture.ts';
 import { Admission } from './admission.ts';
 import { formatAnswer, type HttpAnswer, OTHER_USER, SOCKS_ONLY } from './answers.ts';
+import { setForAccepted, setForClient } from './clientoptions.ts';
 import type { Credentials } from './credentials.ts';
 import { Guesses } from './guesses.ts';
 import { createHttpFront } from './http.ts';
@@ -56,6 +57,8 @@ const LISTEN_BACKLOG = 4096;
  * at the second.
  */
 const SAME_PORT_ATTEMPTS = 8;
+/** For how long clients may be accepted that have connected before setForAccepted(). */
+const EARLY_CLIENTS_MS = 1000;
 /** How this machine connects to itself where all addresses are listened on. */
 const LOOPBACK_OF: Readonly<Record<string, string>> = { '0.0.0.0': '127.0.0.1', '::': '::1' };
 
@@ -78,10 +81,7 @@ export interface ProxyListen {
  * Whether the process at a connection's other end is the own user's. A promise where that takes a
  * moment; never throws or rejects.
  */
-export type OwnUserCheck = (
-  client: Destination,
-  proxy: Destination,
-) => boolean | Promise<boolean>;
+export type OwnUserCheck = (client: Destination, proxy: Destination) => boolean | Promise<boolean>;
 
 export interface ProxyCaptureOptions {
   readonly listens: readonly ProxyListen[];
@@ -210,8 +210,10 @@ export class ProxyCapture implements Capture {
     };
     const front = createHttpFront(context);
     const { server } = front;
+    let optionsFrom = Number.POSITIVE_INFINITY;
     server.on('connection', (socket) => {
       if (!this.#admission.admit(socket)) return;
+      if (performance.now() < optionsFrom) setForClient(socket);
       dispatch(socket, listen, context, front.serve, isOwnUser);
     });
     server.listen({ host, port, ipv6Only: host.includes(':'), backlog: LISTEN_BACKLOG });
@@ -223,6 +225,7 @@ export class ProxyCapture implements Capture {
         return undefined;
       throw listenError(host, port, cause);
     }
+    if (setForAccepted(server)) optionsFrom = performance.now() + EARLY_CLIENTS_MS;
     server.on('error', (cause) => {
       observer.log('warning', `a proxy client could not be accepted: ${cause.message}`);
       observer.count('tunnel_accept_errors_total');
