@@ -105,6 +105,12 @@ export interface Addon {
    */
   setTcpQuickAck(fd: number, on: number): void;
   /**
+   * What the connections of a listening TCP socket begin with (Linux: a socket is accepted with its
+   * listener's options): TCP_NODELAY, and keepalives after `idle` seconds of silence, `interval`
+   * seconds apart, `probes` in all. Throws an Error with `errno` (positive).
+   */
+  setAcceptedOptions(fd: number, idle: number, interval: number, probes: number): void;
+  /**
    * Ends what is sent on a socket of any kind (shutdown(2), SHUT_WR); receiving goes on. Throws an
    * Error with `errno` (positive).
    */
