@@ -105,6 +105,12 @@ export interface Addon {
    */
   setTcpQuickAck(fd: number, on: number): void;
   /**
+   * What the connections of a listening TCP socket begin with (Linux: a socket is accepted with its
+   * listener's options): TCP_NODELAY, and keepalives after `idle` seconds of silence, `interval`
+   * seconds apart, `probes` in all. Throws an Error with `errno` (positive).
+   */
+  setAcceptedOptions(fd: number, idle: number, interval: number, probes: number): void;
+  /**
    * Ends what is sent on a socket of any kind (shutdown(2), SHUT_WR); receiving goes on. Throws an
    * Error with `errno` (positive).
    */
@@ -250,6 +256,15 @@ export interface Addon {
     peerAddress: Uint8Array,
     peerPort: number,
   ): [user: number, inode: number] | undefined;
+
+  /**
+   * The same for `count` sockets, at most 32, with two system calls. Each question has 40 octets:
+   * the length of its addresses (4 or 16); at 2 the port, at 4 the peer's, both in network order;
+   * at 8 the address, at 24 the peer's. `owners` gets two numbers for each as the machine writes
+   * them, the user and the inode: two zeros if there is no such socket. Both arrays begin at a
+   * multiple of 4. Throws an Error with `errno` (positive); `owners` then says nothing.
+   */
+  socketOwners(questions: Uint8Array, count: number, owners: Uint8Array): void;
 
   /**
    * Calls `onChange` with 0 after devices, addresses, routes or rules have changed, except those of
