@@ -322,7 +322,8 @@ export const ERRORS = [
   {
     codes: ['native-missing'],
     exit: EXIT.capture,
-    meaning: "the native part isn't built: run `npm run build:native`",
+    meaning:
+      "there are no native files for this machine, or they can't be loaded; the message says what helps",
   },
   {
     codes: ['already-running'],
