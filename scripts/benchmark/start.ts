@@ -12,8 +12,8 @@ const LINKS = [
   { name: 'local link', rtt: 0 },
   { name: '50 ms', rtt: 50 },
 ] as const;
-const ALLOWED_FACTOR = 1.5;
-const ALLOWED_MS = 150;
+const ALLOWED_FACTOR = 1.2;
+const ALLOWED_MS = 100;
 const SSH = 'ssh host true';
 
 const figure = (link: string) => `${link}, ms`;

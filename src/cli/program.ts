@@ -23,6 +23,7 @@ import {
   type SplitArguments,
   splitCommand,
 } from '../config/execoptions.ts';
+import { refuseHabits } from '../config/habits.ts';
 import {
   buildJumpHostConfiguration,
   type JumpHostConfiguration,
@@ -35,14 +36,14 @@ import {
 } from '../config/openstackreport.ts';
 import type { GivenArguments, OptionGroup } from '../config/option.ts';
 import { buildConfiguration } from '../config/options.ts';
-import { refusePastedCommand, refuseRemoteWithoutOption } from '../config/pasted.ts';
+import { refusePastedCommand } from '../config/pasted.ts';
 import type { TunnelCommand } from '../config/profiles/keys.ts';
 import { READY_OPTIONS } from '../config/runoptions.ts';
 import { lineOfUp } from '../config/upoptions.ts';
 import { LIKE_A_COMMAND, type OptionShape } from '../config/words.ts';
 import { UsageError } from '../errors/errors.ts';
 import { quoted } from '../net/notation.ts';
-import { addCommand, formatHelp, optionShapes } from './command.ts';
+import { addCommand, type CommandDeclaration, formatHelp, optionShapes } from './command.ts';
 import { COMMANDS, type CommandName, commandMeant, commandNamed, NAMES } from './commands.ts';
 import { completionScript } from './completion.ts';
 import { listProfiles } from './list.ts';
@@ -89,7 +90,7 @@ export async function runCommandLine(
   commands: Commands,
   output: Output,
 ): Promise<void> {
-  refusePastedCommand(args);
+  refusePastedCommand(args, takenBy);
   // The arguments of exec's command belong to it alone: they are split off before anything is
   // expanded or read.
   const { own, command } = isExec(args)
@@ -134,11 +135,12 @@ export async function runCommandLine(
     clean: () => commands.clean(),
   };
   if (TAKES_REMOTE.has(named ?? 'connect')) {
-    refuseRemoteWithoutOption({
+    refuseHabits({
       named,
       words: named === undefined ? own : others,
-      options: optionShapes(COMMANDS[named ?? 'connect']),
       command: command ?? [],
+      optionsOf: (name) => optionShapes(declarationOf(name)),
+      takenBy,
     });
   }
   if (command === undefined) refuseCommands(own);
@@ -195,6 +197,15 @@ export async function readAgain(args: readonly string[]): Promise<Configuration>
 function withoutDescriptor({ operands, options }: GivenArguments): GivenArguments {
   const rest = [...options].filter(([option]) => option !== READY_OPTIONS.options.readyFd);
   return { operands, options: new Map(rest) };
+}
+
+function declarationOf(name: string): CommandDeclaration {
+  return COMMANDS[commandNamed(name) ?? 'connect'];
+}
+
+/** Without the options that it only answers. */
+function takenBy(name: string): OptionShape[] {
+  return optionShapes({ ...declarationOf(name), answersSshuttle: false });
 }
 
 /** Leaves names of commands unchanged: commander looks for them. */
@@ -258,7 +269,7 @@ function refuseCommands([first = '', ...rest]: readonly string[]): void {
     const meant = commandMeant(name);
     const known = meant === undefined ? '' : `did you mean ${meant}? `;
     throw new UsageError(`there is no command ${quoted(name)}`, {
-      hint: `${known}the commands are ${NAMES.join(', ')}; a target with this name goes after the options`,
+      hint: `${known}the commands are ${NAMES.join(', ')}; a target with this name goes after the options, and a jump host after -r`,
     });
   }
   const end = rest.indexOf('--');

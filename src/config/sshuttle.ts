@@ -27,7 +27,7 @@ const REFUSED: readonly Refused[] = [
   refused(
     '-N, --auto-nets',
     `it would need a program on the jump host that reads its routes, ${NO_PROGRAM}`,
-    'name the networks as targets; "ip route" on the jump host shows them',
+    'name the networks as targets; "ip route" on the jump host shows them. ssh\'s -N is not needed here',
   ),
   refused(
     '-H, --auto-hosts',

@@ -15,7 +15,7 @@ import {
   type Whose,
   whoseProcess,
 } from './directory.ts';
-import { isStatus } from './shape.ts';
+import { readStatus } from './shape.ts';
 import type { Status } from './status.ts';
 import { fieldOf, MAX_ANSWER_BYTES, readLines, type WireError } from './wire.ts';
 
@@ -23,6 +23,9 @@ import { fieldOf, MAX_ANSWER_BYTES, readLines, type WireError } from './wire.ts'
 export const ANSWER_MS = 5_000;
 /** The system errors of a socket whose tunnel has gone. */
 const GONE: ReadonlySet<string> = new Set(['ECONNREFUSED', 'ENOENT']);
+/** Those of a connection that the tunnel's end has cut off. */
+const CUT_OFF: ReadonlySet<string> = new Set(['ECONNRESET', 'EPIPE']);
+const CUT_OFF_TWICE = 'it closes the connection without an answer';
 
 export interface RunningTunnel extends SocketFile {
   readonly status: Status;
@@ -49,9 +52,13 @@ export async function findTunnels(whose: Whose = whoseProcess()): Promise<Found>
   const look = async (file: SocketFile, maxBytes: number): Promise<void> => {
     const { pid } = file;
     try {
-      const answer = await ask(file.path, { do: 'status' }, { listener: file, maxBytes });
-      const status = fieldOf(answer, 'status');
-      if (isStatus(status, pid)) tunnels.push({ ...file, status, maxBytes });
+      const answer = await statusOf(file, maxBytes);
+      if (answer === undefined) {
+        if (lives(pid)) silent.push({ pid, why: CUT_OFF_TWICE });
+        return;
+      }
+      const status = readStatus(fieldOf(answer, 'status'), pid);
+      if (status !== undefined) tunnels.push({ ...file, status, maxBytes });
       else silent.push({ pid, why: 'its answer is not understood' });
     } catch (error) {
       if (hasGone(error)) removeIfDead(file, whose);
@@ -73,6 +80,26 @@ export async function findTunnels(whose: Whose = whoseProcess()): Promise<Found>
     tunnels: tunnels.sort((a, b) => a.status.startedAt - b.status.startedAt || order(a, b)),
     silent: silent.sort(order),
   };
+}
+
+/**
+ * undefined: it has closed the connection without an answer, twice. A tunnel that ends does that to
+ * whoever asks just then. If it is asked again, its socket is gone, or its process is.
+ */
+async function statusOf(file: SocketFile, maxBytes: number): Promise<unknown> {
+  for (let attempt = 0; attempt < 2; attempt++) {
+    try {
+      const talk = converse(
+        file.path,
+        { do: 'status' },
+        { limit: ANSWER_MS, listener: file, maxBytes },
+      );
+      for await (const answer of talk) return answer;
+    } catch (error) {
+      if (!CUT_OFF.has(systemCodeOf(error))) throw error;
+    }
+  }
+  return undefined;
 }
 
 /** Another user's sockets share what one answer may have, so that nobody can fill root's memory. */
@@ -274,8 +301,8 @@ export async function* followStatus(
   const { path, pid, maxBytes = MAX_ANSWER_BYTES } = tunnel;
   const options = { signal, listener: tunnel, maxBytes };
   for await (const answer of converse(path, { do: 'watch', everyMs }, options)) {
-    const status = fieldOf(answer, 'status');
-    if (!isStatus(status, pid))
+    const status = readStatus(fieldOf(answer, 'status'), pid);
+    if (status === undefined)
       throw new TunnelError('control-failed', 'its answer is not understood');
     yield status;
   }

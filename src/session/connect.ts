@@ -63,7 +63,8 @@ export function runConnect(given: Configuration, options: RunOptions): Promise<n
     const { incoming, routing } = machine;
     reportRecovery(await session.within(machine.recover(observer)), observer);
     reportLeftUnreachable(routing, observer);
-    const wanted = leaveOutLogin(given, incoming.loginPeers(), routing);
+    const login = await session.within(incoming.loginPeers());
+    const wanted = leaveOutLogin(given, login, routing);
     const resolvers = new HostResolvers(machine, observer);
     const captured = new CapturedPrefixes(rulesOf(wanted, resolvers));
     const { uplink, unbound, ...past } = openUplinks({
@@ -79,7 +80,11 @@ export function runConnect(given: Configuration, options: RunOptions): Promise<n
     session.endsWith(link.ended);
     if (configuration !== wanted) await captured.setRules(rulesOf(configuration, resolvers));
     const asGiven = { ...configuration, exclusions: given.exclusions };
-    await session.within(reportIncoming(asGiven, configuration, { incoming, routing, observer }));
+    // The tables take the kernel a while. They are read while the helper starts.
+    const reported = reportIncoming(
+      { wanted: asGiven, captured: configuration, login },
+      { incoming, routing, observer },
+    );
     warnOfOtherFamily(asGiven, routing, observer);
     if (configuration.capture.failClosed)
       warnOfNames(
@@ -102,6 +107,7 @@ export function runConnect(given: Configuration, options: RunOptions): Promise<n
     session.endsWith(capture.ended);
     const families = familiesOf(captured, intercepts && machine.hasIPv6());
     const device = await session.within(capture.prepare(families, signal));
+    await session.within(reported);
     const neighbours = session.own(
       'the tunnels beside this one',
       createNeighbours(machine, device.name, observer),
@@ -201,7 +207,7 @@ export function runConnect(given: Configuration, options: RunOptions): Promise<n
     serveReloads(session, tunnel, {
       reloads,
       first: given,
-      adjust: (next) => leaveOutLogin(next, incoming.loginPeers(), routing),
+      adjust: async (next) => leaveOutLogin(next, await incoming.loginPeers(), routing),
       apply: async (next, change) => {
         const changeForwards = planForwards(next);
         const parts = { captured, kept, rulesOf: routes, neighbours, names, interception };

@@ -23,7 +23,7 @@ import {
 import { subtractPrefixes } from '../net/prefixset.ts';
 import { specialRangeOf } from '../net/special.ts';
 import type { Observer } from '../observe/observer.ts';
-import type { Incoming } from '../system/incoming.ts';
+import type { Incoming, IncomingConnection } from '../system/incoming.ts';
 import type { KernelRouting } from '../system/routing/kernel.ts';
 import { ROUTE_TYPE } from '../system/routing/rtnetlink.ts';
 
@@ -85,16 +85,18 @@ export function isCaptured(
   );
 }
 
-/** Says who is cut off, and who is left out. `wanted`: without what leaveOutLogin() has added. */
+/**
+ * Says who is cut off, and who is left out. `wanted`: without what leaveOutLogin() has added for
+ * `login`, the login's peers. Never rejects.
+ */
 export async function reportIncoming(
-  wanted: Capturing,
-  captured: Capturing,
+  { wanted, captured, login }: { wanted: Capturing; captured: Capturing; login: readonly string[] },
   { incoming, routing, observer }: { incoming: Incoming; routing: Networks; observer: Observer },
 ): Promise<void> {
-  for (const peer of incoming.loginPeers())
+  for (const peer of login)
     if (isCaptured(wanted, peer) && !isCaptured(captured, peer))
       observer.log('notice', `left out: ${peer}, the peer of this SSH login`);
-  warnOfPeers(captured, { incoming, routing, observer });
+  warnOfPeers(await incoming.connections(), captured, { routing, observer });
   const taken = captured.targets.map(({ prefix }) => prefix);
   if (!takesAll(taken, 4) && !takesAll(taken, 6)) return;
   const ports = await incoming.passedOnPorts();
@@ -108,11 +110,11 @@ export async function reportIncoming(
 }
 
 function warnOfPeers(
+  connections: readonly IncomingConnection[],
   captured: Capturing,
-  { incoming, routing, observer }: { incoming: Incoming; routing: Networks; observer: Observer },
+  { routing, observer }: { routing: Networks; observer: Observer },
 ): void {
-  const cut = incoming
-    .connections()
+  const cut = connections
     .filter(({ peer }) => isCaptured(captured, peer))
     .filter(({ peer }) => !staysLocal(hostPrefix(peer), captured, routing));
   if (cut.length === 0) return;

@@ -24,7 +24,7 @@ export interface ReloadParts {
   /** An allow-list may be given to a tunnel that had none. Default: true. */
   readonly givesList?: boolean;
   /** What a composition leaves out of what was asked for. Default: nothing. */
-  readonly adjust?: (configuration: Configuration) => Configuration;
+  readonly adjust?: (configuration: Configuration) => Configuration | Promise<Configuration>;
   /**
    * Changes to this configuration, or rejects with TunnelError and has changed nothing. Resolves
    * with what is worth saying. Default: `change` alone.
@@ -43,7 +43,7 @@ export function serveReloads(session: Session, tunnel: Tunnel, parts: ReloadPart
   reloads?.serve(async (read) => {
     try {
       const { configuration, restart } = reloaded(first, await read(), givesList);
-      const next = adjust(await complete(configuration, session, tunnel));
+      const next = await adjust(await complete(configuration, session, tunnel));
       session.signal.throwIfAborted();
       const before = current.configuration;
       const said = await apply(next, () => {

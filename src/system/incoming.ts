@@ -4,9 +4,12 @@
  * (published by containers, DNAT).
  *
  * All of it is read from proc(5), and the firewall's rules by their own programs
- * (passedonports.ts), as far as this user may read it.
+ * (passedonports.ts), as far as this user may read it. The kernel walks its whole table of TCP
+ * sockets for each of /proc/net/tcp and tcp6, which takes it 20 ms and more even if there are few.
+ * So they are read only where they are needed, and beside the main thread.
  */
 import { readFileSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
 import { endianness } from 'node:os';
 import { addressFromBytes, canonicalAddress, isAddress } from '../net/address.ts';
 import type { PortRange } from '../net/ports.ts';
@@ -35,30 +38,36 @@ export interface Incoming {
   /**
    * The peer of the SSH login in which this program runs, canonical; empty if it is none, or not
    * known. In tmux or screen the login may be an earlier one that has ended: then the peers of
-   * all that are connected to the same port come as well.
+   * all that are connected to the same port come as well. Never rejects.
    */
-  loginPeers(): readonly string[];
+  loginPeers(): Promise<readonly string[]>;
   /**
    * Those that are established, except from this machine's own addresses. Empty if the tables can't
-   * be read.
+   * be read. Never rejects.
    */
-  connections(): readonly IncomingConnection[];
+  connections(): Promise<readonly IncomingConnection[]>;
   /** Ports that are passed on to other addresses, merged. Never rejects. */
   passedOnPorts(): Promise<readonly PortRange[]>;
 }
 
 export const linuxIncoming: Incoming = {
-  loginPeers: () => loginPeers(findLogin(), linuxIncoming.connections()),
-  connections() {
+  async loginPeers() {
+    const login = findLogin();
+    return login === undefined ? [] : loginPeers(login, await linuxIncoming.connections());
+  },
+  async connections() {
     const own = ownAddresses();
-    return incomingConnections(readTables()).filter(({ peer }) => !own.has(peer));
+    return incomingConnections(await readTables()).filter(({ peer }) => !own.has(peer));
   },
   passedOnPorts,
 };
 
-/** Of this process's network namespace. */
-export function readTables(): string {
-  return ['tcp', 'tcp6'].map((name) => textOf(`/proc/self/net/${name}`)).join('\n');
+/** Of this process's network namespace. Never rejects. */
+export async function readTables(): Promise<string> {
+  const tables = ['tcp', 'tcp6'].map((name) =>
+    readFile(`/proc/self/net/${name}`, 'latin1').catch(() => ''),
+  );
+  return (await Promise.all(tables)).join('\n');
 }
 
 /** What sshd says of a login. */
@@ -69,10 +78,9 @@ export interface Login {
 }
 
 export function loginPeers(
-  login: Login | undefined,
+  login: Login,
   connections: readonly IncomingConnection[],
 ): readonly string[] {
-  if (login === undefined) return [];
   const same = connections.filter(({ port }) => port === login.port).map(({ peer }) => peer);
   if (same.includes(login.peer)) return [login.peer];
   return [...new Set([login.peer, ...same])].slice(0, MAX_LOGIN_PEERS);

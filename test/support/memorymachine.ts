@@ -76,8 +76,8 @@ export class MemoryMachine implements Machine {
   /** Behind these. */
   unreachable: readonly string[] = [];
   incoming: Incoming = {
-    loginPeers: () => [],
-    connections: () => [],
+    loginPeers: () => Promise.resolve([]),
+    connections: () => Promise.resolve([]),
     passedOnPorts: () => Promise.resolve([]),
   };
   /** What ssh_config says about fixed forwards; undefined: nothing. */

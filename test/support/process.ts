@@ -248,8 +248,17 @@ export async function mustRun(argv: readonly string[], options: RunOptions = {})
   if (result.status !== 0) {
     throw new LabError(
       'lab-command',
-      `"${argv.join(' ')}" failed with ${result.status ?? result.signal}: ${result.stderr.trim()}`,
+      `"${argv.join(' ')}" failed with ${result.status ?? result.signal}: ${printed(result)}`,
     );
   }
   return result.stdout;
+}
+
+/** What it said: some programs report their findings on stdout, such as linters. */
+function printed({ stdout, stderr }: ExecResult): string {
+  return [stderr, stdout]
+    .map((text) => text.trim())
+    .filter((text) => text !== '')
+    .map((text) => text.slice(-QUOTED_CHARACTERS))
+    .join('\n');
 }

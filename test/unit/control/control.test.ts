@@ -434,12 +434,11 @@ describe('the status socket', () => {
       null,
       7,
       {},
+      { pid: process.pid },
+      { name: 'a' },
       statusOf('a', { pid: 1 }),
-      { ...rest, link, flows: {} },
       { ...rest, link, flows: { ...flows, list: [{}] } },
       { ...rest, link: { ...link, via: [7] }, flows },
-      { ...rest, link: { ...link, error: {} }, flows },
-      { ...rest, link, flows, refusals: [{}] },
       { ...rest, link, flows, checks: [null] },
       { ...rest, link, flows, targets: [{}] },
       { ...rest, link, flows, device: {} },
@@ -456,7 +455,7 @@ describe('the status socket', () => {
   it('follows a tunnel until it answers with what is no status', async () => {
     let asked = 0;
     const status = () =>
-      statusOf('lab', ++asked < 3 ? {} : { refusals: [{}] as unknown as Status['refusals'] });
+      statusOf('lab', ++asked < 3 ? {} : { refusals: [7] as unknown as Status['refusals'] });
     await serving({ status }, async (path) => {
       const tunnel = { pid: process.pid, user: uid, path, status: statusOf('lab') };
       const seen: string[] = [];
@@ -536,6 +535,70 @@ describe('the status socket', () => {
       child.kill();
       await once(child, 'close');
     }
+  });
+
+  describe('of a tunnel that cuts off whoever asks', () => {
+    /** A process that listens as a tunnel does, and does `then` to each connection. */
+    async function cutting(then: string, work: (pid: number) => Promise<void>): Promise<void> {
+      const directory = makeDirectory(whose);
+      const child = spawn(
+        process.execPath,
+        [
+          '-e',
+          `const [status] = process.argv.slice(1);
+          const path = process.pid + '.sock';
+          let connections = 0;
+          const server = require('net').createServer((socket) => {
+            connections++;
+            // Closed with the request unread, which the client is told as ECONNRESET.
+            const cut = (then = () => {}) =>
+              require('child_process').spawnSync('sleep', ['0.2']) && (socket.destroy(), then());
+            const answer = () => socket.on('data', () => {
+              const known = { ...JSON.parse(status), pid: process.pid };
+              socket.end(JSON.stringify({ ok: true, status: known }) + '\\n');
+            });
+            ${then}
+          });
+          server.listen(path, () => console.log('ready'));`,
+          JSON.stringify(statusOf('lab')),
+        ],
+        { cwd: directory, stdio: ['ignore', 'pipe', 'inherit'] },
+      );
+      const closed = once(child, 'close');
+      try {
+        await once(child.stdout, 'data');
+        assert.ok(child.pid !== undefined);
+        await work(child.pid);
+      } finally {
+        child.kill('SIGKILL');
+        await closed;
+        rmSync(socketIn(directory, child.pid ?? 0), { force: true });
+      }
+    }
+    const found = async (pid: number): Promise<readonly string[]> => {
+      const { tunnels, silent } = await findTunnels(whose);
+      return [
+        ...tunnels.filter((it) => it.pid === pid).map(({ status }) => `runs: ${status.name}`),
+        ...silent.filter((it) => it.pid === pid).map(({ why }) => `silent: ${why}`),
+      ];
+    };
+
+    it('says nothing where its socket is gone then', () =>
+      cutting('server.close(); cut();', async (pid) => assert.deepEqual(await found(pid), [])));
+    it('says nothing where its process has ended then', () =>
+      cutting('cut(() => process.exit());', async (pid) => assert.deepEqual(await found(pid), [])));
+    it('says nothing where it ended with the question unread', () =>
+      cutting('socket.end();server.close();', async (pid) =>
+        assert.deepEqual(await found(pid), []),
+      ));
+    it('shows it where it answers the second time', () =>
+      cutting('connections === 1 ? cut() : answer();', async (pid) =>
+        assert.deepEqual(await found(pid), ['runs: lab']),
+      ));
+    it('names it as silent where it runs on and cuts off again', () =>
+      cutting('cut();', async (pid) =>
+        assert.deepEqual(await found(pid), ['silent: it closes the connection without an answer']),
+      ));
   });
 
   it('removes the sockets of killed tunnels', async () => {

@@ -68,16 +68,18 @@ describe('reportIncoming', () => {
     const machine = new MemoryMachine();
     const all = { ...machine.incoming, ...incoming };
     const wanted = configuration(targets, ...exclude);
-    const taken = leaveOutLogin(wanted, all.loginPeers(), routing());
-    await reportIncoming(wanted, taken, { incoming: all, routing: routing(), observer });
+    const login = await all.loginPeers();
+    const captured = leaveOutLogin(wanted, login, routing());
+    const parts = { incoming: all, routing: routing(), observer };
+    await reportIncoming({ wanted, captured, login }, parts);
     return lines.join('\n');
   }
   const from = (...peers: readonly string[]) => ({
-    connections: () => peers.map((peer) => ({ peer, port: 22 })),
+    connections: () => Promise.resolve(peers.map((peer) => ({ peer, port: 22 }))),
   });
 
   it('names the peer that is left out, and none that no target holds', async () => {
-    const loginPeers = () => [PEER];
+    const loginPeers = () => Promise.resolve([PEER]);
     assert.equal(
       await said(['0/0'], { loginPeers }),
       `left out: ${PEER}, the peer of this SSH login`,
