@@ -84,6 +84,8 @@ export class OpensshDialler {
     const { dialOpenssh } = await loadOpenssh();
     const { ssh, prompter, observer, deviceFor, answers, replicas } = this.#options;
     const { authentication } = settings;
+    const batch = authentication.batch || !prompter.canAsk();
+    const elsewhere = batch ? undefined : prompter.asksElsewhere?.();
     const home = homeDirectory();
     const moved = home !== passwdHome();
     // ssh reads the configuration in the passwd entry's home directory, but the settings come from
@@ -94,10 +96,7 @@ export class OpensshDialler {
     const given = ssh.sshOptions.filter(isNoneOf(ours));
     try {
       return await dialOpenssh({
-        settings: {
-          ...settings,
-          authentication: { ...authentication, batch: authentication.batch || !prompter.canAsk() },
-        },
+        settings: { ...settings, authentication: { ...authentication, batch } },
         given: {
           command: ssh.sshCommand,
           configFile: copy?.path ?? ssh.configFile,
@@ -109,6 +108,7 @@ export class OpensshDialler {
           defaultIdentities: moved ? defaultIdentityFiles(home) : undefined,
         },
         addresses,
+        ...(elsewhere && { relay: { prompter, needed: elsewhere === 'caller' } }),
         deviceFor: deviceFor(settings),
         answers,
         observer,
