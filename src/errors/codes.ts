@@ -312,7 +312,7 @@ export const ERRORS = [
     codes: ['record-file'],
     exit: EXIT.usage,
     meaning:
-      "the file of `--flow-log` or `--pcap` can't be used: it is none, it is not yours, others may write it, or it holds something else",
+      "the file of `--flow-log` or `--pcap` can't be used: it is none, it is not yours, others may write it, another tunnel does, or it holds something else",
   },
   {
     codes: ['needs-linux'],

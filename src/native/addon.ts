@@ -230,6 +230,11 @@ export interface Addon {
    */
   lockFile(fd: number): boolean;
   /**
+   * Claims a file that is open for writing, until it is closed (F_OFD_SETLK of fcntl(2)). False:
+   * somebody else has claimed it, by another open(2). A file system without locks says true.
+   */
+  claimFile(fd: number): boolean;
+  /**
    * Sends a datagram to the Unix socket at `path`, which begins with a zero if it is an abstract
    * name. Never waits. Returns 0, or an errno: EAGAIN if the receiver's queue is full. Throws an
    * Error with `errno` (positive) if the path is too long.
