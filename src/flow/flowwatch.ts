@@ -50,6 +50,11 @@ export class Flow {
   openedAt: number | undefined;
   /** For the table of the flows that live. */
   readonly entry = new ListEntry<Flow>(this);
+  /** Whose socket has asked, where a watcher has found it out: a uid, and `PID (name)`. */
+  user: number | undefined;
+  process: string | undefined;
+  /** For who looks for them: it is no longer there. */
+  over = false;
   #near: Conduit | undefined;
   #far: Conduit | undefined;
 
@@ -58,6 +63,11 @@ export class Flow {
     this.source = source;
     this.destination = destination;
     this.peer = peer;
+  }
+
+  /** What the application's socket is connected to. */
+  get socketPeer(): Destination {
+    return this.peer ?? this.destination;
   }
 
   /** Bytes from the application until now. */
@@ -75,6 +85,12 @@ export class Flow {
     this.openedAt = Date.now();
     this.#near = near;
     this.#far = far;
+  }
+
+  /** For `Flows`: it is over. Who still has this object then doesn't keep both ends alive. */
+  end(): void {
+    this.#near = undefined;
+    this.#far = undefined;
   }
 }
 

@@ -2,19 +2,23 @@
  * The flow log: a record of each connection, for those who must tell later who opened what, and
  * through which jump host.
  *
- *   Flows ─► asked()             the kernel is asked whose socket it is, while it is there
- *         ─► opened(), ended(), refused(), left()
- *                │ a record
+ *   Flows ─► asked() ── at the end of the turn ──► the kernel is asked whose the sockets are,
+ *        │                                        while they are there
+ *        └─► opened(), ended(), refused(), left()
+ *                │ events
  *                ▼
- *            the queue ── every FLUSH_MS ──► RecordSink: a file, or systemd's journal
+ *            MAX_EVENTS, or what there is after FLUSH_MS ── formatted ──► the queue
+ *                                                     every FLUSH_MS ──► RecordSink: a file, or
+ *                                                                        systemd's journal
  *
- * The data path never waits. Records are formatted into memory that is used again, and all of a
+ * The data path never waits, and pays little. What is done for many flows together costs a fraction
+ * of what it costs between other work, with a cold cache: a question to the kernel the half, the
+ * text of a record a third. Records are formatted into memory that is used again, and all of a
  * FLUSH_MS are written together; only one write is under way at a time. After kill -9 at most the
  * last FLUSH_MS are missing.
  *
- * Which process has a socket takes a moment, and is looked for with one hundredth of a processor
- * at the most. A record doesn't wait for it: `opened` has what is known when it is made, `closed`
- * what has become known meanwhile.
+ * Which process has a socket takes a moment to find out. A record doesn't wait for it: `opened` has
+ * what is known when it is formatted, `closed` what has become known meanwhile.
  *
  * States:
  *
@@ -29,26 +33,24 @@ import { reasonOf } from '../errors/reason.ts';
 import type { Flow, FlowWatcher, Left, Refused } from '../flow/flowwatch.ts';
 import type { FlowResult } from '../flow/join.ts';
 import { isAddress } from '../net/address.ts';
-import type { Destination } from '../net/destination.ts';
 import type { Observer } from '../observe/observer.ts';
 import { RecordQueue } from './recordqueue.ts';
 import { cleaned, type Fields, type FlowRecord, Timestamps } from './records.ts';
 import type { RecordSink } from './sink.ts';
 
 export const FLUSH_MS = 250;
+/** So many are formatted together. */
+const MAX_EVENTS = 64;
+/** The kernel is asked about so many together, at most. */
+const MAX_ASKED = 32;
 const RETRY_MS = 1000;
 
-/** As SourceFinder of link/opensources.ts. */
+/** Finds whose the sockets of flows are. */
 export interface OwnerFinder {
   /** Whose they are unless a look finds another owner: a uid. */
   readonly expected?: number | undefined;
-  isHere(address: string): boolean;
-  sourceOf(socket: Destination, peer: Destination): Owner | undefined | Promise<Owner | undefined>;
-}
-
-interface Owner {
-  readonly user: number;
-  readonly process: Promise<string | undefined> | undefined;
+  /** Sets their `user` and `process`, as far as they can be found out: now, or later. */
+  find(flows: readonly Flow[]): void;
 }
 
 export interface FlowLogOptions {
@@ -65,20 +67,25 @@ export interface FlowLogOptions {
   readonly now?: () => number;
 }
 
-/** A flow that lives. */
-interface Live {
-  /** Who has asked for it, as far as that is known. */
-  uid: number | undefined;
-  process: string | undefined;
-  /** What all its records have, once it has one. */
-  common: Fields | undefined;
-}
+/** Something that a flow's record tells of. */
+type FlowEvent = 'opened' | 'closed' | 'refused' | 'given-up';
+type Detail = FlowResult | Refused | Left | undefined;
 
 export class FlowLog implements FlowWatcher {
   readonly #options: FlowLogOptions;
   readonly #observer: Observer;
   readonly #now: () => number;
-  readonly #live = new Map<Flow, Live>();
+  /** Flows that the kernel will be asked about at the end of this turn. */
+  #asked: Flow[] = [];
+  /**
+   * Events that are not formatted yet: which, of which flow, when, how. Not an object each, because
+   * that would be garbage.
+   */
+  readonly #events: FlowEvent[] = [];
+  readonly #flows: Flow[] = [];
+  readonly #times: number[] = [];
+  readonly #details: Detail[] = [];
+  readonly #record = emptyRecord();
   readonly #timestamps = new Timestamps();
   readonly #queue: RecordQueue;
   #timer: NodeJS.Timeout | undefined;
@@ -98,91 +105,38 @@ export class FlowLog implements FlowWatcher {
     this.#observer = options.observer;
     this.#queue = new RecordQueue(options.sink.format);
     this.#now = options.now ?? Date.now;
-    this.#observer.addCounters?.(() => [['tunnel_flow_log_records_waiting', this.#queue.size]]);
+    this.#observer.addCounters?.(() => [['tunnel_flow_log_records_waiting', this.#waiting]]);
   }
 
   asked(flow: Flow): void {
-    const { finder } = this.#options;
-    const live: Live = { uid: undefined, process: undefined, common: undefined };
-    this.#live.set(flow, live);
-    const { source, destination, peer = destination } = flow;
-    if (!isAddress(peer.host) || !finder.isHere(source.host)) return;
-    live.uid = finder.expected;
-    const found = finder.sourceOf(source, peer);
-    if (found instanceof Promise) void found.then((owner) => learn(live, owner));
-    else learn(live, found);
+    flow.user = this.#options.finder.expected;
+    const count = this.#asked.push(flow);
+    if (count === MAX_ASKED) this.#ask();
+    else if (count === 1) setImmediate(this.#ask);
   }
 
   opened(flow: Flow): void {
-    const at = flow.openedAt ?? this.#now();
     this.#counts.opened++;
-    const live = this.#live.get(flow);
-    const common = this.#commonOf(flow, live);
-    const record = {
-      time: this.#timestamps.of(at),
-      event: 'opened',
-      uid: live?.uid,
-      user: this.#userOf(live),
-      process: live?.process,
-      wait_ms: at - flow.askedAt,
-    } as const;
-    this.#add(record, at, common);
+    this.#addEvent('opened', flow, flow.openedAt ?? this.#now(), undefined);
   }
 
-  ended(flow: Flow, { sent, received, error }: FlowResult): void {
-    const now = this.#now();
-    const live = this.#live.get(flow);
-    this.#live.delete(flow);
-    const record = {
-      time: this.#timestamps.of(now),
-      event: 'closed',
-      uid: live?.uid,
-      user: this.#userOf(live),
-      process: live?.process,
-      sent_bytes: sent,
-      received_bytes: received,
-      duration_ms: now - (flow.openedAt ?? now),
-      reason: error === undefined ? 'in order' : cleaned(error.message),
-    } as const;
-    this.#add(record, now, this.#commonOf(flow, live));
+  ended(flow: Flow, result: FlowResult): void {
+    flow.over = true;
+    this.#addEvent('closed', flow, this.#now(), result);
   }
 
-  refused(flow: Flow, { refusal, why, by }: Refused): void {
-    const now = this.#now();
+  refused(flow: Flow, how: Refused): void {
+    flow.over = true;
     this.#counts.refused++;
-    const live = this.#live.get(flow);
-    this.#live.delete(flow);
-    const record = {
-      time: this.#timestamps.of(now),
-      event: 'refused',
-      uid: live?.uid,
-      user: this.#userOf(live),
-      process: live?.process,
-      wait_ms: now - flow.askedAt,
-      refusal,
-      refused_by: by,
-      reason: cleaned(why),
-    } as const;
-    this.#add(record, now, this.#commonOf(flow, live));
+    this.#addEvent('refused', flow, this.#now(), how);
   }
 
   /** One that was put off has no record: its kernel asks again, and that is another flow. */
-  left(flow: Flow, { by, connected }: Left): void {
-    const live = this.#live.get(flow);
-    this.#live.delete(flow);
-    if (by === 'limit') return;
-    const now = this.#now();
+  left(flow: Flow, how: Left): void {
+    flow.over = true;
+    if (how.by === 'limit') return;
     this.#counts.given_up++;
-    const record = {
-      time: this.#timestamps.of(now),
-      event: 'given-up',
-      uid: live?.uid,
-      user: this.#userOf(live),
-      process: live?.process,
-      wait_ms: now - flow.askedAt,
-      connected,
-    } as const;
-    this.#add(record, now, this.#commonOf(flow, live));
+    this.#addEvent('given-up', flow, this.#now(), how);
   }
 
   /** A record that is about no flow. */
@@ -206,50 +160,93 @@ export class FlowLog implements FlowWatcher {
     await sink.close();
   }
 
+  readonly #ask = (): void => {
+    const asked = this.#asked;
+    if (asked.length === 0) return;
+    this.#asked = [];
+    this.#options.finder.find(asked);
+  };
+
+  get #waiting(): number {
+    return this.#queue.size + this.#events.length;
+  }
+
+  #addEvent(event: FlowEvent, flow: Flow, at: number, detail: Detail): void {
+    if (this.#closed) return;
+    this.#events.push(event);
+    this.#flows.push(flow);
+    this.#times.push(at);
+    this.#details.push(detail);
+    if (this.#events.length >= MAX_EVENTS) this.#format();
+    this.#flushSoon();
+  }
+
+  /** Puts the events that wait into the queue, as records. */
+  #format(): void {
+    this.#ask(); // of a flow that has ended in the turn in which it was asked for
+    for (const [index, event] of this.#events.entries()) {
+      const [flow, at] = [this.#flows[index], this.#times[index]];
+      if (flow === undefined || at === undefined) continue;
+      this.#add(this.#recordOf(event, flow, at, this.#details[index]), at);
+    }
+    for (const one of [this.#events, this.#flows, this.#times, this.#details]) one.length = 0;
+  }
+
+  /** It is the same object each time. */
+  #recordOf(event: FlowEvent, flow: Flow, at: number, detail: Detail): FlowRecord {
+    const { run, namesOf, userName } = this.#options;
+    const { source, destination, peer, user, process, openedAt = at } = flow;
+    const byAddress = isAddress(destination.host);
+    const name = byAddress ? namesOf(destination.host)[0] : destination.host;
+    const record = this.#record;
+    record.time = this.#timestamps.of(at);
+    record.event = event;
+    record.id = `${run}-${flow.id}`;
+    record.source_address = source.host;
+    record.source_port = source.port;
+    record.destination_name = name === undefined ? undefined : cleaned(name);
+    record.destination_address = byAddress ? destination.host : undefined;
+    record.destination_port = destination.port;
+    record.peer_address = peer?.host;
+    record.peer_port = peer?.port;
+    record.way = flow.way;
+    record.uid = user;
+    record.user = user === undefined ? undefined : userName(user);
+    record.process = process === undefined ? undefined : cleaned(process);
+    const result = detail !== undefined && 'sent' in detail ? detail : undefined;
+    const refused = detail !== undefined && 'refusal' in detail ? detail : undefined;
+    const left = detail !== undefined && 'connected' in detail ? detail : undefined;
+    record.wait_ms = result === undefined ? at - flow.askedAt : undefined;
+    record.connected = left?.connected;
+    record.sent_bytes = result?.sent;
+    record.received_bytes = result?.received;
+    record.duration_ms = result === undefined ? undefined : at - openedAt;
+    record.refusal = refused?.refusal;
+    record.refused_by = refused?.by;
+    record.reason = reasonIn(result, refused);
+    return record;
+  }
+
   #note(event: FlowRecord['event'], fields: Fields): void {
+    this.#format(); // what was before it
     const now = this.#now();
     const time = this.#timestamps.of(now);
     this.#add({ time, event, run: this.#options.run, ...fields }, now);
+    this.#flushSoon();
   }
 
-  #commonOf(flow: Flow, live: Live | undefined): Fields {
-    if (live?.common !== undefined) return live.common;
-    const common = this.#about(flow);
-    if (live !== undefined) live.common = common;
-    return common;
-  }
-
-  #about(flow: Flow): Fields {
-    const { source, destination, peer } = flow;
-    const { run, namesOf } = this.#options;
-    const byAddress = isAddress(destination.host);
-    const name = byAddress ? namesOf(destination.host)[0] : destination.host;
-    return {
-      id: `${run}-${flow.id}`,
-      source_address: source.host,
-      source_port: source.port,
-      destination_name: name === undefined ? undefined : cleaned(name),
-      destination_address: byAddress ? destination.host : undefined,
-      destination_port: destination.port,
-      peer_address: peer?.host,
-      peer_port: peer?.port,
-      way: flow.way,
-    };
-  }
-
-  #userOf(live: Live | undefined): string | undefined {
-    return live?.uid === undefined ? undefined : this.#options.userName(live.uid);
-  }
-
-  #add(record: FlowRecord, at: number, common?: Fields): void {
+  #add(record: FlowRecord, at: number): void {
     if (this.#closed) return;
-    if (this.#missing > 0 || !this.#queue.add(record, common)) {
+    if (this.#missing > 0 || !this.#queue.add(record)) {
       if (this.#missing === 0) this.#missingSince = at;
       this.#missing++;
       this.#counts.missing++;
       this.#observer.count('tunnel_flow_log_missing_total');
       return;
     }
+  }
+
+  #flushSoon(): void {
     if (this.#timer === undefined && this.#writing === undefined) this.#flushIn(FLUSH_MS);
   }
 
@@ -260,7 +257,7 @@ export class FlowLog implements FlowWatcher {
       this.#writing = this.#flush().then((failure) => {
         if (failure !== undefined) this.#failed(failure.error);
         this.#writing = undefined;
-        if (this.#queue.size > 0) this.#flushIn(this.#failing ? RETRY_MS : FLUSH_MS);
+        if (this.#waiting > 0) this.#flushIn(this.#failing ? RETRY_MS : FLUSH_MS);
       });
     }, milliseconds).unref();
   }
@@ -268,6 +265,7 @@ export class FlowLog implements FlowWatcher {
   /** Writes until the queue is empty. Resolves with why the sink takes no more. Never rejects. */
   async #flush(): Promise<{ readonly error: unknown } | undefined> {
     const { sink } = this.#options;
+    this.#format();
     for (let batch = this.#queue.oldest(); batch !== undefined; batch = this.#queue.oldest()) {
       try {
         const taken = await sink.write(batch.bytes, batch.ends);
@@ -294,7 +292,7 @@ export class FlowLog implements FlowWatcher {
   }
 
   #sayLost(error: unknown): void {
-    const waiting = this.#queue.size + this.#missing;
+    const waiting = this.#waiting + this.#missing;
     this.#observer.log(
       'warning',
       `${this.#options.sink.name}: the last ${waiting} records could not be written: ${reasonOf(error)}`,
@@ -313,10 +311,42 @@ export class FlowLog implements FlowWatcher {
   }
 }
 
-function learn(live: Live, owner: Owner | undefined): void {
-  if (owner === undefined) return;
-  live.uid = owner.user;
-  void owner.process?.then((process) => {
-    if (process !== undefined) live.process = cleaned(process);
-  });
+function reasonIn(result: FlowResult | undefined, refused: Refused | undefined) {
+  if (refused !== undefined) return cleaned(refused.why);
+  if (result === undefined) return undefined;
+  return result.error === undefined ? 'in order' : cleaned(result.error.message);
+}
+
+type Text = string | undefined;
+type Count = number | undefined;
+
+/**
+ * A record of a flow, with all the fields that one may have in the order in which they are written.
+ * Objects of one shape are read several times as fast as those of many.
+ */
+function emptyRecord() {
+  return {
+    time: '',
+    event: 'opened' as FlowEvent,
+    id: '',
+    source_address: '',
+    source_port: 0,
+    destination_name: undefined as Text,
+    destination_address: undefined as Text,
+    destination_port: 0,
+    peer_address: undefined as Text,
+    peer_port: undefined as Count,
+    way: '',
+    uid: undefined as Count,
+    user: undefined as Text,
+    process: undefined as Text,
+    wait_ms: undefined as Count,
+    connected: undefined as boolean | undefined,
+    sent_bytes: undefined as Count,
+    received_bytes: undefined as Count,
+    duration_ms: undefined as Count,
+    refusal: undefined as Text,
+    refused_by: undefined as Text,
+    reason: undefined as Text,
+  };
 }

@@ -32,13 +32,15 @@ import type { OwnerFinder } from '../record/flowlog.ts';
 import type { DialDevice } from '../ssh/dial/device.ts';
 import type { Prompter } from '../ssh/prompter.ts';
 import type { ForwardSettings } from '../ssh/settings.ts';
-import { RECORD_PAUSES, SocketSources } from '../system/socketsources.ts';
+import { RecordOwners } from '../system/recordowners.ts';
+import { SocketSources } from '../system/socketsources.ts';
 import { Advice } from './advice.ts';
-import { offerControl, PrompterInUse } from './control.ts';
+import { offerControl } from './control.ts';
 import { Current } from './current.ts';
 import { linux, type Machine } from './machine.ts';
 import { offerMetrics } from './metrics.ts';
 import { Overview, type TunnelIdentity } from './overview.ts';
+import { PrompterInUse } from './prompterinuse.ts';
 import type { RunReport, RunService } from './ready.ts';
 import { openRecording, type Recording } from './recording.ts';
 import type { Reloads } from './reloads.ts';
@@ -153,7 +155,7 @@ export async function openTunnel(
   const book = new NameBook({ observer });
   const recording = await openRecording(session, wanted, {
     identity: control ?? UNNAMED,
-    finder: options.recordFinder ?? new SocketSources({ processes: RECORD_PAUSES }),
+    finder: options.recordFinder ?? new RecordOwners(),
     namesOf: (address) => book.namesOf(address),
     observer,
   });
@@ -187,6 +189,7 @@ export async function openTunnel(
     identity,
     remote: ssh.remotes[0].text,
     link,
+    prompter,
     flows,
     targets: () => namedTargets(current.configuration),
     findings: () => advice.findings,
@@ -196,7 +199,9 @@ export async function openTunnel(
   control?.show?.(() => overview.status());
   const { service } = options;
   if (service !== undefined)
-    session.own('what systemd is told', service.follow(link), (end) => end());
+    session.own('what systemd is told', service.follow(link, prompter, identity.name), (end) =>
+      end(),
+    );
   const metrics = await session.within(
     offerMetrics(session, {
       identity,
