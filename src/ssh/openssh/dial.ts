@@ -15,8 +15,8 @@
  * the start has failed (errors.ts).
  *
  * ssh verifies host keys and asks the user: on the terminal that it shares with us, through
- * SSH_ASKPASS, or, where the user is somewhere else, through us (askpass.ts). The attempt ends if the log is silent for longer than the phase, plus the time for
- * an answer, may take (silence.ts).
+ * SSH_ASKPASS, or, where the user is somewhere else, through us (askpass.ts). The attempt ends if
+ * the log is silent for longer than the phase, plus the time for an answer, may take (silence.ts).
  *
  * ssh never outlives us: the kernel kills it when we die (launch.c). If a custom command such as
  * sudo runs ssh, a guard that ssh itself starts does this instead (guard.c). If the directory is
@@ -32,61 +32,26 @@ import { within } from '../../base/within.ts';
 import { TunnelError } from '../../errors/errors.ts';
 import { formatDestination } from '../../net/destination.ts';
 import type { Level, Observer } from '../../observe/observer.ts';
-import { type KnownAnswers, noAnswersYet } from '../answers.ts';
-import type { RemoteAddress } from '../dial/addresses.ts';
-import type { DialDevice } from '../dial/device.ts';
+import { noAnswersYet } from '../answers.ts';
 import { slowError, timeoutError } from '../dial/tcp.ts';
 import { hopsOf } from '../hops.ts';
-import type { ReplicaKey, ReplicaKeys } from '../hostkeys/replicas.ts';
+import type { ReplicaKey } from '../hostkeys/replicas.ts';
 import { makePrivateDirectory, type PrivateDirectory } from '../privatedirectory.ts';
-import type { Prompter } from '../prompter.ts';
 import { ServerWords, serverText } from '../servertext.ts';
 import type { SshSettings } from '../settings.ts';
 import { progressOf, tellProgress } from '../startprogress.ts';
 import type { Transport } from '../transport.ts';
-import { atLeast, type GivenOptions, type OpensshVersion } from './arguments.ts';
+import { atLeast, type OpensshVersion } from './arguments.ts';
 import { AskpassServer } from './askpass.ts';
 import { expiredCertificates, namedFiles } from './certificate.ts';
 import { startError } from './errors.ts';
 import { LogFacts } from './facts.ts';
 import { type LinkOptions, OpensshLink } from './link.ts';
 import { SshLog } from './log.ts';
+import type { OpensshOptions } from './options.ts';
 import { prepare, seesWhatIsRead } from './prepare.ts';
 import { type Exit, opensshVersion, SshProcess } from './process.ts';
 import { LONGEST_START_SECONDS, longestSilence, mayBeAsking, Patience } from './silence.ts';
-
-export type { GivenOptions } from './arguments.ts';
-
-export interface QuestionRelay {
-  readonly prompter: Prompter;
-  /** ssh by itself would reach nobody. */
-  readonly needed: boolean;
-}
-
-export interface OpensshOptions {
-  /**
-   * ssh reads the same configuration files itself. We pass it only the settings that aren't in
-   * those files, or that they must not override.
-   */
-  readonly settings: SshSettings;
-  readonly given: GivenOptions;
-  /**
-   * Of the first hop. They are dialled by sockets that are bound, if `deviceFor` says so for one of
-   * them. Default: ssh resolves the name and dials by itself.
-   */
-  readonly addresses?: readonly RemoteAddress[];
-  readonly deviceFor?: DialDevice | undefined;
-  /** Gets ssh's questions. undefined: ssh asks by itself. */
-  readonly relay?: QuestionRelay;
-  readonly observer: Observer;
-  /** For messages about what takes long. Default: `notice`. */
-  readonly progress?: Level | undefined;
-  readonly signal?: AbortSignal;
-  /** Shared by all addresses of one jump host (several -r): all must present the same key. */
-  readonly replicas?: ReplicaKeys;
-  /** What this run has learned about the servers. Default: nothing. */
-  readonly answers?: KnownAnswers;
-}
 
 /** ssh listens right after authentication, before it does anything slow. */
 const LISTEN_TIMEOUT_MS = 5_000;

@@ -14,7 +14,7 @@ import {
   pinnedKnownHosts,
 } from './arguments.ts';
 import { departuresTo } from './bounddial.ts';
-import type { OpensshOptions } from './dial.ts';
+import type { OpensshOptions } from './options.ts';
 
 type Prepared = Pick<OpensshOptions, 'settings' | 'given' | 'replicas' | 'addresses' | 'deviceFor'>;
 
