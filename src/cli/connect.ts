@@ -65,6 +65,7 @@ Exit codes:
   1  unexpected failure                  5  jump host not reachable
   2  usage                               6  capture not possible here
   3  authentication failed               7  already running
+  130, 143  stopped by INT or TERM before it was ready
 `;
 
 export const CONNECT: CommandDeclaration = {

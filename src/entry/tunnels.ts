@@ -4,6 +4,7 @@
  * The SSH client and its dependencies are loaded only when there is something to run: --help and
  * usage errors don't wait for them.
  */
+import { constants } from 'node:os';
 import { requireLinux } from '../base/platform.ts';
 import { learnedList } from '../cli/allow.ts';
 import { commandNamed } from '../cli/commands.ts';
@@ -87,11 +88,12 @@ export async function runTunnel(
   } catch (error) {
     adviseAboutAgent(self, error, observer);
     // An operation that was waiting when the signal came rejects with the signal's reason: that is
-    // an orderly stop.
+    // an orderly stop, unless it came before the tunnel was there.
     if (!(stop.aborted && error === stop.reason)) {
       service.close(error);
       throw error;
     }
+    if (!service.isReady) self.failBySignal(stopping.by ?? constants.signals.SIGTERM);
   } finally {
     service.close();
     observer.logCounted();
