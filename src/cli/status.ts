@@ -168,7 +168,7 @@ export function describeState(link: LinkStatus, at: number): string {
 
 /** Connections that wait for the link, and what is left of their time; undefined: none. */
 export function describeHeld({ held, holdEndsAt }: LinkStatus, at: number): string | undefined {
-  if (held === 0) return undefined;
+  if (held === 0 || Number.isNaN(held)) return undefined;
   const [who, first] =
     held === 1 ? ['1 connection waits', ''] : [`${held} connections wait`, ', the first one'];
   return holdEndsAt === undefined
@@ -191,7 +191,7 @@ function carried({ targets, proxies, forwards }: Status): string | undefined {
 
 function describeFlows(flows: Status['flows']): string {
   const { live, opening, opened, refused: no, sentBytes, receivedBytes } = flows;
-  return `${live} live (${opening} being opened), ${opened} opened, ${no} refused; ${formatBytes(sentBytes)} sent, ${formatBytes(receivedBytes)} received`;
+  return `${count(live)} live (${count(opening)} being opened), ${count(opened)} opened, ${count(no)} refused; ${formatBytes(sentBytes)} sent, ${formatBytes(receivedBytes)} received`;
 }
 
 function busiest({ flows, at }: Status): string[] {
@@ -219,8 +219,16 @@ function some(all: readonly string[]): string {
   return `${all.slice(0, SHOWN).join(', ')}${more > 0 ? ` and ${more} more` : ''}`;
 }
 
+/** What an unknown number (control/shape.ts) is shown as. */
+const UNKNOWN = '?';
+
+export function count(number: number): string {
+  return Number.isNaN(number) ? UNKNOWN : String(number);
+}
+
 /** `1.5 MB`: decimal, as ssh clients and network tools have it. */
 export function formatBytes(bytes: number): string {
+  if (Number.isNaN(bytes)) return `${UNKNOWN} bytes`;
   const units = ['bytes', 'kB', 'MB', 'GB', 'TB'];
   let value = bytes;
   let unit = 0;
@@ -233,6 +241,7 @@ export function formatBytes(bytes: number): string {
 
 /** `ms` in its two largest units: `3 h 12 min`. */
 export function duration(ms: number): string {
+  if (Number.isNaN(ms)) return UNKNOWN;
   const seconds = Math.max(0, Math.round(ms / 1000));
   if (seconds < 60) return `${seconds} s`;
   const minutes = Math.floor(seconds / 60);

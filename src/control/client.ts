@@ -15,7 +15,7 @@ import {
   type Whose,
   whoseProcess,
 } from './directory.ts';
-import { isStatus } from './shape.ts';
+import { readStatus } from './shape.ts';
 import type { Status } from './status.ts';
 import { fieldOf, MAX_ANSWER_BYTES, readLines, type WireError } from './wire.ts';
 
@@ -57,8 +57,8 @@ export async function findTunnels(whose: Whose = whoseProcess()): Promise<Found>
         if (lives(pid)) silent.push({ pid, why: CUT_OFF_TWICE });
         return;
       }
-      const status = fieldOf(answer, 'status');
-      if (isStatus(status, pid)) tunnels.push({ ...file, status, maxBytes });
+      const status = readStatus(fieldOf(answer, 'status'), pid);
+      if (status !== undefined) tunnels.push({ ...file, status, maxBytes });
       else silent.push({ pid, why: 'its answer is not understood' });
     } catch (error) {
       if (hasGone(error)) removeIfDead(file, whose);
@@ -301,8 +301,8 @@ export async function* followStatus(
   const { path, pid, maxBytes = MAX_ANSWER_BYTES } = tunnel;
   const options = { signal, listener: tunnel, maxBytes };
   for await (const answer of converse(path, { do: 'watch', everyMs }, options)) {
-    const status = fieldOf(answer, 'status');
-    if (!isStatus(status, pid))
+    const status = readStatus(fieldOf(answer, 'status'), pid);
+    if (status === undefined)
       throw new TunnelError('control-failed', 'its answer is not understood');
     yield status;
   }

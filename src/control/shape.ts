@@ -1,127 +1,175 @@
 /**
- * Whether an answer is a status. Root asks the tunnels of all users, and those may answer anything:
- * what has another shape would make trouble wherever it is shown.
+ * Reads the status out of an answer. Two kinds of tunnels answer otherwise than this version does:
  *
- * A tunnel runs on when the program is upgraded, and is still to be seen and stopped. So a field
- * that a later version adds to Status must be one that may be missing.
+ *   of another version   a tunnel runs on when the program is upgraded, and is still to be seen
+ *                        and stopped. What it doesn't tell is unknown; what is new is left out
+ *   of another user      root asks the tunnels of all users, and those may answer anything. What
+ *                        has another type would make trouble wherever it is shown: it is no status
+ *
+ * Unknown is the text `unknown`, NaN as a number (`null` in JSON), and an empty list.
  */
 import type { Status } from './status.ts';
 import { fieldOf } from './wire.ts';
 
-type Check = (value: unknown) => boolean;
+/** undefined: it was not told. Throws WrongShape. */
+type Reader<T> = (told: unknown) => T;
 
-const isText: Check = (value) => typeof value === 'string';
-const isNumber: Check = (value) => Number.isFinite(value);
-const isTruth: Check = (value) => typeof value === 'boolean';
+class WrongShape extends Error {}
 
-/** JSON leaves out what is undefined. */
-function maybe(check: Check): Check {
-  return (value) => value === undefined || check(value);
+function of<T>(isRight: (told: unknown) => boolean, unknown: T): Reader<T> {
+  return (told) => {
+    if (told === undefined) return unknown;
+    if (!isRight(told)) throw new WrongShape();
+    return told as T;
+  };
 }
 
-function listOf(check: Check): Check {
-  return (value) => Array.isArray(value) && value.every(check);
+const isText = (told: unknown): boolean => typeof told === 'string';
+const text = of(isText, 'unknown');
+const number = of(Number.isFinite, Number.NaN);
+const truth = (unknown: boolean): Reader<boolean> =>
+  of((told) => typeof told === 'boolean', unknown);
+
+/** One of some words, to which a later version may add. */
+function word<T extends string>(): Reader<T> {
+  return of(isText, 'unknown' as T);
 }
 
-function recordOf(check: Check): Check {
-  return (value) =>
-    typeof value === 'object' &&
-    value !== null &&
-    !Array.isArray(value) &&
-    Object.values(value).every(check);
+function maybe<T>(reader: Reader<T>): Reader<T | undefined> {
+  return (told) => (told === undefined ? undefined : reader(told));
 }
 
-/** The checks have the names of the type's fields, so that none is forgotten. */
-function shapeOf<T>(checks: Readonly<Record<keyof T & string, Check>>): Check {
-  const all = Object.entries<Check>(checks);
-  return (value) =>
-    typeof value === 'object' &&
-    value !== null &&
-    all.every(([name, check]) => check(fieldOf(value, name)));
+/** What can't be shown without. */
+function needed<T>(reader: Reader<T>): Reader<T> {
+  return (told) => {
+    if (told === undefined) throw new WrongShape();
+    return reader(told);
+  };
 }
 
-const isLink = shapeOf<Status['link']>({
-  state: isText,
-  since: isNumber,
-  upSince: maybe(isNumber),
-  attempt: isNumber,
-  error: maybe(shapeOf<NonNullable<Status['link']['error']>>({ code: isText, message: isText })),
-  holdSeconds: isNumber,
-  held: isNumber,
-  holdEndsAt: maybe(isNumber),
-  redialAt: maybe(isNumber),
-  roundTripMs: maybe(isNumber),
-  at: maybe(isText),
-  via: listOf(isText),
-  user: maybe(isText),
-  client: maybe(isText),
-  server: maybe(isText),
-  keyExchange: maybe(isText),
-  cipher: maybe(isText),
-  hostKey: maybe(isText),
+function listOf<T>(reader: Reader<T>, unknown: readonly T[] = []): Reader<readonly T[]> {
+  const one = needed(reader);
+  return (told) => {
+    if (told === undefined) return unknown;
+    if (!Array.isArray(told)) throw new WrongShape();
+    return told.map((value: unknown) => one(value));
+  };
+}
+
+function recordOf<T>(reader: Reader<T>): Reader<Readonly<Record<string, T>>> {
+  const one = needed(reader);
+  return (told) => {
+    if (told === undefined) return {};
+    if (!isObject(told)) throw new WrongShape();
+    return Object.fromEntries(Object.entries(told).map(([name, value]) => [name, one(value)]));
+  };
+}
+
+/** The readers have the names of the type's fields, so that none is forgotten. */
+function objectOf<T>(readers: { readonly [Name in keyof T & string]: Reader<T[Name]> }): Reader<T> {
+  const all = Object.entries<Reader<unknown>>(readers);
+  return (told = {}) => {
+    if (!isObject(told)) throw new WrongShape();
+    return Object.fromEntries(
+      // JSON has no undefined, and `null` for NaN.
+      all.map(([name, reader]) => [name, reader(fieldOf(told, name) ?? undefined)]),
+    ) as T;
+  };
+}
+
+function isObject(told: unknown): told is object {
+  return typeof told === 'object' && told !== null && !Array.isArray(told);
+}
+
+const link = objectOf<Status['link']>({
+  state: text,
+  since: number,
+  upSince: maybe(number),
+  attempt: number,
+  error: maybe(objectOf<NonNullable<Status['link']['error']>>({ code: text, message: text })),
+  holdSeconds: number,
+  held: number,
+  holdEndsAt: maybe(number),
+  redialAt: maybe(number),
+  roundTripMs: maybe(number),
+  at: maybe(text),
+  via: listOf(text),
+  user: maybe(text),
+  client: maybe(text),
+  server: maybe(text),
+  keyExchange: maybe(text),
+  cipher: maybe(text),
+  hostKey: maybe(text),
 });
 
-const isFlow = shapeOf<Status['flows']['list'][number]>({
-  id: isNumber,
-  state: isText,
-  way: isText,
-  source: isText,
-  destination: isText,
-  names: listOf(isText),
-  askedAt: isNumber,
-  openedAt: maybe(isNumber),
-  sentBytes: isNumber,
-  receivedBytes: isNumber,
+const flow = objectOf<Status['flows']['list'][number]>({
+  id: needed(number),
+  state: word(),
+  way: text,
+  source: text,
+  destination: text,
+  names: listOf(text),
+  askedAt: number,
+  openedAt: maybe(number),
+  sentBytes: number,
+  receivedBytes: number,
 });
 
-const isFlows = shapeOf<Status['flows']>({
-  live: isNumber,
-  opening: isNumber,
-  opened: isNumber,
-  refused: isNumber,
-  sentBytes: isNumber,
-  receivedBytes: isNumber,
-  list: listOf(isFlow),
+const flows = objectOf<Status['flows']>({
+  live: number,
+  opening: number,
+  opened: number,
+  refused: number,
+  sentBytes: number,
+  receivedBytes: number,
+  list: listOf(flow),
 });
 
-const isRefusal = shapeOf<Status['refusals'][number]>({
-  at: isNumber,
-  id: isNumber,
-  source: isText,
-  destination: isText,
-  refusal: isText,
-  by: isText,
-  why: isText,
+const refusal = objectOf<Status['refusals'][number]>({
+  at: number,
+  id: number,
+  source: text,
+  destination: text,
+  refusal: text,
+  by: text,
+  why: text,
 });
 
-const isCheck = shapeOf<Status['checks'][number]>({
-  name: isText,
-  state: isText,
-  detail: isText,
-  hint: maybe(isText),
+const check = objectOf<Status['checks'][number]>({
+  name: text,
+  state: text,
+  detail: text,
+  hint: maybe(text),
 });
 
-const isAnyStatus = shapeOf<Status>({
-  name: isText,
-  command: isText,
-  pid: isNumber,
-  version: isText,
-  startedAt: isNumber,
-  at: isNumber,
-  ready: isTruth,
-  remote: isText,
-  targets: listOf(isText),
-  device: maybe(isText),
-  proxies: listOf(isText),
-  forwards: listOf(isText),
-  link: isLink,
-  flows: isFlows,
-  refusals: listOf(isRefusal),
-  counters: recordOf(isNumber),
-  checks: listOf(isCheck),
+const anyStatus = objectOf<Status>({
+  name: needed(text),
+  command: word(),
+  pid: needed(number),
+  version: text,
+  startedAt: number,
+  at: number,
+  ready: truth(true),
+  remote: text,
+  // No targets at all would mean everything.
+  targets: listOf(text, ['unknown']),
+  device: maybe(text),
+  proxies: listOf(text),
+  forwards: listOf(text),
+  link,
+  flows,
+  refusals: listOf(refusal),
+  counters: recordOf(number),
+  checks: listOf(check),
 });
 
-/** Whether it is the status of the tunnel with this process id. */
-export function isStatus(value: unknown, pid: number): value is Status {
-  return isAnyStatus(value) && fieldOf(value, 'pid') === pid;
+/** The status of the tunnel with this process id. undefined: it is none. */
+export function readStatus(told: unknown, pid: number): Status | undefined {
+  try {
+    const status = needed(anyStatus)(told);
+    return status.pid === pid ? status : undefined;
+  } catch (error) {
+    if (error instanceof WrongShape) return undefined;
+    throw error;
+  }
 }

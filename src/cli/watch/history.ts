@@ -48,7 +48,7 @@ export class History implements WatchedTunnel {
     this.status = status;
     this.heardAt = heardAt;
     const seconds = (status.at - before.at) / 1_000;
-    if (seconds <= 0) return;
+    if (!(seconds > 0)) return; // also NaN: unknown
     this.#rates.push(rate(before.flows, status.flows, seconds));
     if (this.#rates.length > MAX_RATES) this.#rates.shift();
     const known = new Map(before.flows.list.map((flow) => [flow.id, flow]));

@@ -10,7 +10,7 @@
  */
 import stringWidth from 'string-width';
 import type { FlowStatus, Status } from '../../control/status.ts';
-import { describeLink, duration, formatBytes, protection } from '../status.ts';
+import { count, describeLink, duration, formatBytes, protection } from '../status.ts';
 import type { Rate, WatchedTunnel } from './history.ts';
 import { chosenTunnel, cursorIn, type Model, settle, shownFlows, type ViewState } from './state.ts';
 import { fit, type Line, plot, row, type Style } from './text.ts';
@@ -109,7 +109,10 @@ function linkLines(tunnel: WatchedTunnel, { now }: Model, { columns }: Size): Li
     forwardedOnly
       ? labelled('forwarding', forwarded)
       : labelled('captured', `${by === '' ? what : `${what} by ${by}`}${besides}`),
-    labelled('flows', `${flows.live} live, ${flows.opened} opened, ${flows.refused} refused`),
+    labelled(
+      'flows',
+      `${count(flows.live)} live, ${count(flows.opened)} opened, ${count(flows.refused)} refused`,
+    ),
     last === undefined
       ? labelled('last refusal', 'none')
       : labelled('last refusal', refusalText(last, status.at)),
@@ -250,16 +253,13 @@ function flowDetail(tunnel: WatchedTunnel, { flow: id }: ViewState, { columns }:
   const opened =
     openedAt === undefined
       ? 'not yet: the far side has not answered'
-      : `after ${openedAt - askedAt} ms`;
+      : `after ${count(openedAt - askedAt)} ms`;
   const facts: readonly (readonly [string, string])[] = [
     ['destination', flow.destination],
     ['names', flow.names.length === 0 ? 'none known' : flow.names.join(', ')],
     ['source', flow.source],
     ['way', flow.way],
-    [
-      'asked for',
-      `${duration(tunnel.status.at - askedAt)} ago, ${new Date(askedAt).toISOString()}`,
-    ],
+    ['asked for', `${duration(tunnel.status.at - askedAt)} ago${instant(askedAt)}`],
     ['opened', opened],
     ['sent', `${formatBytes(sentBytes)}, ${perSecond(rate.sent)}`],
     ['received', `${formatBytes(receivedBytes)}, ${perSecond(rate.received)}`],
@@ -314,7 +314,7 @@ function tunnelList(model: Model, state: ViewState, size: Size): Line[] {
     const { sent, received } = rates.at(-1) ?? { sent: 0, received: 0 };
     const { roundTripMs, state: link } = status.link;
     const trip = roundTripMs === undefined ? '' : `${roundTripMs.toFixed(1)} ms`;
-    const more = columns >= 70 ? [trip, String(status.flows.live)] : [];
+    const more = columns >= 70 ? [trip, count(status.flows.live)] : [];
     const texts = [status.name, String(pid), link, ...more, perSecond(sent + received)];
     return { texts, style: styleOf(tunnel) };
   });
@@ -337,6 +337,12 @@ function keysOf({ page, help, typing, filter, sort }: ViewState, { tunnels }: Mo
   const others = tunnels.length > 1 ? '  Tab next tunnel' : '';
   const of = filter === '' ? '/ filter' : `/ filter: ${filter}`;
   return `${always}  s b a d sort: ${sort}  r refusals  Enter open${others}  ${of}`;
+}
+
+/** Empty for what is no time: a tunnel of another user may tell any number. */
+function instant(ms: number): string {
+  const time = new Date(ms);
+  return Number.isNaN(time.getTime()) ? '' : `, ${time.toISOString()}`;
 }
 
 /** `1.5 MB`, `999 B`. */

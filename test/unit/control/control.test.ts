@@ -434,12 +434,11 @@ describe('the status socket', () => {
       null,
       7,
       {},
+      { pid: process.pid },
+      { name: 'a' },
       statusOf('a', { pid: 1 }),
-      { ...rest, link, flows: {} },
       { ...rest, link, flows: { ...flows, list: [{}] } },
       { ...rest, link: { ...link, via: [7] }, flows },
-      { ...rest, link: { ...link, error: {} }, flows },
-      { ...rest, link, flows, refusals: [{}] },
       { ...rest, link, flows, checks: [null] },
       { ...rest, link, flows, targets: [{}] },
       { ...rest, link, flows, device: {} },
@@ -456,7 +455,7 @@ describe('the status socket', () => {
   it('follows a tunnel until it answers with what is no status', async () => {
     let asked = 0;
     const status = () =>
-      statusOf('lab', ++asked < 3 ? {} : { refusals: [{}] as unknown as Status['refusals'] });
+      statusOf('lab', ++asked < 3 ? {} : { refusals: [7] as unknown as Status['refusals'] });
     await serving({ status }, async (path) => {
       const tunnel = { pid: process.pid, user: uid, path, status: statusOf('lab') };
       const seen: string[] = [];
