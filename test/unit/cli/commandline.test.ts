@@ -276,7 +276,10 @@ describe('tunnel, asked about itself', () => {
       assert.equal(stderr, '');
       assert.match(stdout, /^Examples:\n {2}tunnel -r user@jumphost 10\.0\.0\.0\/8\n/);
       assert.match(stdout, /^Usage: tunnel \[connect\] -r REMOTE \[options\] TARGET\.\.\.$/m);
-      assert.match(stdout, /Exit codes:\n {2}0 .*\n {2}1 .*\n {2}2 .*\n {2}3 .*\n {2}130, 143 .*\n$/);
+      assert.match(
+        stdout,
+        /Exit codes:\n {2}0 .*\n {2}1 .*\n {2}2 .*\n {2}3 .*\n {2}130, 143 .*\n$/,
+      );
       assert.equal(stdout.match(/^Usage:/gm)?.length, 1);
       for (const option of [
         '--remote',
