@@ -1,6 +1,7 @@
 /*
  * addon_service.c - what a service needs (src/native/addon.ts): it leaves its terminal, locks its
- * pidfile, and speaks to systemd and to the system log by datagrams, which Node doesn't know.
+ * pidfile and the files that it writes, and speaks to systemd and to the system log by datagrams.
+ * Node knows none of these.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -45,6 +46,30 @@ static napi_value lock_file_js(napi_env env, napi_callback_info info) {
 }
 
 /*
+ * An open file description lock (fcntl(2)): it needs write access, so who may only read the file
+ * can't keep anybody from writing it. A reader may lock it for reading, which is no other writer.
+ */
+static napi_value claim_file_js(napi_env env, napi_callback_info info) {
+  struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+  napi_value argv[1], result;
+  size_t argc = 1;
+  int32_t fd;
+
+  if (napi_get_cb_info(env, info, &argc, argv, NULL, NULL) != napi_ok || argc < 1 ||
+      napi_get_value_int32(env, argv[0], &fd) != napi_ok) {
+    napi_throw_type_error(env, NULL, "claimFile(a descriptor)");
+    return NULL;
+  }
+  bool claimed = fcntl(fd, F_OFD_SETLK, &lock) == 0;
+  /* A file system may have no locks: then nobody is known to write. */
+  if (!claimed && (errno == EAGAIN || errno == EACCES))
+    claimed = fcntl(fd, F_OFD_GETLK, &lock) < 0 || lock.l_type != F_WRLCK;
+  else
+    claimed = true;
+  return napi_get_boolean(env, claimed, &result) == napi_ok ? result : NULL;
+}
+
+/*
  * One socket for all datagrams of the process, made at the first one. It isn't connected: each
  * datagram finds whoever listens at the path now.
  */
@@ -84,6 +109,7 @@ static napi_value send_datagram_js(napi_env env, napi_callback_info info) {
 napi_status addon_service_register(napi_env env, napi_value exports) {
   napi_status status = addon_function(env, exports, "detach", detach_js);
   if (status == napi_ok) status = addon_function(env, exports, "lockFile", lock_file_js);
+  if (status == napi_ok) status = addon_function(env, exports, "claimFile", claim_file_js);
   if (status == napi_ok) status = addon_function(env, exports, "sendDatagram", send_datagram_js);
   return status;
 }

@@ -33,7 +33,7 @@ export const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   'capture/tun': ['capture', 'flow', 'native'],
   'capture/namespace': ['capture', 'capture/tun', 'flow', 'policy'],
   'capture/forward': ['capture', 'flow'],
-  'capture/proxy': ['capture', 'flow'],
+  'capture/proxy': ['capture', 'flow', 'native'],
   dns: [],
   'dns/wire': [],
   'dns/upstream': ['dns/wire'],

@@ -153,13 +153,16 @@ archive_debian() {
   wait
 }
 
-# Roots in which the Debian package is tested: what it depends on, and what its tests run.
+# Roots in which the Debian package is tested: what it depends on, and what its tests run; and with
+# lintian, since each release's has faults of its own.
 archive_package_roots() {
   local release packages=nodejs,openssh-client,ca-certificates,systemd-standalone-sysusers
   for release in bookworm trixie; do
     archive_root "package-$release" "$release" --variant=minbase \
       --include="$packages,sudo,apparmor,procps,curl" \
       --dpkgopt='path-include=/usr/share/doc/tunnel-vpn/*' &
+    ! chosen '^netns/debian-package' ||
+      archive_root "lintian-$release" "$release" --variant=minbase --include=lintian &
   done
   wait
 }

@@ -46,11 +46,11 @@ export function guardedConnector(
 ): Connector {
   const policy = guard.guard(THROUGH_THE_TUNNEL, { namesOf });
   return {
-    async connect(destination, options) {
+    connect(destination, options) {
       if (!guard.active) return link.connect(destination, options);
       const verdict = policy.decide(destination);
       if (verdict.kind !== 'refuse') return link.connect(destination, options);
-      throw new NotAllowedError(verdict.refusal, destination, verdict.why);
+      return Promise.reject(new NotAllowedError(verdict.refusal, destination, verdict.why));
     },
   };
 }

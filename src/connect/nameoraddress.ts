@@ -61,24 +61,35 @@ export class NameOrAddressConnector implements Connector {
   }
 
   /** If every form is prohibited, rejects with the error of the first one. */
-  async connect(destination: Destination, options: ConnectOptions = {}): Promise<Conduit> {
+  connect(destination: Destination, options: ConnectOptions = {}): Promise<Conduit> {
     const { connector, targetForm } = this.#options;
-    const key = formatDestination(destination);
+    const { host, port } = destination;
+    const remembered =
+      this.#working.size === 0 ? undefined : this.#remembered(formatDestination(destination));
+    const first = remembered ?? targetForm?.(destination) ?? host;
+    const form = first === host ? destination : { host: first, port };
+    return connector
+      .connect(form, options)
+      .catch((error: unknown) => this.#otherwise(destination, first, { error, options }));
+  }
+
+  /** `first` was refused with `error`: opens another form, or rejects with that error. */
+  async #otherwise(
+    destination: Destination,
+    first: string,
+    { error, options }: { readonly error: unknown; readonly options: ConnectOptions },
+  ): Promise<Conduit> {
     const { port } = destination;
-    const first = this.#remembered(key) ?? targetForm?.(destination) ?? destination.host;
-    try {
-      return await connector.connect({ host: first, port }, options);
-    } catch (error) {
-      this.#working.delete(key);
-      if (!isProhibited(error)) throw error;
-      for (const host of await this.#formsToTry(destination, first, options)) {
-        const stream = await this.#try({ host, port }, options);
-        if (stream === undefined) continue;
-        this.#working.set(key, { host, until: this.#clock() + REMEMBERED_MS });
-        return stream;
-      }
-      throw error;
+    const key = formatDestination(destination);
+    this.#working.delete(key);
+    if (!isProhibited(error)) throw error;
+    for (const host of await this.#formsToTry(destination, first, options)) {
+      const stream = await this.#try({ host, port }, options);
+      if (stream === undefined) continue;
+      this.#working.set(key, { host, until: this.#clock() + REMEMBERED_MS });
+      return stream;
     }
+    throw error;
   }
 
   /** undefined: this form is prohibited as well. */

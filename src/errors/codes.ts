@@ -312,7 +312,7 @@ export const ERRORS = [
     codes: ['record-file'],
     exit: EXIT.usage,
     meaning:
-      "the file of `--flow-log` or `--pcap` can't be used: it is none, it is not yours, others may write it, or it holds something else",
+      "the file of `--flow-log` or `--pcap` can't be used: it is none, it is not yours, others may write it, another tunnel does, or it holds something else",
   },
   {
     codes: ['needs-linux'],
@@ -322,7 +322,8 @@ export const ERRORS = [
   {
     codes: ['native-missing'],
     exit: EXIT.capture,
-    meaning: "the native part isn't built: run `npm run build:native`",
+    meaning:
+      "there are no native files for this machine, or they can't be loaded; the message says what helps",
   },
   {
     codes: ['already-running'],

@@ -60,7 +60,7 @@ export interface ConnectOptions {
    * Aborted when nobody waits for the connection any more. A channel that opens after that is
    * closed at once.
    */
-  readonly signal?: GiveUpSignal;
+  readonly signal?: GiveUpSignal | undefined;
   /** What the application's socket is connected to. Default: the destination. */
   readonly peer?: Destination | undefined;
   /** The application's address, sent to the server as the originator (RFC 4254 §7.2). */

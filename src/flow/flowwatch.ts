@@ -47,6 +47,11 @@ export class Flow {
   way: Way = 'nowhere';
   /** undefined: the far side has not answered. */
   openedAt: number | undefined;
+  /** Whose socket has asked, where a watcher has found it out: a uid, and `PID (name)`. */
+  user: number | undefined;
+  process: string | undefined;
+  /** For who looks for them: it is no longer there. */
+  over = false;
   #near: Conduit | undefined;
   #far: Conduit | undefined;
 
@@ -55,6 +60,11 @@ export class Flow {
     this.source = source;
     this.destination = destination;
     this.peer = peer;
+  }
+
+  /** What the application's socket is connected to. */
+  get socketPeer(): Destination {
+    return this.peer ?? this.destination;
   }
 
   /** Bytes from the application until now. */

@@ -70,23 +70,21 @@ export class LinkInUse {
   }
 
   /** As Connector.connect. `since`: when it was asked for. */
-  async connect(
-    destination: Destination,
-    options: ConnectOptions,
-    since: number,
-  ): Promise<Conduit> {
+  connect(destination: Destination, options: ConnectOptions, since: number): Promise<Conduit> {
     this.#flows++;
-    let opened = false;
     const progress = this.#all.slow.begin(destination);
-    try {
-      const conduit = await this.#opens.connect(destination, { ...options, sent: progress.sent });
-      opened = true;
-      this.#follow(conduit, destination, { flow: options.flow, since });
-      return conduit;
-    } finally {
-      if (!opened) this.#ended();
-      progress.ended(opened);
-    }
+    return this.#opens.connect(destination, options, progress).then(
+      (conduit) => {
+        progress.ended(true);
+        this.#follow(conduit, destination, { flow: options.flow, since });
+        return conduit;
+      },
+      (error: unknown) => {
+        this.#ended();
+        progress.ended(false);
+        throw error;
+      },
+    );
   }
 
   /** What is being opened over it. */
@@ -126,7 +124,7 @@ export class LinkInUse {
   ): void {
     const { observer, clock } = this.#all;
     if (!(observer.shows?.('debug') ?? true)) {
-      conduit.whenOver(() => this.#ended());
+      conduit.whenOver(this.#ended);
       return;
     }
     const what = formatDestination(destination);
@@ -138,8 +136,8 @@ export class LinkInUse {
     });
   }
 
-  #ended(): void {
+  readonly #ended = (): void => {
     this.#flows--;
     this.#lastUse = this.#all.clock.now();
-  }
+  };
 }

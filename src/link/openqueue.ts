@@ -84,9 +84,9 @@ export interface OpenQueueOptions {
   readonly stall?: OpenStall | undefined;
 }
 
-interface QueuedOptions extends ConnectOptions {
-  /** Called when it has its place, and the transport is asked. */
-  readonly sent?: () => void;
+/** Is told when an open has its place, and the transport is asked. */
+interface OpenWatch {
+  sent(): void;
 }
 
 interface Waiting {
@@ -147,7 +147,11 @@ export class OpenQueue implements Connector {
     return { waiting: this.#waiting.size, unanswered: this.#places.total };
   }
 
-  connect(destination: Destination, options: QueuedOptions = {}): Promise<Conduit> {
+  connect(
+    destination: Destination,
+    options: ConnectOptions = {},
+    watch?: OpenWatch,
+  ): Promise<Conduit> {
     const { signal } = options;
     if (signal?.aborted) return Promise.reject(signal.reason);
     const text = formatDestination(destination);
@@ -166,7 +170,7 @@ export class OpenQueue implements Connector {
     const now = this.#clock.now();
     const { contended } = this.#places;
     let place = this.#places.take(request, now, contended);
-    if (place !== undefined) return this.#open(place, destination, options);
+    if (place !== undefined) return this.#open(place, destination, options, watch);
     const look = this.#lookFor(destination, options);
     let owner: Owner | undefined;
     if (look !== undefined)
@@ -174,9 +178,9 @@ export class OpenQueue implements Connector {
         ? identify(request, destination, look)
         : { search: new OwnerSearch(look), found: this.#later(request, look) };
     if (owner === undefined || owner.found === 'missed') place = this.#places.take(request, now);
-    if (place !== undefined) return this.#open(place, destination, options);
+    if (place !== undefined) return this.#open(place, destination, options, watch);
     return this.#turn(request, destination, { signal, owner }).then((taken) =>
-      this.#open(taken, destination, options),
+      this.#open(taken, destination, options, watch),
     );
   }
 
@@ -208,8 +212,10 @@ export class OpenQueue implements Connector {
   #open(
     place: Place,
     destination: Destination,
-    { signal, sent, ...options }: QueuedOptions,
+    options: ConnectOptions,
+    watch: OpenWatch | undefined,
   ): Promise<Conduit> {
+    const { signal } = options;
     return new Promise((resolve, reject) => {
       // It may have been aborted since its turn came.
       if (signal?.aborted) {
@@ -222,8 +228,9 @@ export class OpenQueue implements Connector {
         reject(signal?.reason);
       };
       signal?.addEventListener('abort', abort, { once: true });
-      sent?.();
-      this.#connector.connect(destination, options).then(
+      watch?.sent();
+      // Without the signal: an open can't be withdrawn.
+      this.#connector.connect(destination, { ...options, signal: undefined }).then(
         (conduit) => {
           signal?.removeEventListener('abort', abort);
           this.#places.connections(1);

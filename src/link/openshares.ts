@@ -54,7 +54,9 @@ export class OpenShares {
 
   may(groups: Groups, limit: number): boolean {
     const free = this.#free(limit, groups[1]);
-    return groups.every((group, level) => this.#levelMay(group, level, free));
+    for (let level = 0; level < LEVELS.length; level++)
+      if (!this.#levelMay(groups[level] ?? '', level, free)) return false;
+    return true;
   }
 
   /** What is free for this process; undefined: for one that has none. */
@@ -69,17 +71,21 @@ export class OpenShares {
 
   take(groups: Groups): void {
     this.#total++;
-    const [owner, ...narrower] = groups;
-    if (this.of(groups[1]) < MOST_FOR_OWNER) this.#change(owner, 1);
-    for (const group of narrower) this.#change(group, 1);
+    const [owner, process, prefix, host] = groups;
+    if (this.of(process) < MOST_FOR_OWNER) this.#change(owner, 1);
+    this.#change(process, 1);
+    this.#change(prefix, 1);
+    this.#change(host, 1);
   }
 
   /** Gives a place back that was taken for these groups. */
   giveBack(groups: Groups): void {
     this.#total--;
-    const [owner, ...narrower] = groups;
-    if (this.of(groups[1]) <= MOST_FOR_OWNER) this.#change(owner, -1);
-    for (const group of narrower) this.#change(group, -1);
+    const [owner, process, prefix, host] = groups;
+    if (this.of(process) <= MOST_FOR_OWNER) this.#change(owner, -1);
+    this.#change(process, -1);
+    this.#change(prefix, -1);
+    this.#change(host, -1);
   }
 
   #change(group: string, by: 1 | -1): void {

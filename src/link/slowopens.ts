@@ -23,18 +23,32 @@ import type { Observer } from '../observe/observer.ts';
 /** Milliseconds. */
 export const QUIET_MS = 60_000;
 
-/** How far one open has got. */
-interface OpenProgress {
-  /** It has a place, and the jump host is asked. Call it once at the most. */
-  readonly sent: () => void;
-  /** The jump host has answered (`opened`), or nobody waits any more. Call it once. */
-  readonly ended: (opened: boolean) => void;
-}
-
-interface Pending {
+/** One open, and how far it has got. */
+export class OpenProgress {
   readonly destination: Destination;
-  readonly since: number;
-  named: boolean;
+  /** When it was asked for, and since when it has waited for the same thing: ms of the clock. */
+  readonly asked: number;
+  since: number;
+  /** A message has named it. */
+  named = false;
+  readonly #opens: SlowOpens;
+
+  constructor(destination: Destination, now: number, opens: SlowOpens) {
+    this.destination = destination;
+    this.asked = now;
+    this.since = now;
+    this.#opens = opens;
+  }
+
+  /** It has a place, and the jump host is asked. Call it once at the most. */
+  sent(): void {
+    this.#opens.sent(this);
+  }
+
+  /** The jump host has answered (`opened`), or nobody waits any more. Call it once. */
+  ended(opened: boolean): void {
+    this.#opens.ended(this, opened);
+  }
 }
 
 export class SlowOpens {
@@ -59,25 +73,29 @@ export class SlowOpens {
 
   /** Somebody wants this to be opened. */
   begin(destination: Destination): OpenProgress {
-    const since = this.#clock.now();
-    let state = this.#withoutPlace;
-    let pending = state.enter(destination);
-    return {
-      sent: () => {
-        state.leave(pending);
-        state = this.#asked;
-        pending = state.enter(destination, pending.named);
-      },
-      ended: (opened) => {
-        state.leave(pending);
-        if (!pending.named || !opened) return;
-        const seconds = Math.round((this.#clock.now() - since) / 1000);
-        this.#observer.log(
-          'notice',
-          `${formatDestination(destination)} is open, after ${seconds} s`,
-        );
-      },
-    };
+    const open = new OpenProgress(destination, this.#clock.now(), this);
+    this.#withoutPlace.enter(open);
+    return open;
+  }
+
+  // For OpenProgress.
+
+  sent(open: OpenProgress): void {
+    const now = this.#clock.now();
+    this.#withoutPlace.leave(open, now);
+    open.since = now;
+    this.#asked.enter(open);
+  }
+
+  ended(open: OpenProgress, opened: boolean): void {
+    const now = this.#clock.now();
+    if (!this.#asked.leave(open, now)) this.#withoutPlace.leave(open, now);
+    if (!open.named || !opened) return;
+    const seconds = Math.round((now - open.asked) / 1000);
+    this.#observer.log(
+      'notice',
+      `${formatDestination(open.destination)} is open, after ${seconds} s`,
+    );
   }
 }
 
@@ -86,7 +104,7 @@ class SlowState {
   readonly #clock: Clock;
   readonly #tell: (which: string, seconds: number) => void;
   /** In the order in which they came. */
-  readonly #pending = new Set<Pending>();
+  readonly #pending = new Set<OpenProgress>();
   #timer: ClockTimer | undefined;
   /** The slow time: from its first slow open on. */
   #since = 0;
@@ -100,18 +118,16 @@ class SlowState {
     this.#tell = tell;
   }
 
-  /** `named`: a message has named it already. */
-  enter(destination: Destination, named = false): Pending {
-    const pending: Pending = { destination, since: this.#clock.now(), named };
-    this.#pending.add(pending);
+  enter(open: OpenProgress): void {
+    this.#pending.add(open);
     this.#timer ??= this.#clock.after(FIRST_REMINDER_MS, () => this.#look());
-    return pending;
   }
 
-  leave(pending: Pending): void {
-    this.#pending.delete(pending);
-    const now = this.#clock.now();
-    if (now - pending.since >= FIRST_REMINDER_MS) this.#lastSlow = now;
+  /** Returns whether it was here. */
+  leave(open: OpenProgress, now: number): boolean {
+    if (!this.#pending.delete(open)) return false;
+    if (now - open.since >= FIRST_REMINDER_MS) this.#lastSlow = now;
+    return true;
   }
 
   #look(): void {
@@ -141,7 +157,7 @@ class SlowState {
     this.#timer = this.#clock.after(milliseconds, () => this.#look());
   }
 
-  #remind(oldest: Pending, age: number): void {
+  #remind(oldest: OpenProgress, age: number): void {
     oldest.named = true;
     const now = this.#clock.now();
     const slow = [...this.#pending].filter(({ since }) => now - since >= FIRST_REMINDER_MS);

@@ -162,27 +162,28 @@ export class Supervisor implements Transport {
     return this.#started;
   }
 
-  async connect(destination: Destination, options: ConnectOptions = {}): Promise<Conduit> {
+  connect(destination: Destination, options: ConnectOptions = {}): Promise<Conduit> {
+    return this.#connect(destination, options, this.#clock.now());
+  }
+
+  /** `since`: when it was asked for. */
+  #connect(destination: Destination, options: ConnectOptions, since: number): Promise<Conduit> {
     const { signal } = options;
-    const since = this.#clock.now();
-    for (;;) {
-      signal?.throwIfAborted();
-      const link = this.#link;
-      if (link === undefined) {
-        await this.#waitForLink(destination, since, signal);
-        continue;
-      }
-      try {
-        return await link.connect(destination, options, since);
-      } catch (error) {
-        if (!(error instanceof ConnectError)) throw error;
-        // A link may report LinkGoneError before `ended` resolves. An error from a link that is
-        // already lost may be a result of the loss, so it is not passed on.
-        if (error instanceof LinkGoneError)
-          this.#lost(link, error.cause instanceof TunnelError ? error.cause : error);
-        else if (this.#link === link) throw error;
-      }
-    }
+    if (signal?.aborted) return Promise.reject(signal.reason);
+    const link = this.#link;
+    if (link === undefined)
+      return this.#waitForLink(destination, since, signal).then(() =>
+        this.#connect(destination, options, since),
+      );
+    return link.connect(destination, options, since).catch((error: unknown) => {
+      if (!(error instanceof ConnectError)) throw error;
+      // A link may report LinkGoneError before `ended` resolves. An error from a link that is
+      // already lost may be a result of the loss, so it is not passed on.
+      if (error instanceof LinkGoneError)
+        this.#lost(link, error.cause instanceof TunnelError ? error.cause : error);
+      else if (this.#link === link) throw error;
+      return this.#connect(destination, options, since);
+    });
   }
 
   /**

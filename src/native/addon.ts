@@ -5,7 +5,7 @@
 import { createRequire } from 'node:module';
 import { requireLinux } from '../base/platform.ts';
 import { TunnelError } from '../errors/errors.ts';
-import { addonFile, buildHint, nativeFile } from './files.ts';
+import { addonFile, nativeFile, nativeHint } from './files.ts';
 
 /** A TUN device, as an opaque handle of the addon. */
 export type DeviceHandle = object & { readonly __device: unique symbol };
@@ -104,6 +104,12 @@ export interface Addon {
    * `errno` (positive).
    */
   setTcpQuickAck(fd: number, on: number): void;
+  /**
+   * What the connections of a listening TCP socket begin with (Linux: a socket is accepted with its
+   * listener's options): TCP_NODELAY, and keepalives after `idle` seconds of silence, `interval`
+   * seconds apart, `probes` in all. Throws an Error with `errno` (positive).
+   */
+  setAcceptedOptions(fd: number, idle: number, interval: number, probes: number): void;
   /**
    * Ends what is sent on a socket of any kind (shutdown(2), SHUT_WR); receiving goes on. Throws an
    * Error with `errno` (positive).
@@ -224,6 +230,11 @@ export interface Addon {
    */
   lockFile(fd: number): boolean;
   /**
+   * Claims a file that is open for writing, until it is closed (F_OFD_SETLK of fcntl(2)). False:
+   * somebody else has claimed it, by another open(2). A file system without locks says true.
+   */
+  claimFile(fd: number): boolean;
+  /**
    * Sends a datagram to the Unix socket at `path`, which begins with a zero if it is an abstract
    * name. Never waits. Returns 0, or an errno: EAGAIN if the receiver's queue is full. Throws an
    * Error with `errno` (positive) if the path is too long.
@@ -250,6 +261,15 @@ export interface Addon {
     peerAddress: Uint8Array,
     peerPort: number,
   ): [user: number, inode: number] | undefined;
+
+  /**
+   * The same for `count` sockets, at most 32, with two system calls. Each question has 40 octets:
+   * the length of its addresses (4 or 16); at 2 the port, at 4 the peer's, both in network order;
+   * at 8 the address, at 24 the peer's. `owners` gets two numbers for each as the machine writes
+   * them, the user and the inode: two zeros if there is no such socket. Both arrays begin at a
+   * multiple of 4. Throws an Error with `errno` (positive); `owners` then says nothing.
+   */
+  socketOwners(questions: Uint8Array, count: number, owners: Uint8Array): void;
 
   /**
    * Calls `onChange` with 0 after devices, addresses, routes or rules have changed, except those of
@@ -285,7 +305,7 @@ export function addon(): Addon {
       loaded = createRequire(import.meta.url)(path) as Addon;
     } catch (cause) {
       throw new TunnelError('native-missing', `the native part can't be loaded from ${path}`, {
-        hint: buildHint(),
+        hint: nativeHint(),
         cause,
       });
     }

@@ -11,12 +11,14 @@
  * The package's folder is found by its package.json, so it doesn't matter how deep below it this
  * file is, or the bundle that it is part of.
  */
-import { closeSync, existsSync, openSync, readSync } from 'node:fs';
+import { accessSync, closeSync, constants, existsSync, openSync, readSync } from 'node:fs';
 import { dirname, join, sep } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { shellPath } from '../net/notation.ts';
 
 const ADDON = 'tunnel.node';
+/** Where scripts/deb puts the program. */
+const DEBIAN_ROOT = '/usr/lib/tunnel-vpn';
 
 /** The folder of the package, or of the checkout. */
 export function packageRoot(from = fileURLToPath(import.meta.url)): string {
@@ -60,11 +62,31 @@ export function addonFile(): string {
   return nativeFile(ADDON);
 }
 
-/** What to do where the native files are missing, or are not for this machine. */
-export function buildHint(root = packageRoot()): string {
+/**
+ * What to do where the native files are missing, or are not for this machine. Debian's package has
+ * no sources of them, so it is installed again.
+ */
+export function nativeHint(root = packageRoot()): string {
+  if (!existsSync(join(root, 'native', 'Makefile'))) {
+    const again = 'install the package again, that for this kind of processor';
+    return root === DEBIAN_ROOT
+      ? `${again}: "apt install ./tunnel-vpn_VERSION_$(dpkg --print-architecture).deb" as root`
+      : again;
+  }
   const installed = root.split(sep).includes('node_modules');
   const where = installed ? `--prefix ${shellPath(root)} ` : '';
-  return `build it with "npm ${where}run build:native" (needs a C compiler and make)`;
+  const whose = mayWrite(root) ? '' : 'as root ';
+  return `build it ${whose}with "npm ${where}run build:native" (needs a C compiler and make)`;
+}
+
+function mayWrite(path: string): boolean {
+  try {
+    accessSync(path, constants.W_OK);
+    return true;
+  } catch {
+    // Whatever the reason is, this user can't.
+    return false;
+  }
 }
 
 /**

@@ -209,9 +209,19 @@ function formatIPv6(bytes: Uint8Array): string {
 /** A valid address as a number, for comparisons within its family. */
 export function addressNumber(address: string): bigint {
   if (!address.includes(':')) {
+    // As in ipv4Bytes. Every rule of a policy is looked up by such a number.
     let value = 0;
-    for (const part of address.split('.')) value = value * 256 + Number(part);
-    return BigInt(value);
+    let part = 0;
+    for (let at = 0; at < address.length; at++) {
+      const digit = address.charCodeAt(at) - ZERO;
+      if (digit >= 0) {
+        part = 10 * part + digit;
+        continue;
+      }
+      value = 256 * value + part;
+      part = 0;
+    }
+    return BigInt(256 * value + part);
   }
   const view = new DataView(ipv6Bytes(address).buffer);
   return (view.getBigUint64(0) << 64n) | view.getBigUint64(8);

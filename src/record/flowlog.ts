@@ -2,19 +2,23 @@
  * The flow log: a record of each connection, for those who must tell later who opened what, and
  * through which jump host.
  *
- *   Flows ─► asked()             the kernel is asked whose socket it is, while it is there
- *         ─► opened(), ended(), refused(), left()
- *                │ a record
+ *   Flows ─► asked() ── at the end of the turn ──► the kernel is asked whose the sockets are,
+ *        │                                        while they are there
+ *        └─► opened(), ended(), refused(), left()
+ *                │ events
  *                ▼
- *            the queue ── every FLUSH_MS ──► RecordSink: a file, or systemd's journal
+ *            MAX_EVENTS, or what there is after FLUSH_MS ── formatted ──► the queue
+ *                                                     every FLUSH_MS ──► RecordSink: a file, or
+ *                                                                        systemd's journal
  *
- * The data path never waits. Records are formatted into memory that is used again, and all of a
+ * The data path never waits, and pays little. What is done for many flows together costs a fraction
+ * of what it costs between other work, with a cold cache: a question to the kernel the half, the
+ * text of a record a third. Records are formatted into memory that is used again, and all of a
  * FLUSH_MS are written together; only one write is under way at a time. After kill -9 at most the
  * last FLUSH_MS are missing.
  *
- * Which process has a socket takes a moment, and is looked for with one hundredth of a processor
- * at the most. A record doesn't wait for it: `opened` has what is known when it is made, `closed`
- * what has become known meanwhile.
+ * Which process has a socket takes a moment to find out. A record doesn't wait for it: `opened` has
+ * what is known when it is formatted, `closed` what has become known meanwhile.
  *
  * States:
  *
@@ -29,26 +33,24 @@ import { reasonOf } from '../errors/reason.ts';
 import type { Flow, FlowWatcher, Left, Refused } from '../flow/flowwatch.ts';
 import type { FlowResult } from '../flow/join.ts';
 import { isAddress } from '../net/address.ts';
-import type { Destination } from '../net/destination.ts';
 import type { Observer } from '../observe/observer.ts';
 import { RecordQueue } from './recordqueue.ts';
 import { cleaned, type Fields, type FlowRecord, Timestamps } from './records.ts';
 import type { RecordSink } from './sink.ts';
 
 export const FLUSH_MS = 250;
+/** So many are formatted together. */
+const MAX_EVENTS = 64;
+/** The kernel is asked about so many together, at most. */
+const MAX_ASKED = 32;
 const RETRY_MS = 1000;
 
-/** As SourceFinder of link/opensources.ts. */
+/** Finds whose the sockets of flows are. */
 export interface OwnerFinder {
   /** Whose they are unless a look finds another owner: a uid. */
   readonly expected?: number | undefined;
-  isHere(address: string): boolean;
-  sourceOf(socket: Destination, peer: Destination): Owner | undefined | Promise<Owner | undefined>;
-}
-
-interface Owner {
-  readonly user: number;
-  readonly process: Promise<string | undefined> | undefined;
+  /** Sets their `user` and `process`, as far as they can be found out: now, or later. */
+  find(flows: readonly Flow[]): void;
 }
 
 export interface FlowLogOptions {
@@ -65,20 +67,24 @@ export interface FlowLogOptions {
   readonly now?: () => number;
 }
 
-/** A flow that lives. */
-interface Live {
-  /** Who has asked for it, as far as that is known. */
-  uid: number | undefined;
-  process: string | undefined;
-  /** What all its records have, once it has one. */
-  common: Fields | undefined;
-}
+/** Something that a flow's record tells of. */
+type FlowEvent = 'opened' | 'closed' | 'refused' | 'given-up';
+type Detail = FlowResult | Refused | Left | undefined;
 
 export class FlowLog implements FlowWatcher {
   readonly #options: FlowLogOptions;
   readonly #observer: Observer;
   readonly #now: () => number;
-  readonly #live = new Map<Flow, Live>();
+  /** Flows that the kernel will be asked about at the end of this turn. */
+  #asked: Flow[] = [];
+  /**
+   * Events that are not formatted yet: which, of which flow, when, how. Not an object each, because
+   * that would be garbage.
+   */
+  readonly #events: FlowEvent[] = [];
+  readonly #flows: Flow[] = [];
+  readonly #times: number[] = [];
+  readonly #details: Detail[] = [];
   readonly #timestamps = new Timestamps();
   readonly #queue: RecordQueue;
   #timer: NodeJS.Timeout | undefined;
@@ -98,91 +104,38 @@ export class FlowLog implements FlowWatcher {
     this.#observer = options.observer;
     this.#queue = new RecordQueue(options.sink.format);
     this.#now = options.now ?? Date.now;
-    this.#observer.addCounters?.(() => [['tunnel_flow_log_records_waiting', this.#queue.size]]);
+    this.#observer.addCounters?.(() => [['tunnel_flow_log_records_waiting', this.#waiting]]);
   }
 
   asked(flow: Flow): void {
-    const { finder } = this.#options;
-    const live: Live = { uid: undefined, process: undefined, common: undefined };
-    this.#live.set(flow, live);
-    const { source, destination, peer = destination } = flow;
-    if (!isAddress(peer.host) || !finder.isHere(source.host)) return;
-    live.uid = finder.expected;
-    const found = finder.sourceOf(source, peer);
-    if (found instanceof Promise) void found.then((owner) => learn(live, owner));
-    else learn(live, found);
+    flow.user = this.#options.finder.expected;
+    const count = this.#asked.push(flow);
+    if (count === MAX_ASKED) this.#ask();
+    else if (count === 1) setImmediate(this.#ask);
   }
 
   opened(flow: Flow): void {
-    const at = flow.openedAt ?? this.#now();
     this.#counts.opened++;
-    const live = this.#live.get(flow);
-    const common = this.#commonOf(flow, live);
-    const record = {
-      time: this.#timestamps.of(at),
-      event: 'opened',
-      uid: live?.uid,
-      user: this.#userOf(live),
-      process: live?.process,
-      wait_ms: at - flow.askedAt,
-    } as const;
-    this.#add(record, at, common);
+    this.#addEvent('opened', flow, flow.openedAt ?? this.#now(), undefined);
   }
 
-  ended(flow: Flow, { sent, received, error }: FlowResult): void {
-    const now = this.#now();
-    const live = this.#live.get(flow);
-    this.#live.delete(flow);
-    const record = {
-      time: this.#timestamps.of(now),
-      event: 'closed',
-      uid: live?.uid,
-      user: this.#userOf(live),
-      process: live?.process,
-      sent_bytes: sent,
-      received_bytes: received,
-      duration_ms: now - (flow.openedAt ?? now),
-      reason: error === undefined ? 'in order' : cleaned(error.message),
-    } as const;
-    this.#add(record, now, this.#commonOf(flow, live));
+  ended(flow: Flow, result: FlowResult): void {
+    flow.over = true;
+    this.#addEvent('closed', flow, this.#now(), result);
   }
 
-  refused(flow: Flow, { refusal, why, by }: Refused): void {
-    const now = this.#now();
+  refused(flow: Flow, how: Refused): void {
+    flow.over = true;
     this.#counts.refused++;
-    const live = this.#live.get(flow);
-    this.#live.delete(flow);
-    const record = {
-      time: this.#timestamps.of(now),
-      event: 'refused',
-      uid: live?.uid,
-      user: this.#userOf(live),
-      process: live?.process,
-      wait_ms: now - flow.askedAt,
-      refusal,
-      refused_by: by,
-      reason: cleaned(why),
-    } as const;
-    this.#add(record, now, this.#commonOf(flow, live));
+    this.#addEvent('refused', flow, this.#now(), how);
   }
 
   /** One that was put off has no record: its kernel asks again, and that is another flow. */
-  left(flow: Flow, { by, connected }: Left): void {
-    const live = this.#live.get(flow);
-    this.#live.delete(flow);
-    if (by === 'limit') return;
-    const now = this.#now();
+  left(flow: Flow, how: Left): void {
+    flow.over = true;
+    if (how.by === 'limit') return;
     this.#counts.given_up++;
-    const record = {
-      time: this.#timestamps.of(now),
-      event: 'given-up',
-      uid: live?.uid,
-      user: this.#userOf(live),
-      process: live?.process,
-      wait_ms: now - flow.askedAt,
-      connected,
-    } as const;
-    this.#add(record, now, this.#commonOf(flow, live));
+    this.#addEvent('given-up', flow, this.#now(), how);
   }
 
   /** A record that is about no flow. */
@@ -206,20 +159,73 @@ export class FlowLog implements FlowWatcher {
     await sink.close();
   }
 
+  readonly #ask = (): void => {
+    const asked = this.#asked;
+    if (asked.length === 0) return;
+    this.#asked = [];
+    this.#options.finder.find(asked);
+  };
+
+  get #waiting(): number {
+    return this.#queue.size + this.#events.length;
+  }
+
+  #addEvent(event: FlowEvent, flow: Flow, at: number, detail: Detail): void {
+    if (this.#closed) return;
+    this.#events.push(event);
+    this.#flows.push(flow);
+    this.#times.push(at);
+    this.#details.push(detail);
+    if (this.#events.length >= MAX_EVENTS) this.#format();
+    this.#flushSoon();
+  }
+
+  /** Puts the events that wait into the queue, as records. */
+  #format(): void {
+    this.#ask(); // of a flow that has ended in the turn in which it was asked for
+    for (const [index, event] of this.#events.entries()) {
+      const [flow, at] = [this.#flows[index], this.#times[index]];
+      if (flow === undefined || at === undefined) continue;
+      const record = this.#recordOf(event, flow, at, this.#details[index]);
+      this.#add(record, at, this.#commonOf(flow));
+    }
+    for (const one of [this.#events, this.#flows, this.#times, this.#details]) one.length = 0;
+  }
+
+  #recordOf(event: FlowEvent, flow: Flow, at: number, detail: Detail): FlowRecord {
+    const about = {
+      time: this.#timestamps.of(at),
+      event,
+      uid: flow.user,
+      user: flow.user === undefined ? undefined : this.#options.userName(flow.user),
+      process: flow.process === undefined ? undefined : cleaned(flow.process),
+    };
+    if (detail === undefined) return { ...about, wait_ms: at - flow.askedAt };
+    if ('sent' in detail) {
+      const { sent, received, error } = detail;
+      return {
+        ...about,
+        sent_bytes: sent,
+        received_bytes: received,
+        duration_ms: at - (flow.openedAt ?? at),
+        reason: error === undefined ? 'in order' : cleaned(error.message),
+      };
+    }
+    const wait_ms = at - flow.askedAt;
+    if ('connected' in detail) return { ...about, wait_ms, connected: detail.connected };
+    const { refusal, by, why } = detail;
+    return { ...about, wait_ms, refusal, refused_by: by, reason: cleaned(why) };
+  }
+
   #note(event: FlowRecord['event'], fields: Fields): void {
+    this.#format(); // what was before it
     const now = this.#now();
     const time = this.#timestamps.of(now);
     this.#add({ time, event, run: this.#options.run, ...fields }, now);
+    this.#flushSoon();
   }
 
-  #commonOf(flow: Flow, live: Live | undefined): Fields {
-    if (live?.common !== undefined) return live.common;
-    const common = this.#about(flow);
-    if (live !== undefined) live.common = common;
-    return common;
-  }
-
-  #about(flow: Flow): Fields {
+  #commonOf(flow: Flow): Fields {
     const { source, destination, peer } = flow;
     const { run, namesOf } = this.#options;
     const byAddress = isAddress(destination.host);
@@ -237,10 +243,6 @@ export class FlowLog implements FlowWatcher {
     };
   }
 
-  #userOf(live: Live | undefined): string | undefined {
-    return live?.uid === undefined ? undefined : this.#options.userName(live.uid);
-  }
-
   #add(record: FlowRecord, at: number, common?: Fields): void {
     if (this.#closed) return;
     if (this.#missing > 0 || !this.#queue.add(record, common)) {
@@ -250,6 +252,9 @@ export class FlowLog implements FlowWatcher {
       this.#observer.count('tunnel_flow_log_missing_total');
       return;
     }
+  }
+
+  #flushSoon(): void {
     if (this.#timer === undefined && this.#writing === undefined) this.#flushIn(FLUSH_MS);
   }
 
@@ -260,7 +265,7 @@ export class FlowLog implements FlowWatcher {
       this.#writing = this.#flush().then((failure) => {
         if (failure !== undefined) this.#failed(failure.error);
         this.#writing = undefined;
-        if (this.#queue.size > 0) this.#flushIn(this.#failing ? RETRY_MS : FLUSH_MS);
+        if (this.#waiting > 0) this.#flushIn(this.#failing ? RETRY_MS : FLUSH_MS);
       });
     }, milliseconds).unref();
   }
@@ -268,6 +273,7 @@ export class FlowLog implements FlowWatcher {
   /** Writes until the queue is empty. Resolves with why the sink takes no more. Never rejects. */
   async #flush(): Promise<{ readonly error: unknown } | undefined> {
     const { sink } = this.#options;
+    this.#format();
     for (let batch = this.#queue.oldest(); batch !== undefined; batch = this.#queue.oldest()) {
       try {
         const taken = await sink.write(batch.bytes, batch.ends);
@@ -294,7 +300,7 @@ export class FlowLog implements FlowWatcher {
   }
 
   #sayLost(error: unknown): void {
-    const waiting = this.#queue.size + this.#missing;
+    const waiting = this.#waiting + this.#missing;
     this.#observer.log(
       'warning',
       `${this.#options.sink.name}: the last ${waiting} records could not be written: ${reasonOf(error)}`,
@@ -311,12 +317,4 @@ export class FlowLog implements FlowWatcher {
       { hint: 'some 10,000 records wait, more are left out' },
     );
   }
-}
-
-function learn(live: Live, owner: Owner | undefined): void {
-  if (owner === undefined) return;
-  live.uid = owner.user;
-  void owner.process?.then((process) => {
-    if (process !== undefined) live.process = cleaned(process);
-  });
 }

@@ -10,8 +10,8 @@
  * - A write that the disk takes in part is cut back to the end of a line, so the file ends in a
  *   whole line at all times, except after a crash of the machine in the middle of a write. A torn
  *   last line is taken out at the next start, and kept in a record of its own.
- * - One tunnel a file. Of several that share one each write appends whole lines, but nothing keeps
- *   one from repairing, rotating or cutting the file while another writes, and records are lost.
+ * - One tunnel a file: another one could repair, rotate or cut it while this one writes. The second
+ *   is refused (privatefile.ts).
  *
  * Nothing is flushed to the disk itself (fdatasync). What write(2) has taken outlives the program,
  * however it is killed; it doesn't outlive the loss of the machine's power.
@@ -123,7 +123,7 @@ export class LogFile implements RecordSink {
       if (systemCodeOf(error) !== 'ENOENT') throw error;
     }
     if (found !== undefined && identityOf(found) === this.#identity) {
-      this.#size = found.size; // another tunnel may write to it, and copytruncate cut it
+      this.#size = found.size; // copytruncate may have cut it
       return;
     }
     await this.#reopen(() => openPrivateFile(path, '--flow-log'));

@@ -241,7 +241,7 @@ export class PcapFile implements PacketTap, FlowWatcher {
   async #rotate(): Promise<void> {
     const { path, application } = this.#options;
     await this.#append([statisticsBlock(Date.now(), this.#lost)]).catch(() => {}); // a full disk
-    await putAside(path);
+    await putAside(path, { isOurs: true });
     const { handle } = await createPrivateFile(path, '--pcap');
     await this.#file.close();
     this.#file = handle;
@@ -257,8 +257,8 @@ function standsForName(address: string): boolean {
 }
 
 /** An earlier file becomes FILE.1, if it is one of ours. Throws TunnelError `record-file`. */
-async function putAside(path: string): Promise<void> {
-  const { handle, size } = await openPrivateFile(path, '--pcap');
+async function putAside(path: string, { isOurs = false } = {}): Promise<void> {
+  const { handle, size } = await openPrivateFile(path, '--pcap', { isOurs });
   if (size === 0) {
     await handle.close();
     await rm(path);

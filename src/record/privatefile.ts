@@ -3,6 +3,8 @@
  *
  *   new        0600, never through a symbolic link
  *   existing   a regular file with one name, of our own user, that nobody else may write
+ *   either     no other tunnel has it open to write, until it is closed. Without the native part
+ *              nobody can tell
  *
  * Opening never waits: a FIFO or a device is refused before anything is written to it.
  */
@@ -10,6 +12,7 @@ import { constants } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import { TunnelError } from '../errors/errors.ts';
 import { reasonOf, systemCodeOf } from '../errors/reason.ts';
+import { addonIfAny } from '../native/addon.ts';
 import { shellPath } from '../net/notation.ts';
 
 const { O_RDWR, O_APPEND, O_CREAT, O_EXCL, O_NOFOLLOW, O_NONBLOCK, O_NOCTTY } = constants;
@@ -23,21 +26,33 @@ export interface OpenedFile {
   readonly identity: string;
 }
 
-/** Opens a file to append to it; makes it if it isn't there. Throws TunnelError `record-file`. */
-export function openPrivateFile(path: string, option: string): Promise<OpenedFile> {
-  return opened(path, option, O_RDWR | O_APPEND | O_CREAT | SAFELY);
+/**
+ * Opens a file to append to it; makes it if it isn't there. `isOurs`: this tunnel has it open
+ * already. Throws TunnelError `record-file`.
+ */
+export function openPrivateFile(
+  path: string,
+  option: string,
+  { isOurs = false } = {},
+): Promise<OpenedFile> {
+  return opened(path, option, O_RDWR | O_APPEND | O_CREAT | SAFELY, isOurs);
 }
 
 /** Makes a file that isn't there yet. Throws TunnelError `record-file`. */
 export function createPrivateFile(path: string, option: string): Promise<OpenedFile> {
-  return opened(path, option, O_RDWR | O_APPEND | O_CREAT | O_EXCL | SAFELY);
+  return opened(path, option, O_RDWR | O_APPEND | O_CREAT | O_EXCL | SAFELY, false);
 }
 
 export function identityOf({ dev, ino }: { readonly dev: number; readonly ino: number }): string {
   return `${dev}:${ino}`;
 }
 
-async function opened(path: string, option: string, flags: number): Promise<OpenedFile> {
+async function opened(
+  path: string,
+  option: string,
+  flags: number,
+  isOurs: boolean,
+): Promise<OpenedFile> {
   let handle: FileHandle;
   try {
     handle = await open(path, flags, 0o600);
@@ -48,6 +63,10 @@ async function opened(path: string, option: string, flags: number): Promise<Open
     const status = await handle.stat();
     const wrong = faultOf(path, status);
     if (wrong !== undefined) throw fileError(`${option} ${path}: it ${wrong.what}`, wrong.hint);
+    if (!isOurs && addonIfAny()?.claimFile(handle.fd) === false) {
+      const hint = 'give each tunnel a file of its own; "tunnel status" shows those that run';
+      throw fileError(`${option} ${path}: another tunnel writes to it`, hint);
+    }
     return { handle, size: status.size, identity: identityOf(status) };
   } catch (error) {
     await handle.close();

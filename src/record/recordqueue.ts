@@ -7,11 +7,11 @@ import type { Fields, FlowRecord } from './records.ts';
 import { RecordWriter } from './recordwriter.ts';
 import type { RecordSink } from './sink.ts';
 
-/** Some 160 records. */
-const PIECE_BYTES = 64 * 1024;
+/** Some 600 records. */
+const PIECE_BYTES = 256 * 1024;
 /** The most memory of records that wait: some 10,000 of them. */
-export const MAX_PIECES = 64;
-const SPARE_PIECES = 2;
+export const MAX_PIECES = 16;
+const SPARE_PIECES = 1;
 
 interface Piece {
   readonly bytes: Buffer;

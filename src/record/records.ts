@@ -92,6 +92,7 @@ function writeMembers(into: RecordWriter, fields: Fields): void {
     into.ascii(name);
     into.ascii('":');
     if (typeof value === 'string') into.json(value);
+    else if (typeof value === 'number') into.number(value);
     else into.ascii(JSON.stringify(value));
   }
 }

@@ -10,6 +10,7 @@ const FIRST_PRINTABLE = 0x20;
 const QUOTE = 0x22;
 const BACKSLASH = 0x5c;
 const LAST_PRINTABLE = 0x7e;
+const ZERO = 0x30;
 
 export class RecordWriter {
   #bytes: Buffer = Buffer.alloc(0);
@@ -36,6 +37,24 @@ export class RecordWriter {
     let at = this.#at;
     for (let index = 0; index < text.length; index++) bytes[at++] = text.charCodeAt(index);
     this.#at = at;
+  }
+
+  /** A number as JSON has it. */
+  number(value: number): void {
+    if (!Number.isSafeInteger(value) || value < 0) {
+      this.ascii(JSON.stringify(value));
+      return;
+    }
+    const bytes = this.#bytes;
+    let end = this.#at + 1;
+    for (let rest = value; rest >= 10; rest = Math.floor(rest / 10)) end++;
+    this.#at = end;
+    let rest = value;
+    do {
+      const less = Math.floor(rest / 10);
+      bytes[--end] = ZERO + rest - 10 * less;
+      rest = less;
+    } while (rest > 0);
   }
 
   /** Any text, as UTF-8. */

@@ -28,17 +28,15 @@ import type { NameService } from '../dns/server/nameservice.ts';
 import { CapturedQueries } from '../dns/server/queries.ts';
 import { TunnelError } from '../errors/errors.ts';
 import type { Connector } from '../flow/connector.ts';
+import type { SourceFinder } from '../link/opensources.ts';
 import type { Observer } from '../observe/observer.ts';
 import { type DatagramVerdict, ExecPolicy } from '../policy/execpolicy.ts';
 import { createPolicy } from '../policy/policy.ts';
 import type { OwnerFinder } from '../record/flowlog.ts';
 import type { Launcher } from '../system/launcher/launcher.ts';
 import { isAnyLoopback, proxiesOfCaller } from '../system/launcher/proxyvariables.ts';
-import {
-  RECORD_PAUSES,
-  SocketSources,
-  type SocketSourcesOptions,
-} from '../system/socketsources.ts';
+import { RecordOwners } from '../system/recordowners.ts';
+import { SocketSources, type SocketSourcesOptions } from '../system/socketsources.ts';
 import { unanswered } from './connectreload.ts';
 import { type ExecPlan, planExec } from './execplan.ts';
 import { ExecResolvers, resolvConfOf } from './execresolvers.ts';
@@ -80,7 +78,7 @@ export function runExec(configuration: ExecConfiguration, options: RunOptions): 
         ...options,
         sharesError: true,
         finder: socketsOf(launcher.command.pid),
-        recordFinder: socketsOf(launcher.command.pid, { processes: RECORD_PAUSES }),
+        recordFinder: ownersOf(launcher.command.pid),
       });
       const { link, guard } = tunnel;
       session.own('the watch', machine.watch(link, '', observer), (unwatch) => unwatch());
@@ -192,18 +190,27 @@ function goesWithout({ code }: TunnelError): boolean {
 }
 
 /** Whose the sockets are in the network of this process, which becomes the command. */
-function socketsOf(pid: number, options: SocketSourcesOptions = {}): OwnerFinder {
+function socketsOf(pid: number, options: SocketSourcesOptions = {}): SourceFinder {
   const sources = new SocketSources({
     ...options,
     ask: null, // it tells about this process's own network only
     table: (name) => readFile(`/proc/${pid}/net/${name}`, 'latin1'),
   });
   return {
+    isHere: () => true,
+    sourceOf: (socket, peer) => sources.sourceOf(socket, peer),
+  };
+}
+
+/** The same for the flow log. */
+function ownersOf(pid: number): OwnerFinder {
+  const sources = socketsOf(pid, { findsProcesses: false });
+  const owners = new RecordOwners({ sources, ask: null });
+  return {
     // It has no capability to become another user, and regains none (native/launcher/command.h).
     // Only who has entered its network from outside is somebody else.
     expected: process.geteuid?.(),
-    isHere: () => true,
-    sourceOf: (socket, peer) => sources.sourceOf(socket, peer),
+    find: (flows) => owners.find(flows),
   };
 }
 

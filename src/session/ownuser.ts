@@ -3,7 +3,7 @@
 import { isLinux, systemName } from '../base/platform.ts';
 import type { OwnUserCheck } from '../capture/proxy/proxy.ts';
 import { reasonOf } from '../errors/reason.ts';
-import { formatDestination } from '../net/destination.ts';
+import { type Destination, formatDestination } from '../net/destination.ts';
 import type { Observer } from '../observe/observer.ts';
 import { SocketOwners } from '../system/socketowner.ts';
 
@@ -14,23 +14,26 @@ import { SocketOwners } from '../system/socketowner.ts';
  * adviseAboutOtherUsers() says so.
  */
 export function ownUserCheck(observer: Observer, owners = new SocketOwners()): OwnUserCheck {
-  if (!isLinux()) return () => Promise.resolve(true);
+  if (!isLinux()) return () => true;
   let told = false;
-  const refuse = (text: string) => {
+  const refuse = (client: Destination, why: string) => {
+    const text = `the proxy client ${formatDestination(client)} was turned away: ${why}`;
     observer.log(told ? 'info' : 'warning', text);
     told = true;
     return false;
   };
-  return async (client, proxy) => {
-    const at = `the proxy client ${formatDestination(client)}`;
-    try {
-      const uid = await owners.uidOf(client, proxy);
-      if (uid !== undefined && uid === process.geteuid?.()) return true;
-      const whose = uid === undefined ? 'no process of this machine' : `uid ${uid}`;
-      return refuse(`${at} was turned away: it is ${whose} (--proxy-shared admits all users)`);
-    } catch (error) {
-      return refuse(`${at} was turned away: whose it is can't be read: ${reasonOf(error)}`);
-    }
+  const judge = (client: Destination, uid: number | undefined) => {
+    if (uid !== undefined && uid === process.geteuid?.()) return true;
+    const whose = uid === undefined ? 'no process of this machine' : `uid ${uid}`;
+    return refuse(client, `it is ${whose} (--proxy-shared admits all users)`);
+  };
+  return (client, proxy) => {
+    const uid = owners.uidOf(client, proxy);
+    if (typeof uid === 'number') return judge(client, uid);
+    return uid.then(
+      (found) => judge(client, found),
+      (error: unknown) => refuse(client, `whose it is can't be read: ${reasonOf(error)}`),
+    );
   };
 }
 

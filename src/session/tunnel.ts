@@ -32,7 +32,8 @@ import type { OwnerFinder } from '../record/flowlog.ts';
 import type { DialDevice } from '../ssh/dial/device.ts';
 import type { Prompter } from '../ssh/prompter.ts';
 import type { ForwardSettings } from '../ssh/settings.ts';
-import { RECORD_PAUSES, SocketSources } from '../system/socketsources.ts';
+import { RecordOwners } from '../system/recordowners.ts';
+import { SocketSources } from '../system/socketsources.ts';
 import { Advice } from './advice.ts';
 import { offerControl, PrompterInUse } from './control.ts';
 import { Current } from './current.ts';
@@ -153,7 +154,7 @@ export async function openTunnel(
   const book = new NameBook({ observer });
   const recording = await openRecording(session, wanted, {
     identity: control ?? UNNAMED,
-    finder: options.recordFinder ?? new SocketSources({ processes: RECORD_PAUSES }),
+    finder: options.recordFinder ?? new RecordOwners(),
     namesOf: (address) => book.namesOf(address),
     observer,
   });

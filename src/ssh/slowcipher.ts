@@ -17,7 +17,7 @@ export function slowCipher({ algorithms }: Established): SlowCipher | undefined 
     return {
       cipher,
       what: `${slow} with the native part, which is missing or finds no OpenSSL in Node`,
-      hint: '"npm run build:native" builds it; or use --transport openssh',
+      hint: 'use --transport openssh; or see "Without the native part" in docs/other-systems.md',
     };
   return {
     cipher,

@@ -43,12 +43,14 @@ export class SocketOwners {
 
   /**
    * The uid of the socket whose own address is `local` and that is connected to `remote`; both
-   * are canonical. undefined if no process of this machine has it. Rejects if the tables can't be
-   * read.
+   * are canonical. undefined if no process of this machine has it. A promise where a table must be
+   * read, which rejects if it can't be.
    */
-  async uidOf(local: Destination, remote: Destination): Promise<number | undefined> {
-    const told = uidByKernel(local, remote);
-    if (told !== undefined) return told;
+  uidOf(local: Destination, remote: Destination): number | Promise<number | undefined> {
+    return uidByKernel(local, remote) ?? this.#uidByTables(local, remote);
+  }
+
+  async #uidByTables(local: Destination, remote: Destination): Promise<number | undefined> {
     const plain = keyOf(local, remote, false);
     const mapped = keyOf(local, remote, true);
     for (let attempt = 0; attempt < TRIES; attempt++) {

@@ -3,7 +3,7 @@
  *
  *   sourceOf() -> at once: the kernel is asked for the one connection (sock_diag(7))
  *              -> where that isn't possible, a look at its tables (proc(5), /proc/net/tcp)
- *              -> of our own user: a look at the descriptors of its processes, newest first
+ *              -> of our own user: a search through its processes (socketprocesses.ts)
  *
  * The kernel writes the whole table for each look, and processes have many descriptors. So a look
  * serves all who ask until it begins, each is answered as soon as it is found, and there are only
@@ -14,15 +14,13 @@
  * table is read, connections that end can move others past the reader. So a connection that isn't
  * in it is looked for TRIES times.
  *
- * Limits: MAX_ASKED questions wait for a look; any more are answered "unknown" at once.
- * MAX_DESCRIPTORS are read in one look; who isn't found then has no known process.
+ * Limit: MAX_ASKED questions wait for a look; any more are answered "unknown" at once.
  */
-import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { isIP } from 'node:net';
-import { setImmediate as turn } from 'node:timers/promises';
 import { addon } from '../native/addon.ts';
 import { addressBytes } from '../net/address.ts';
 import type { Destination } from '../net/destination.ts';
+import { SocketProcesses } from './socketprocesses.ts';
 import {
   CONNECTING,
   Looks,
@@ -32,18 +30,17 @@ import {
 } from './sockettables.ts';
 
 export const MAX_ASKED = 8192;
-export const MAX_DESCRIPTORS = 16_384;
 /** Looks at the tables for one connection. */
 export const TRIES = 2;
 /** A fifth of a processor at the most. */
 const PAUSES = { limit: MAX_ASKED, pauseFactor: 4, maxPauseMs: 200 };
-/** For records of each connection: a hundredth of a processor, and few who wait for it. */
-export const RECORD_PAUSES = { limit: 64, pauseFactor: 100, maxPauseMs: 2_000 };
 /** For how long the addresses of this machine are believed. */
 const ADDRESSES_MS = 5_000;
 
 export interface SocketSource {
   readonly user: number;
+  /** For whoever looks for the process: with `findsProcesses: false`. */
+  readonly inode?: string;
   /** `PID (name)`, once it is known; undefined: of another user, or not found. Never rejects. */
   readonly process: Promise<string | undefined> | undefined;
 }
@@ -61,8 +58,8 @@ export interface SocketSourcesOptions {
   readonly table?: (name: string) => Promise<string>;
   /** This machine's own addresses, canonical. Default: those of its devices. */
   readonly addresses?: () => ReadonlySet<string>;
-  /** How often processes are looked at. Default: for a fifth of a processor at the most. */
-  readonly processes?: typeof PAUSES;
+  /** False: no processes are looked for. Default: true. */
+  readonly findsProcesses?: boolean;
   /** Default: /proc. */
   readonly proc?: string;
   /** Whose processes are looked at. Default: this process's user. */
@@ -92,8 +89,9 @@ export class SocketSources {
   #ask: AskForSocket | null;
   readonly #table: (name: string) => Promise<string>;
   readonly #ownAddresses: () => ReadonlySet<string>;
-  readonly #proc: string;
+  readonly #search: SocketProcesses;
   readonly #user: number | undefined;
+  readonly #findsProcesses: boolean;
   #addresses: ReadonlySet<string> = new Set();
   #addressesUntil = Number.NEGATIVE_INFINITY;
   readonly #users = new Looks<Question>({
@@ -105,17 +103,17 @@ export class SocketSources {
 
   constructor(options: SocketSourcesOptions = {}) {
     const { ask = askKernel, table = readSocketTable, addresses = machineAddresses } = options;
-    const { proc = '/proc' } = options;
     this.#ask = ask;
     this.#processes = new Looks<ProcessQuestion>({
-      ...(options.processes ?? PAUSES),
+      ...PAUSES,
       look: (asked) => this.#lookAtProcesses(asked),
       giveUp: ({ answer }) => answer(undefined),
     });
     this.#table = table;
     this.#ownAddresses = addresses;
-    this.#proc = proc;
+    this.#search = new SocketProcesses(options.proc);
     this.#user = options.user ?? process.getuid?.();
+    this.#findsProcesses = options.findsProcesses ?? true;
   }
 
   /** Whether the canonical address is this machine's own. Never throws. */
@@ -192,6 +190,7 @@ export class SocketSources {
   /** With its process, if it is one of our own user's: those of others are not shown. */
   #source({ user, inode }: Entry): SocketSource {
     // Without a promise for those that are not looked for: there may be thousands in a second.
+    if (!this.#findsProcesses) return { user, inode, process: undefined };
     if (this.#user !== user || this.#processes.isFull) return { user, process: undefined };
     const process = new Promise<string | undefined>((tell) => {
       if (!this.#processes.ask({ inode, answer: tell })) tell(undefined);
@@ -202,56 +201,11 @@ export class SocketSources {
   /** Rejects if processes can't be listed, as without descriptors. */
   async #lookAtProcesses(questions: readonly ProcessQuestion[]): Promise<void> {
     const wanted = grouped(questions, ({ inode }) => inode);
-    let descriptors = 0;
-    for (const pid of this.#pids()) {
-      let name: string | undefined;
-      for (const inode of this.#sockets(pid)) {
-        descriptors++;
-        const asked = wanted.get(inode);
-        if (asked === undefined) continue;
-        wanted.delete(inode);
-        name ??= this.#nameOf(pid);
-        for (const { answer } of asked) answer(name);
-      }
-      if (wanted.size === 0 || descriptors >= MAX_DESCRIPTORS) break;
-      await turn();
-    }
-    for (const asked of wanted.values()) for (const { answer } of asked) answer(undefined);
-  }
-
-  /** The newest first: who has just been started is seldom the one that has most descriptors. */
-  #pids(): readonly number[] {
-    return readdirSync(this.#proc)
-      .map(Number)
-      .filter((pid) => Number.isInteger(pid) && pid !== process.pid)
-      .sort((one, other) => other - one);
-  }
-
-  /** The inodes of a process's sockets; those of other users are not shown. */
-  *#sockets(pid: number): Iterable<string> {
-    const directory = `${this.#proc}/${pid}/fd`;
-    let descriptors: readonly string[];
-    try {
-      descriptors = readdirSync(directory);
-    } catch {
-      return;
-    }
-    for (const descriptor of descriptors) {
-      try {
-        const inode = /^socket:\[(\d+)\]$/.exec(readlinkSync(`${directory}/${descriptor}`))?.[1];
-        yield inode ?? '';
-      } catch {
-        // It has been closed meanwhile.
-      }
-    }
-  }
-
-  #nameOf(pid: number): string {
-    try {
-      return `${pid} (${readFileSync(`${this.#proc}/${pid}/comm`, 'utf8').trim()})`;
-    } catch {
-      return `${pid}`; // it has ended
-    }
+    await this.#search.search(wanted, (asked, process) => {
+      for (const { answer } of asked) answer(process);
+    });
+    // Who has been answered is not answered again.
+    for (const { answer } of questions) answer(undefined);
   }
 }
 

@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { API1, PRIVATE4 } from '../support/addresses.ts';
-import { DebianRoot, packagesMissing } from '../support/debianroot.ts';
+import { DebianRoot, rootMissing } from '../support/debianroot.ts';
 import { Lab, labUnavailable } from '../support/lab.ts';
 import { REMOTE } from '../support/tunnel.ts';
 
@@ -42,7 +42,7 @@ const release = /debian:(\w+)-slim$/.exec(recipe.get('FROM') ?? '')?.[1] ?? '';
 describe('the image', {
   skip:
     labUnavailable('nsenter') ||
-    packagesMissing(release) ||
+    rootMissing(`package-${release}`) ||
     (built === undefined && 'no package here: scripts/deb builds it'),
   timeout: 300_000,
 }, () => {
@@ -54,7 +54,7 @@ describe('the image', {
 
   before(async () => {
     lab = await Lab.create();
-    root = await DebianRoot.start(lab.client, release, join(lab.directory, release));
+    root = await DebianRoot.start(lab.client, `package-${release}`, join(lab.directory, release));
     root.copy(join(BUILT, built ?? ''), `/tmp/${built}`);
     // The lab has no archive; its packages are there.
     root.write(

@@ -2,7 +2,9 @@
  * A machine with Debian of its own, as far as packages and programs go: a root of Debian's packages
  * in the network of a namespace of the lab, on this machine's kernel.
  *
- *   packages   scripts/test archives them (archive_package_roots of scripts/lib/setup.sh)
+ *   packages   scripts/test archives them (archive_package_roots of scripts/lib/setup.sh): the
+ *              archive package-RELEASE has what the package and its tests need, lintian-RELEASE
+ *              has lintian
  *   root       an overlay; what is written goes with it. By pivot_root(2), since who is in a
  *              chroot(2) may make no user namespace
  *   processes  a pid namespace of their own; they end with the first one
@@ -59,16 +61,15 @@ echo entered
 exec sleep infinity
 `;
 
-/** False, or why there is no root of this release. */
-export function packagesMissing(release: string): string | false {
+/** False, or why there is no root of this archive. */
+export function rootMissing(archive: string): string | false {
   return (
-    !existsSync(archiveOf(release)) &&
-    `no packages of Debian's ${release} here: scripts/test archives them with mmdebstrap`
+    !existsSync(fileOf(archive)) && `no ${archive} here: scripts/test archives it by mmdebstrap`
   );
 }
 
-function archiveOf(release: string): string {
-  return join(ARCHIVES, `package-${release}.tar`);
+function fileOf(archive: string): string {
+  return join(ARCHIVES, `${archive}.tar`);
 }
 
 export class DebianRoot {
@@ -83,14 +84,14 @@ export class DebianRoot {
   /** `directory` is made; it needs half a gigabyte. */
   static async start(
     namespace: Namespace,
-    release: string,
+    archive: string,
     directory: string,
   ): Promise<DebianRoot> {
     const image = join(directory, 'image');
     const work = join(directory, 'work');
     mkdirSync(image, { recursive: true });
     mkdirSync(work);
-    await mustRun(['tar', '-xf', archiveOf(release), '-C', image, '--exclude=./dev/*'], {
+    await mustRun(['tar', '-xf', fileOf(archive), '-C', image, '--exclude=./dev/*'], {
       timeout: COMMAND_TIMEOUT_MS,
     });
     const process = await namespace.spawn([

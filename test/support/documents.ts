@@ -7,7 +7,7 @@
  * those of a unit of systemd.
  */
 import { readdirSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join, normalize } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { marked, type Token, type Tokens } from 'marked';
 import { parseAllDocuments, visit } from 'yaml';
@@ -42,6 +42,28 @@ export function linksIn(text: string): string[] {
   return tokensOf(text).flatMap((token) =>
     token.type === 'link' || token.type === 'image' ? [String(token['href'])] : [],
   );
+}
+
+/**
+ * The relative links of the pages among `files` that lead to none of these files and to no folder
+ * of them: `PAGE -> TARGET`. Paths are relative to a folder that holds all of them.
+ */
+export function linksOutOf(files: readonly string[], read = readPage): string[] {
+  const known = new Set(files.flatMap((file) => [file, ...foldersOf(file)]));
+  return files
+    .filter((file) => file.endsWith('.md'))
+    .flatMap((page) =>
+      linksIn(read(page))
+        .filter((link) => !/^([a-z]+:|#)/.test(link))
+        .map((link) => normalize(join(dirname(page), link.replace(/#.*/, ''))).replace(/\/$/, ''))
+        .filter((target) => !known.has(target))
+        .map((target) => `${page} -> ${target}`),
+    );
+}
+
+function foldersOf(file: string): string[] {
+  const parts = file.split('/').slice(0, -1);
+  return parts.map((_, index) => parts.slice(0, index + 1).join('/'));
 }
 
 /** What GitHub makes of headings: lower case, without punctuation, dashes for spaces. */

@@ -3,6 +3,7 @@
  * says what has become of it.
  */
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join, normalize } from 'node:path';
@@ -17,6 +18,7 @@ import {
   DOTS,
   documentFiles,
   linksIn,
+  linksOutOf,
   PAGES,
   ROOT,
   readPage as read,
@@ -44,6 +46,31 @@ describe('documents', () => {
       assert.deepEqual(dead, []);
     });
   }
+});
+
+describe('the packed documents', () => {
+  // --ignore-scripts: what npm would pack of what is here, without building it.
+  const listed = JSON.parse(
+    execFileSync('npm', ['pack', '--dry-run', '--json', '--ignore-scripts', '--silent'], {
+      cwd: ROOT,
+      encoding: 'utf8',
+    }),
+  ) as readonly { readonly files: readonly { readonly path: string }[] }[];
+  const packed = (listed[0]?.files ?? []).map((file) => file.path);
+  const pages = packed.filter((path) => path.endsWith('.md'));
+
+  it('are those of the repository', () => {
+    assert.deepEqual(
+      pages.filter((page) => !PAGES.includes(page)),
+      [],
+    );
+    for (const page of ['README.md', 'docs/usage.md', 'docs/faq.md'])
+      assert.ok(pages.includes(page), page);
+  });
+
+  it('link only to what is packed', () => {
+    assert.deepEqual(linksOutOf(packed), []);
+  });
 });
 
 const PIN = 'SHA256:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAE';

@@ -9,7 +9,7 @@
  * therefore keep nobody out. If no client is waiting, the new one is reset.
  *
  * A client on another host may vanish without a word. So the kernel probes those that are silent
- * for CLIENT_KEEPALIVE_MS, and ends the connection of one that doesn't answer.
+ * for CLIENT_KEEPALIVE_MS (clientoptions.ts), and ends the connection of one that doesn't answer.
  */
 import type { Socket } from 'node:net';
 import { resetStream } from '../../flow/reset.ts';
@@ -22,8 +22,6 @@ const MAX_PROXY_CONNECTIONS = 16_384;
  * authentication.
  */
 const NEGOTIATION_TIMEOUT_MS = 30_000;
-/** As at the device (capture/tun/keepalive.ts). Node has the kernel send ten probes, 1 s apart. */
-export const CLIENT_KEEPALIVE_MS = 300_000;
 
 export interface AdmissionOptions {
   readonly observer: Observer;
@@ -74,7 +72,6 @@ export class Admission {
       resetStream(socket);
       return false;
     }
-    socket.setKeepAlive(true, CLIENT_KEEPALIVE_MS);
     this.#sockets.add(socket);
     this.#waiting.set(socket, performance.now() + this.timeout);
     this.#timer ??= setTimeout(this.#expire, this.timeout).unref();

@@ -115,7 +115,6 @@ export function createHttpFront(context: ProxyContext): HttpFront {
     requestTimeout: 0,
     keepAliveTimeout: IDLE_TIMEOUT_MS,
     connectionsCheckingInterval: context.admission.timeout * CHECK_TIME,
-    noDelay: true,
     requireHostHeader: false, // Node's own answer has no body
   });
   // Node's server serves its sockets from a listener to its own 'connection' event. The server must

@@ -38,6 +38,7 @@ import type { Observer } from '../../observe/observer.ts';
 import type { Capture, Traffic } from '../capture.ts';
 import { Admission } from './admission.ts';
 import { formatAnswer, type HttpAnswer, OTHER_USER, SOCKS_ONLY } from './answers.ts';
+import { setForAccepted, setForClient } from './clientoptions.ts';
 import type { Credentials } from './credentials.ts';
 import { Guesses } from './guesses.ts';
 import { createHttpFront } from './http.ts';
@@ -56,6 +57,8 @@ const LISTEN_BACKLOG = 4096;
  * at the second.
  */
 const SAME_PORT_ATTEMPTS = 8;
+/** For how long clients may be accepted that have connected before setForAccepted(). */
+const EARLY_CLIENTS_MS = 1000;
 /** How this machine connects to itself where all addresses are listened on. */
 const LOOPBACK_OF: Readonly<Record<string, string>> = { '0.0.0.0': '127.0.0.1', '::': '::1' };
 
@@ -74,8 +77,11 @@ export interface ProxyListen {
   readonly ownUserOnly: boolean;
 }
 
-/** Whether the process at a connection's other end is the own user's. Never rejects. */
-export type OwnUserCheck = (client: Destination, proxy: Destination) => Promise<boolean>;
+/**
+ * Whether the process at a connection's other end is the own user's. A promise where that takes a
+ * moment; never throws or rejects.
+ */
+export type OwnUserCheck = (client: Destination, proxy: Destination) => boolean | Promise<boolean>;
 
 export interface ProxyCaptureOptions {
   readonly listens: readonly ProxyListen[];
@@ -204,8 +210,10 @@ export class ProxyCapture implements Capture {
     };
     const front = createHttpFront(context);
     const { server } = front;
+    let optionsFrom = Number.POSITIVE_INFINITY;
     server.on('connection', (socket) => {
       if (!this.#admission.admit(socket)) return;
+      if (performance.now() < optionsFrom) setForClient(socket);
       dispatch(socket, listen, context, front.serve, isOwnUser);
     });
     server.listen({ host, port, ipv6Only: host.includes(':'), backlog: LISTEN_BACKLOG });
@@ -217,6 +225,7 @@ export class ProxyCapture implements Capture {
         return undefined;
       throw listenError(host, port, cause);
     }
+    if (setForAccepted(server)) optionsFrom = performance.now() + EARLY_CLIENTS_MS;
     server.on('error', (cause) => {
       observer.log('warning', `a proxy client could not be accepted: ${cause.message}`);
       observer.count('tunnel_accept_errors_total');
@@ -236,16 +245,20 @@ function dispatch(
   const onFirstChunk = (chunk: Buffer) => {
     socket.off('data', onFirstChunk);
     socket.off('end', giveUp);
-    if (!ownUserOnly) {
-      serve(socket, chunk, protocols, context, serveHttp);
+    const answer = (own: boolean): void => {
+      if (own) serve(socket, chunk, protocols, context, serveHttp);
+      else turnAway(socket, chunk, context, 'tunnel_proxy_other_users_total', OTHER_USER);
+    };
+    const own = !ownUserOnly || isOwnUser(clientOf(socket), proxyEndOf(socket));
+    if (typeof own === 'boolean') {
+      answer(own);
       return;
     }
     socket.pause();
-    void isOwnUser(clientOf(socket), proxyEndOf(socket)).then((own) => {
+    void own.then((told) => {
       if (socket.destroyed) return;
       socket.resume();
-      if (own) serve(socket, chunk, protocols, context, serveHttp);
-      else turnAway(socket, chunk, context, 'tunnel_proxy_other_users_total', OTHER_USER);
+      answer(told);
     });
   };
   const giveUp = () => socket.destroy();

@@ -41,6 +41,9 @@ export interface ProxyReplies {
   failure(refusal: Refusal, why: string): Buffer;
 }
 
+/** Watches a socket until the returned function is called. `ended` is called once at the most. */
+type WatchForEnd = (socket: Socket, ended: () => void) => () => void;
+
 export class ProxyFlow implements FlowRequest {
   readonly id = nextFlowId();
   readonly source: Destination;
@@ -51,13 +54,19 @@ export class ProxyFlow implements FlowRequest {
   readonly #replies: ProxyReplies;
   readonly #unwatch: () => void;
 
-  constructor(socket: Socket, destination: Destination, replies: ProxyReplies) {
+  /** `watch`: as watchForEnd, for a socket that somebody listens to already. */
+  constructor(
+    socket: Socket,
+    destination: Destination,
+    replies: ProxyReplies,
+    watch: WatchForEnd = watchForEnd,
+  ) {
     this.source = clientOf(socket);
     this.peer = proxyEndOf(socket);
     this.destination = destination;
     this.#socket = socket;
     this.#replies = replies;
-    this.#unwatch = watchForEnd(socket, () => {
+    this.#unwatch = watch(socket, () => {
       this.signal.abort(gaveUp());
       socket.destroy();
     });
@@ -66,8 +75,6 @@ export class ProxyFlow implements FlowRequest {
   open(): Conduit | undefined {
     this.#unwatch();
     if (this.#socket.destroyed) return undefined;
-    // Paused until somebody listens.
-    this.#socket.pause();
     this.#socket.write(this.#replies.success());
     return new StreamConduit(this.#socket);
   }
@@ -92,8 +99,10 @@ export function proxyEndOf({ localAddress = '', localPort = 0 }: Socket): Destin
   return endOf(localAddress, localPort);
 }
 
+/** The kernel writes IPv4 addresses in the only way there is, so only others are looked at. */
 function endOf(address: string, port: number): Destination {
-  return { host: isAddress(address) ? canonicalAddress(address) : address, port };
+  const isOther = address.includes(':') && isAddress(address);
+  return { host: isOther ? canonicalAddress(address) : address, port };
 }
 
 /**
@@ -104,10 +113,7 @@ function endOf(address: string, port: number): Destination {
  * watch.
  */
 export function watchForEnd(socket: Duplex, ended: () => void): () => void {
-  const onData = (chunk: Buffer) => {
-    socket.pause();
-    socket.unshift(chunk);
-  };
+  const onData = (chunk: Buffer) => keepUnread(socket, chunk);
   const end = () => {
     stop();
     ended();
@@ -122,6 +128,12 @@ export function watchForEnd(socket: Duplex, ended: () => void): () => void {
   socket.on('close', end);
   if (socket.destroyed) process.nextTick(end);
   return stop;
+}
+
+/** Puts back what a later reader is to have, and reads no more until then. */
+export function keepUnread(socket: Duplex, chunk: Buffer): void {
+  socket.pause();
+  socket.unshift(chunk);
 }
 
 /**

@@ -23,7 +23,14 @@ import { canonicalHost } from '../../net/name.ts';
 import { NotationError } from '../../net/notation.ts';
 import type { CounterName } from '../../observe/counters.ts';
 import { SOCKS5_REPLIES, SOCKS5_REPLY } from './answers.ts';
-import { clientOf, endWith, type ProxyContext, ProxyFlow, type ProxyReplies } from './request.ts';
+import {
+  clientOf,
+  endWith,
+  keepUnread,
+  type ProxyContext,
+  ProxyFlow,
+  type ProxyReplies,
+} from './request.ts';
 import {
   ADDRESS_TYPE,
   COMMAND,
@@ -96,6 +103,8 @@ class SocksDialogue {
   /** The octets so far of a part that isn't whole. */
   #incomplete: Buffer = NOTHING;
   #flow: ProxyFlow | undefined;
+  /** The request is whole, and its client waits for the answer: what to do when it leaves. */
+  #left: (() => void) | undefined;
 
   constructor(socket: Socket, context: ProxyContext) {
     this.#socket = socket;
@@ -113,6 +122,10 @@ class SocksDialogue {
 
   readonly #onData = (chunk: Buffer): void => {
     const socket = this.#socket;
+    if (this.#flow !== undefined) {
+      keepUnread(socket, chunk);
+      return;
+    }
     let octets = this.#incomplete.length === 0 ? chunk : Buffer.concat([this.#incomplete, chunk]);
     try {
       while (this.#flow === undefined) {
@@ -136,11 +149,7 @@ class SocksDialogue {
       this.#context.guesses.wrong(clientOf(socket).host, () => endWith(socket, error.reply));
       return;
     }
-    this.#release();
-    if (octets.length > 0) {
-      socket.pause();
-      socket.unshift(octets);
-    }
+    if (octets.length > 0) keepUnread(socket, octets);
     this.#context.admission.busy(socket);
     this.#context.observer.count('tunnel_proxy_requests_total');
     this.#context.accept(this.#flow);
@@ -148,8 +157,18 @@ class SocksDialogue {
 
   readonly #onEnd = (): void => {
     this.#release();
+    if (this.#left !== undefined) {
+      this.#left();
+      return;
+    }
     this.#context.observer.count('tunnel_proxy_given_up_total');
     this.#socket.destroy();
+  };
+
+  /** As watchForEnd, with the listeners that are there already. */
+  readonly #watch = (_: Socket, ended: () => void): (() => void) => {
+    this.#left = ended;
+    return () => this.#release();
   };
 
   #release(): void {
@@ -253,7 +272,7 @@ class SocksDialogue {
         host: isName ? canonicalHost(host.toString()) : addressFromBytes(host),
         port,
       };
-      this.#flow = new ProxyFlow(this.#socket, destination, replies);
+      this.#flow = new ProxyFlow(this.#socket, destination, replies, this.#watch);
     } catch (error) {
       if (!(error instanceof NotationError)) throw error;
       this.#log(error.message);

@@ -5,7 +5,7 @@
 import { spawnSync } from 'node:child_process';
 import { accessSync, constants, readFileSync, statSync } from 'node:fs';
 import { release } from 'node:os';
-import { buildHint } from '../../native/files.ts';
+import { nativeHint } from '../../native/files.ts';
 import { silentObserver } from '../../observe/observer.ts';
 import { NO_TUN_HINT } from '../launcher/errors.ts';
 import { probeNamespaces } from '../launcher/launcher.ts';
@@ -54,7 +54,7 @@ export function lookAtHelper(isRooted = false): Finding {
       name,
       state: 'failed',
       detail: `there is no helper at ${path}`,
-      hint: buildHint(),
+      hint: nativeHint(),
     };
   }
   if (isRooted)

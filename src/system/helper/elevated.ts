@@ -3,7 +3,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { setTimeout as delay } from 'node:timers/promises';
 import { TunnelError } from '../../errors/errors.ts';
-import { buildHint } from '../../native/files.ts';
+import { nativeHint } from '../../native/files.ts';
 import type { Observer } from '../../observe/observer.ts';
 import type { Elevation } from '../programs/privileges.ts';
 import { refusedStart } from './errors.ts';
@@ -67,7 +67,7 @@ async function untilExit(
       throw signal.reason;
     }
     throw new TunnelError('capture-failed', `${elevated.command} can't be run`, {
-      hint: elevated.via === 'root' ? buildHint() : `see whether ${elevated.via} works`,
+      hint: elevated.via === 'root' ? nativeHint() : `see whether ${elevated.via} works`,
       cause,
     });
   }

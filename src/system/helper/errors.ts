@@ -3,7 +3,7 @@ import { constants } from 'node:os';
 import { getSystemErrorName } from 'node:util';
 import { TunnelError } from '../../errors/errors.ts';
 import { HELPER_PATH } from '../../native/addon.ts';
-import { buildHint } from '../../native/files.ts';
+import { nativeHint } from '../../native/files.ts';
 import { INSTALLED_HELPERS, installCommand, replaceableAt } from '../programs/path.ts';
 import type { Elevation } from '../programs/privileges.ts';
 import { configuredResolvers } from '../resolver/resolvconf.ts';
@@ -47,7 +47,7 @@ export function versionError(path: string, version: number): TunnelError {
     {
       hint:
         path === HELPER_PATH
-          ? buildHint()
+          ? nativeHint()
           : `update it as root: "${installCommand(HELPER_PATH, path)}"`,
     },
   );

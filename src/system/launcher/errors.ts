@@ -6,7 +6,7 @@ import { readFileSync } from 'node:fs';
 import { constants } from 'node:os';
 import { TunnelError } from '../../errors/errors.ts';
 import { LAUNCHER_PATH } from '../../native/addon.ts';
-import { buildHint } from '../../native/files.ts';
+import { nativeHint } from '../../native/files.ts';
 import { systemErrorName } from '../helper/errors.ts';
 import { installCommand } from '../programs/path.ts';
 import { LAUNCHER_STEP, LAUNCHER_VERSION, type LauncherFailed } from './protocol.ts';
@@ -218,7 +218,7 @@ export function launcherVersionError(path: string, version: number | undefined):
     {
       hint:
         path === LAUNCHER_PATH
-          ? buildHint()
+          ? nativeHint()
           : `update it as root: "${installCommand(LAUNCHER_PATH, path)}"`,
     },
   );

@@ -22,7 +22,7 @@ import { requireLinux } from '../../base/platform.ts';
 import { within } from '../../base/within.ts';
 import { TunnelError } from '../../errors/errors.ts';
 import { addon, LAUNCHER_PATH, type LinkHandle } from '../../native/addon.ts';
-import { buildHint } from '../../native/files.ts';
+import { nativeHint } from '../../native/files.ts';
 import { type Observer, silentObserver } from '../../observe/observer.ts';
 import { installedPath } from '../programs/path.ts';
 import {
@@ -399,7 +399,7 @@ class LinkedLauncher implements Launcher {
 
   #missing(cause: Error): TunnelError {
     return new TunnelError('launcher-failed', `${this.#path} can't be run`, {
-      hint: buildHint(),
+      hint: nativeHint(),
       cause,
     });
   }

@@ -71,11 +71,13 @@ async function missed(miss: () => Found, misses: number) {
   const options = {
     originator: { host: HERE, port: 4000 },
     signal: abort.signal,
+  };
+  const watch = {
     sent: () => {
       times.sent = clock.now() - began;
     },
   };
-  opens.connect({ host: GOOD, port: 443 }, options).then(
+  opens.connect({ host: GOOD, port: 443 }, options, watch).then(
     () => {
       times.opened = clock.now() - began;
     },

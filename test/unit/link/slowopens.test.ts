@@ -10,9 +10,9 @@ function watched() {
   const opens = new SlowOpens(observer, clock);
   const wait = (host: string) => opens.begin({ host, port: 443 });
   const begin = (host: string) => {
-    const { sent, ended } = wait(host);
-    sent();
-    return ended;
+    const progress = wait(host);
+    progress.sent();
+    return (opened: boolean) => progress.ended(opened);
   };
   return { clock, observer, wait, begin };
 }
@@ -60,18 +60,18 @@ describe('SlowOpens', () => {
 
   it('says of those without a place that the jump host has not been asked', async () => {
     const { clock, observer, wait, begin } = watched();
-    const { sent, ended } = wait('10.77.1.4');
+    const progress = wait('10.77.1.4');
     wait('10.77.1.5');
     await clock.advance(12_000);
     const waits = 'waiting for a place to open 10.77.1.4:443 and 1 other connection';
     assert.deepEqual(observer.notices(), [`${waits}, before the jump host is asked (5 s so far)`]);
-    sent();
+    progress.sent();
     await clock.advance(6_000);
     assert.deepEqual(observer.notices().slice(1), [
       'waiting for a place to open 10.77.1.5:443, before the jump host is asked (15 s so far)',
       'waiting for the jump host to open 10.77.1.4:443 (5 s so far)',
     ]);
-    ended(true);
+    progress.ended(true);
     assert.equal(observer.notices().at(-1), '10.77.1.4:443 is open, after 18 s');
     begin('10.0.0.1');
     await clock.advance(30_000);
@@ -80,10 +80,10 @@ describe('SlowOpens', () => {
 
   it('one that was named while it waited for a place is told to be open', async () => {
     const { clock, observer, wait } = watched();
-    const { sent, ended } = wait('10.77.1.4');
+    const progress = wait('10.77.1.4');
     await clock.advance(8_000);
-    sent();
-    ended(true);
+    progress.sent();
+    progress.ended(true);
     assert.equal(observer.notices().at(-1), '10.77.1.4:443 is open, after 8 s');
     await clock.advance(10_000);
     assert.equal(clock.timers, 0);

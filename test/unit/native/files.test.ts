@@ -4,7 +4,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'node:test';
-import { buildHint, nativeFolder, packageRoot, platformName } from '../../../src/native/files.ts';
+import { nativeFolder, nativeHint, packageRoot, platformName } from '../../../src/native/files.ts';
 
 /** A program of `bits` bits, with its headers and the interpreter's name far behind its start. */
 function program(interpreter: string | undefined, bits: 32 | 64 = 64): Buffer {
@@ -80,12 +80,28 @@ describe('native files', () => {
     assert.equal(packageRoot('/nowhere/at/all.js'), '/nowhere/at');
   });
 
-  it('can be built where they are missing, with a command that can be copied', () => {
-    assert.match(buildHint('/home/me/tunnel'), /"npm run build:native"/);
-    assert.match(
-      buildHint('/usr/lib/node_modules/tunnel-vpn'),
-      /"npm --prefix \/usr\/lib\/node_modules\/tunnel-vpn run build:native"/,
+  it('can be built where their sources are, with a command that can be copied', () => {
+    const hintAt = (path: string) => {
+      const root = join(directory, path);
+      mkdirSync(join(root, 'native'), { recursive: true });
+      writeFileSync(join(root, 'native/Makefile'), '');
+      return nativeHint(root);
+    };
+    assert.match(hintAt('tunnel'), /^build it with "npm run build:native"/);
+    const installed = hintAt('lib/node_modules/tunnel-vpn');
+    assert.ok(
+      installed.includes(
+        `"npm --prefix ${directory}/lib/node_modules/tunnel-vpn run build:native"`,
+      ),
     );
-    assert.match(buildHint('/my dir/node_modules/tunnel-vpn'), /--prefix '\/my dir\//);
+    assert.match(hintAt('my dir/node_modules/tunnel-vpn'), /--prefix '\/.*\/my dir\//);
+  });
+
+  it('are to be installed again where they can’t be built', () => {
+    assert.match(
+      nativeHint('/usr/lib/tunnel-vpn'),
+      /^install the package again.*"apt install \.\/tunnel-vpn_/,
+    );
+    assert.match(nativeHint(directory), /^install the package again[^"]*$/);
   });
 });

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
 import {
-  appendFileSync,
   chmodSync,
   existsSync,
   linkSync,
@@ -179,17 +179,48 @@ test('a file is refused that is none, not ours, or something else', async (t) =>
     );
 });
 
-test('two tunnels may write to one file, also when it is rotated', async (t) => {
+test('a second tunnel on the same file is refused, also after a rotation', async (t) => {
   const path = place(t);
-  const [one, other] = [
-    await opened(t, path, { size: 500, keep: 50 }),
-    await opened(t, path, { size: 500, keep: 50 }),
-  ];
-  for (let i = 0; i < 40; i++) await writeAll(i % 2 === 0 ? one : other, [record(i)]);
-  const files = Array.from({ length: 50 }, (_, i) => `${path}.${50 - i}`).filter(existsSync);
-  assert.deepEqual(
-    [...files, path].flatMap(idsIn),
-    records(0, 40).map(({ id }) => id),
+  const one = await LogFile.open({ path, size: 500, keep: 50, observer: silentObserver });
+  const isTaken = (error: TunnelError) => {
+    assert.equal(error.code, 'record-file');
+    assert.match(error.message, /another tunnel writes to it$/);
+    assert.match(error.hint ?? '', /a file of its own/);
+    return true;
+  };
+  await assert.rejects(opened(t, path), isTaken);
+  await writeAll(one, records(0, 20));
+  assert.ok(existsSync(`${path}.1`), 'it was rotated');
+  await assert.rejects(opened(t, path), isTaken);
+  assert.equal(idsIn(path).at(-1), 'run-19');
+  await one.close();
+  await writeAll(await opened(t, path), records(20, 1));
+  assert.equal(idsIn(path).at(-1), 'run-20');
+});
+
+const python =
+  spawnSync('python3', ['--version']).status === 0 ? false : 'python3 is missing (package python3)';
+
+test('who only reads the file can’t lock a tunnel out of it', { skip: python }, async (t) => {
+  const path = place(t);
+  writeFileSync(path, '', { mode: 0o600 });
+  const reader = spawn(
+    'python3',
+    [
+      '-c',
+      `import fcntl, sys
+file = open(sys.argv[1])
+fcntl.lockf(file, fcntl.LOCK_SH)
+print("locked", flush=True)
+sys.stdin.read()`,
+      path,
+    ],
+    { stdio: ['pipe', 'pipe', 'inherit'] },
   );
-  appendFileSync(path, '');
+  t.after(() => reader.kill('SIGKILL'));
+  await once(reader.stdout, 'data');
+  await writeAll(await opened(t, path), records(0, 1));
+  assert.deepEqual(idsIn(path), ['run-0']);
+  reader.stdin.end();
+  await once(reader, 'close');
 });

@@ -12,6 +12,7 @@ import { type FileHandle, open } from 'node:fs/promises';
 import { endianness, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
+import type { TunnelError } from '../../../src/errors/errors.ts';
 import { Flow } from '../../../src/flow/flowwatch.ts';
 import type { Destination } from '../../../src/net/destination.ts';
 import { silentObserver } from '../../../src/observe/observer.ts';
@@ -232,6 +233,18 @@ test('when all memory waits for the disk, packets are left out and counted', asy
     Number(LITTLE ? dropped?.readBigUInt64LE() : dropped?.readBigUInt64BE()),
     count - written,
   );
+});
+
+test('a second tunnel on the same file is refused', async (t) => {
+  const path = place(t);
+  const one = await opened(path);
+  await assert.rejects(opened(path), (error: TunnelError) => {
+    assert.equal(error.code, 'record-file');
+    return /another tunnel writes to it$/.test(error.message);
+  });
+  assert.ok(!existsSync(`${path}.1`), 'the first one’s file has its name');
+  await one.close();
+  await (await opened(path)).close();
 });
 
 test('an earlier file is kept; what is none is refused', async (t) => {

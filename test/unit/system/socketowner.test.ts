@@ -108,7 +108,7 @@ describe('SocketOwners', () => {
       return '';
     });
     const end = { host: '127.0.0.1', port: 1 };
-    await assert.rejects(owners.uidOf(end, end), /EACCES/);
+    await assert.rejects(async () => owners.uidOf(end, end), /EACCES/);
     fails = false;
     assert.equal(await owners.uidOf(end, end), undefined);
   });

@@ -5,7 +5,7 @@ import { readFileSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
 import { describe, it } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
-import { CLIENT_KEEPALIVE_MS } from '../../../../src/capture/proxy/admission.ts';
+import { CLIENT_KEEPALIVE_MS } from '../../../../src/capture/proxy/clientoptions.ts';
 import { MAX_GUESSES } from '../../../../src/capture/proxy/guesses.ts';
 import { type OwnUserCheck, ProxyCapture } from '../../../../src/capture/proxy/proxy.ts';
 import { TunnelError } from '../../../../src/errors/errors.ts';

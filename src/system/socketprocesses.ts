@@ -1,0 +1,100 @@
+/**
+ * Which processes have these sockets: a search through the descriptors of processes (proc(5),
+ * /proc/PID/fd). Those of other users are not shown.
+ *
+ * Whoever has opened a connection mostly opens another one. So the processes that were found last
+ * are looked at first, and then the others, the newest first. A search ends when all are found.
+ *
+ * Limit: MAX_DESCRIPTORS are read in one search; who isn't found then has no known process.
+ */
+import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { setImmediate as turn } from 'node:timers/promises';
+
+export const MAX_DESCRIPTORS = 16_384;
+/** Processes that are looked at first. */
+const MAX_RECENT = 8;
+
+export class SocketProcesses {
+  readonly #proc: string;
+  /** The one found last comes last. */
+  #recent: readonly number[] = [];
+
+  constructor(proc = '/proc') {
+    this.#proc = proc;
+  }
+
+  /**
+   * Calls `found` for each of these sockets, by their inodes, that a process has, as `PID (name)`.
+   * Lets other work go on between two processes, and resolves with the milliseconds that it has
+   * taken itself. Rejects if processes can't be listed, as without descriptors.
+   */
+  async search<Asked>(
+    asked: Iterable<readonly [inode: string, asked: Asked]>,
+    found: (asked: Asked, process: string) => void,
+  ): Promise<number> {
+    const wanted = new Map(asked);
+    let descriptors = 0;
+    let spent = 0;
+    let began = performance.now();
+    for (const pid of this.#pids()) {
+      let name: string | undefined;
+      for (const inode of this.#sockets(pid)) {
+        descriptors++;
+        const one = wanted.get(inode);
+        if (one === undefined) continue;
+        wanted.delete(inode);
+        name ??= this.#nameOf(pid);
+        found(one, name);
+      }
+      if (name !== undefined) this.#remember(pid);
+      spent += performance.now() - began;
+      if (wanted.size === 0 || descriptors >= MAX_DESCRIPTORS) break;
+      await turn();
+      began = performance.now();
+    }
+    return spent;
+  }
+
+  #remember(pid: number): void {
+    const others = this.#recent.filter((other) => other !== pid);
+    this.#recent = [...others.slice(1 - MAX_RECENT), pid];
+  }
+
+  /** The list of all is read when those that were found last don't have what is wanted. */
+  *#pids(): Iterable<number> {
+    const recent = this.#recent.toReversed();
+    yield* recent;
+    // Who has just been started is seldom the one that has most descriptors.
+    yield* readdirSync(this.#proc)
+      .map(Number)
+      .filter((pid) => Number.isInteger(pid) && pid !== process.pid && !recent.includes(pid))
+      .sort((one, other) => other - one);
+  }
+
+  /** The inodes of a process's sockets, and '' for its other descriptors. */
+  *#sockets(pid: number): Iterable<string> {
+    const directory = `${this.#proc}/${pid}/fd`;
+    let descriptors: readonly string[];
+    try {
+      descriptors = readdirSync(directory);
+    } catch {
+      return;
+    }
+    for (const descriptor of descriptors) {
+      try {
+        const inode = /^socket:\[(\d+)\]$/.exec(readlinkSync(`${directory}/${descriptor}`))?.[1];
+        yield inode ?? '';
+      } catch {
+        // It has been closed meanwhile.
+      }
+    }
+  }
+
+  #nameOf(pid: number): string {
+    try {
+      return `${pid} (${readFileSync(`${this.#proc}/${pid}/comm`, 'utf8').trim()})`;
+    } catch {
+      return `${pid}`; // it has ended
+    }
+  }
+}
