@@ -4,8 +4,9 @@
  * Any byte from the server is a sign of life. After an interval of silence it is asked for one,
  * with a global request that it must answer (RFC 4254 §4), like OpenSSH's keepalive. It is asked
  * again after each further interval. While data flow it is also asked every MEASURE_MS, to measure
- * the round trip, and SETTLED_MS after the link has come up: the answer to the very first question
- * is read by a program that is busy with its start. What `count` intervals without a byte mean depends on the server:
+ * the round trip, and SETTLED_MS after the link has come up: the answer to the first question is
+ * read by a program that is busy with its start. What `count` intervals without a byte mean depends
+ * on the server:
  *
  *   has answered a request, now or in an earlier link    it is given up
  *   has never answered one, but its software always does it is given up, and doubted from then on
