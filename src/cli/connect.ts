@@ -71,6 +71,7 @@ Exit codes:
 export const CONNECT: CommandDeclaration = {
   name: 'connect',
   description: 'capture connections to the targets and carry them through the jump host',
+  summary: 'capture connections to the targets; the command when none is named',
   purpose: 'Run',
   usage: '-r REMOTE [options] TARGET...',
   shownAs: 'tunnel [connect]',

@@ -46,6 +46,7 @@ import { quoted } from '../net/notation.ts';
 import { addCommand, type CommandDeclaration, formatHelp, optionShapes } from './command.ts';
 import { COMMANDS, type CommandName, commandMeant, commandNamed, NAMES } from './commands.ts';
 import { completionScript } from './completion.ts';
+import { overview } from './help.ts';
 import { listProfiles } from './list.ts';
 import { MarkedArguments } from './marks.ts';
 import { readTunnelLine, withProfile } from './profiles.ts';
@@ -90,6 +91,7 @@ export async function runCommandLine(
   commands: Commands,
   output: Output,
 ): Promise<void> {
+  if (args.length === 1 && args[0] === 'help') return output.output(overview());
   refusePastedCommand(args, takenBy);
   // The arguments of exec's command belong to it alone: they are split off before anything is
   // expanded or read.

@@ -266,7 +266,6 @@ describe('tunnel, asked about itself', () => {
     ['--help'],
     ['-h'],
     ['connect', '--help'],
-    ['help'],
     ['help', 'connect'],
     [...R, '10/8', '-h'],
   ]) {
@@ -353,6 +352,29 @@ describe('the help of each command', () => {
       'clean',
     ])
       assert.match(text, new RegExp(`^ {4}${name} +\\S`, 'm'));
+  });
+
+  it('of all together is one screen: examples, commands by purpose, where to read more', async () => {
+    let text = '';
+    const unwanted = () => assert.fail('a command is run');
+    await runCommandLine(
+      ['help'],
+      { ...NOTHING_ELSE, connect: unwanted, proxy: unwanted },
+      { output: (more) => (text += more), columns: 90 },
+    );
+    const lines = text.split('\n');
+    assert.ok(lines.length <= 50, `${lines.length} lines`);
+    assert.deepEqual(
+      lines.filter((line) => line.length > 90),
+      [],
+    );
+    assert.deepEqual(
+      [...text.matchAll(/^ {4}([a-z]+) {2,}\S/gm)].map(([, name]) => name).sort(),
+      [...NAMES].sort(),
+    );
+    assert.match(text, /^Examples:\n[\s\S]*^Commands:\n {2}Run:\n[\s\S]*^Read more:\n/m);
+    const examples = [...text.matchAll(/^ {2}tunnel (.*)\n {6}/gm)].map(([, line = '']) => line);
+    assert.equal(examples.length, 5);
   });
 
   it('lists each of them once, by purpose', async () => {
