@@ -1,7 +1,7 @@
 /** `tunnel status`, `stop`, `down`, `reconnect` and `reload`: the running tunnels of this user. */
 import { CONTROL_GROUPS, STATUS_GROUPS } from '../config/controloptions.ts';
 import type { Found, RunningTunnel, Unanswering } from '../control/client.ts';
-import type { LinkStatus, Status } from '../control/status.ts';
+import type { AskedStatus, Glance, LinkStatus, Status } from '../control/status.ts';
 import { printable } from '../observe/printable.ts';
 import type { CommandDeclaration } from './command.ts';
 
@@ -124,8 +124,10 @@ export function statusLines(status: Status, user?: number): readonly string[] {
   );
   const what = carried(status);
   const protectedBy = protection(status.link);
+  const question = describeQuestion(status);
   const rows: (readonly [string, string])[] = [
     ['link', describeLink(status.link, at)],
+    ...(question === undefined ? [] : [['question', question] as const]),
     ...(protectedBy === undefined ? [] : [['protected by', protectedBy] as const]),
     ...(what === undefined ? [] : [['targets', what] as const]),
     ...(captured.length === 0 ? [] : [['captured by', captured.join(', ')] as const]),
@@ -164,6 +166,28 @@ export function describeState(link: LinkStatus, at: number): string {
     attempt > 1 ? `attempt ${attempt}` : undefined,
   ];
   return parts.filter((part) => part !== undefined).join(', ');
+}
+
+/** What waits for an answer, and where it can be given; undefined: nothing. */
+export function describeQuestion({ name, asked, link, at }: Glance | Status): string | undefined {
+  if (asked !== undefined)
+    return `${asked.text} (asked at ${askedAt(asked)}, for ${duration(at - asked.since)})`;
+  const { state, error } = link;
+  const unanswered = state === 'waiting' && error !== undefined && lacksAnswer(error);
+  return unanswered ? answerBy(name) : undefined;
+}
+
+export function askedAt({ at }: AskedStatus): string {
+  return at === 'tunnel' ? "the tunnel's own terminal" : 'the terminal that wants a new link';
+}
+
+/** There is no link because a question was not answered. */
+export function lacksAnswer({ code }: { readonly code: string }): boolean {
+  return code === 'no-terminal' || code === 'auth-cancelled';
+}
+
+export function answerBy(name: string): string {
+  return `the login wants an answer: "tunnel reconnect ${name}" asks at its terminal`;
 }
 
 /** Connections that wait for the link, and what is left of their time; undefined: none. */

@@ -102,6 +102,12 @@ const link = objectOf<Status['link']>({
   hostKey: maybe(text),
 });
 
+const asked = objectOf<NonNullable<Status['asked']>>({
+  text,
+  at: word(),
+  since: number,
+});
+
 const flow = objectOf<Status['flows']['list'][number]>({
   id: needed(number),
   state: word(),
@@ -157,6 +163,7 @@ const anyStatus = objectOf<Status>({
   proxies: listOf(text),
   forwards: listOf(text),
   link,
+  asked: maybe(asked),
   flows,
   refusals: listOf(refusal),
   counters: recordOf(number),

@@ -23,12 +23,21 @@ export interface Status {
   /** Fixed forwards that listen: `127.0.0.1:8080 -> db.internal:5432`. */
   readonly forwards: readonly string[];
   readonly link: LinkStatus;
+  /** A question that waits for its answer: a password, a code, a passphrase, a host key. */
+  readonly asked?: AskedStatus | undefined;
   readonly flows: FlowsStatus;
   readonly refusals: readonly RefusalStatus[];
   /** All counters by their names (observe/counters.ts). */
   readonly counters: Readonly<Record<string, number>>;
   /** What tunnel doctor finds wrong with this machine for it. */
   readonly checks: readonly CheckStatus[];
+}
+
+export interface AskedStatus {
+  readonly text: string;
+  /** At the tunnel's own terminal, or at that of `tunnel reconnect` and `tunnel reload`. */
+  readonly at: 'tunnel' | 'caller';
+  readonly since: number;
 }
 
 export interface LinkStatus {

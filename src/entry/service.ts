@@ -12,12 +12,14 @@
  *   stopping    STOPPING=1
  *   close()     the pidfile is removed
  */
+import { answerBy, askedAt, lacksAnswer } from '../cli/status.ts';
 import type { ServiceOptions } from '../config/serviceoptions.ts';
+import type { AskedStatus } from '../control/status.ts';
 import { reasonOf } from '../errors/reason.ts';
 import { addon } from '../native/addon.ts';
 import type { Observer } from '../observe/observer.ts';
 import { printable } from '../observe/printable.ts';
-import type { FollowedLink, RunService } from '../session/ready.ts';
+import type { FollowedLink, FollowedQuestions, RunService } from '../session/ready.ts';
 import { Pidfile } from '../system/service/pidfile.ts';
 import type { Self } from './self.ts';
 import type { Stop } from './signals.ts';
@@ -54,11 +56,14 @@ export class Service implements RunService {
     stop.signal.addEventListener('abort', () => this.#stopping('Stopping'), { once: true });
   }
 
-  follow(link: FollowedLink): () => void {
-    const tell = () => this.#tell(describe(link));
+  follow(link: FollowedLink, questions: FollowedQuestions, name: string): () => void {
+    const tell = () => this.#tell(describeAsked(questions.question) ?? describe(link, name));
     tell();
     this.#extendStart(link);
-    return link.onChange(tell);
+    const ends = [link.onChange(tell), questions.onChange(tell)];
+    return () => {
+      for (const end of ends) end();
+    };
   }
 
   waitsFor(what: string): void {
@@ -137,7 +142,13 @@ export class Service implements RunService {
   }
 }
 
-function describe(link: FollowedLink): string {
+/** undefined: nothing is asked. */
+function describeAsked(asked: AskedStatus | undefined): string | undefined {
+  if (asked === undefined) return undefined;
+  return `Waiting for an answer at ${askedAt(asked)}: ${asked.text}`;
+}
+
+function describe(link: FollowedLink, name: string): string {
   const { state, attempt, error, established } = link.view();
   switch (state) {
     case 'up':
@@ -151,6 +162,9 @@ function describe(link: FollowedLink): string {
     case 'connecting':
       return attempt > 1 ? `Connecting, attempt ${attempt}` : 'Connecting';
     case 'waiting':
+      // What to do comes first: the end may be cut.
+      if (error !== undefined && lacksAnswer(error))
+        return `Not connected: ${answerBy(name)}: ${error.message}`;
       return `Not connected: ${error?.message ?? 'the link was lost'}`;
     case 'failed':
     case 'closed':

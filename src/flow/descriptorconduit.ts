@@ -2,15 +2,17 @@
  * Two descriptors as a conduit: one to read from and one to write to, as with standard input and
  * output. They may be anything: pipes, sockets, a terminal, files.
  *
- *   read(2) -> other.send; the next one begins while less than HIGH_WATER has not been taken
+ *   read -> other.send; the next one begins while less than HIGH_WATER has not been taken
  *   0 octets -> other.finish
- *   send    -> queue -> writev(2), all that waits in one call -> other.taken
+ *   send    -> queue -> write, all that waits in one call -> other.taken
  *   finish  -> once all has been written, `endOutput`: whoever reads it sees the end
  *   shut    -> nothing more is read
  *
- * Reads and writes block, each on a thread of libuv's: O_NONBLOCK would be set for every process
- * that shares the descriptors, and the shell or the ssh that has started this one doesn't expect
- * it. Where somebody else has set it, the call is made again after RETRY_MS.
+ * O_NONBLOCK would be set for every process that shares the descriptors, and the shell or the ssh
+ * that has started this one doesn't expect it. So what can be done at once is done by `atOnce`, in
+ * bursts between which others have their turn. What has to wait blocks on a thread of libuv's,
+ * which costs more than the encryption of what it reads. Where somebody else has set O_NONBLOCK,
+ * that call is made again after RETRY_MS.
  *
  * A read that is under way can't be cancelled. So this conduit may be over while one waits, and the
  * process must end without waiting for it (Self.end).
@@ -21,14 +23,16 @@ import type { Conduit, OverListener } from './conduit.ts';
 import { both } from './conduit.ts';
 import { type Slab, SlabPool } from './memory.ts';
 
-/** A pipe has 64 KiB at a time, a file as much as is asked for. */
+/** A pipe has 64 KiB at a time or more, a file as much as is asked for. */
 const READ_BYTES = 128 * 1024;
 /** How many bytes may wait at the other end before nothing more is read. */
 const HIGH_WATER = 1024 * 1024;
 /** As many spare slabs as are under way at once. */
 const SPARE_SLABS = HIGH_WATER / READ_BYTES;
-/** IOV_MAX is 1024. */
-const MAX_PIECES = 64;
+/** Reads in a row, and writes. */
+const BURST = 4;
+/** As many as `atOnce` takes; IOV_MAX is 1024. */
+const MAX_PIECES = 32;
 /** For a descriptor that is not ours to wait for. */
 const RETRY_MS = 5;
 
@@ -37,6 +41,14 @@ export interface Descriptors {
   readonly output: number;
   /** Nothing more will be written. Throws the system's error. */
   readonly endOutput: () => void;
+  /** undefined: every call may wait. */
+  readonly atOnce?: AtOnce | undefined;
+}
+
+/** Calls that never wait. -1: nothing can be done at once, or there is an error. */
+export interface AtOnce {
+  readonly read: (fd: number, into: Buffer) => number;
+  readonly write: (fd: number, parts: readonly Buffer[]) => number;
 }
 
 interface Piece {
@@ -104,15 +116,50 @@ export class DescriptorConduit implements Conduit {
   }
 
   #read(): void {
-    if (this.#reading || this.#inputEnded || this.#done || this.#outstanding >= HIGH_WATER) return;
+    if (this.#reading || !this.#wantsMore) return;
+    // Until the burst is over, `taken` starts no other.
     this.#reading = true;
+    for (let left = BURST; left > 0 && this.#wantsMore; left--) {
+      if (this.#readAtOnce()) continue;
+      this.#readWaiting();
+      return;
+    }
+    if (this.#wantsMore) setImmediate(() => this.#readOn());
+    else this.#reading = false;
+  }
+
+  #readOn(): void {
+    this.#reading = false;
+    this.#read();
+  }
+
+  get #wantsMore(): boolean {
+    return this.#wantsInput && this.#outstanding < HIGH_WATER;
+  }
+
+  get #wantsInput(): boolean {
+    return !this.#inputEnded && !this.#done;
+  }
+
+  /** False: nothing waits, or it has ended, or there is an error. #readWaiting finds out which. */
+  #readAtOnce(): boolean {
+    const { atOnce, input } = this.#descriptors;
+    if (atOnce === undefined) return false;
+    const slab = this.#pool.take();
+    const bytes = atOnce.read(input, slab.bytes);
+    if (bytes > 0) this.#take(slab, bytes);
+    slab.release();
+    return bytes > 0;
+  }
+
+  #readWaiting(): void {
     const slab = this.#pool.take();
     read(this.#descriptors.input, slab.bytes, 0, READ_BYTES, null, (error, bytes) => {
-      this.#reading = false;
-      if (error !== null && isAgain(error)) setTimeout(() => this.#read(), RETRY_MS);
-      else if (error !== null) this.#lose(error);
-      else if (!this.#inputEnded && !this.#done) this.#take(slab, bytes);
+      if (error === null && this.#wantsInput) this.#take(slab, bytes);
       slab.release();
+      if (error === null) this.#readOn();
+      else if (isAgain(error)) setTimeout(() => this.#readOn(), RETRY_MS);
+      else this.#lose(error);
     });
   }
 
@@ -126,27 +173,49 @@ export class DescriptorConduit implements Conduit {
     this.received += bytes;
     this.#outstanding += bytes;
     this.#other?.send(slab.bytes.subarray(0, bytes), slab);
-    this.#read();
   }
 
   #write(): void {
     if (this.#writing || this.#done) return;
-    if (this.#queue.length === 0) {
-      if (this.#finished) this.#endOutput();
+    this.#writing = true;
+    for (let left = BURST; left > 0 && this.#queue.length > 0 && !this.#done; left--) {
+      if (this.#writeAtOnce()) continue;
+      this.#writeWaiting();
       return;
     }
-    this.#writing = true;
-    const pieces = this.#queue.slice(0, MAX_PIECES).map(({ data }) => data);
-    writev(this.#descriptors.output, pieces, null, (error, bytes) => {
-      this.#writing = false;
-      if (error !== null && !isAgain(error)) {
-        this.#lose(error);
-        return;
-      }
+    if (this.#queue.length > 0) {
+      setImmediate(() => this.#writeOn());
+      return;
+    }
+    this.#writing = false;
+    if (this.#finished && !this.#done) this.#endOutput();
+  }
+
+  #writeOn(): void {
+    this.#writing = false;
+    if (this.#done) this.#dropQueue();
+    else this.#write();
+  }
+
+  #writeAtOnce(): boolean {
+    const { atOnce, output } = this.#descriptors;
+    if (atOnce === undefined) return false;
+    const bytes = atOnce.write(output, this.#nextPieces());
+    if (bytes > 0) this.#written(bytes);
+    return bytes > 0;
+  }
+
+  #writeWaiting(): void {
+    writev(this.#descriptors.output, this.#nextPieces(), null, (error, bytes) => {
       if (error === null) this.#written(bytes);
-      if (error === null) this.#write();
-      else setTimeout(() => this.#write(), RETRY_MS);
+      if (error === null) this.#writeOn();
+      else if (isAgain(error)) setTimeout(() => this.#writeOn(), RETRY_MS);
+      else this.#lose(error);
     });
+  }
+
+  #nextPieces(): Buffer[] {
+    return this.#queue.slice(0, MAX_PIECES).map(({ data }) => data);
   }
 
   #written(bytes: number): void {
@@ -179,6 +248,10 @@ export class DescriptorConduit implements Conduit {
     if (this.#inputEnded && this.#outputEnded) this.#end(undefined);
   }
 
+  #dropQueue(): void {
+    for (const { memory } of this.#queue.splice(0)) memory?.release();
+  }
+
   /** A descriptor can't be used any more. */
   #lose(error: Error): void {
     if (this.#done) return;
@@ -191,7 +264,7 @@ export class DescriptorConduit implements Conduit {
     this.#done = true;
     this.#error = error;
     // What is being written is still in use.
-    if (!this.#writing) for (const { memory } of this.#queue.splice(0)) memory?.release();
+    if (!this.#writing) this.#dropQueue();
     const over = this.#onOver;
     this.#onOver = undefined;
     over?.(error);

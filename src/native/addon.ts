@@ -198,6 +198,19 @@ export interface Addon {
   writeNow(fd: number, octets: Uint8Array): number;
 
   /**
+   * Reads what waits at a descriptor of any kind into `into`, and never waits
+   * (native/addon_transfer.c). Returns the number of octets; 0: it has ended; -1: nothing waits, or
+   * it can't be read, or not in this way. Then a read that may wait tells which.
+   */
+  readWaiting(fd: number, into: Uint8Array): number;
+  /** The same for writing up to 32 `parts`, one after the other. Returns how much was taken. */
+  writeFitting(fd: number, ...parts: Uint8Array[]): number;
+  /**
+   * Lets a pipe hold this much, if it holds less and the kernel allows it (F_SETPIPE_SZ, fcntl(2)).
+   */
+  enlargePipe(fd: number, bytes: number): void;
+
+  /**
    * The size of the terminal that is open as `fd`, and whether this process may draw on it: it is
    * in the foreground, and nobody has switched the echo or the line mode off. Undefined: it is no
    * terminal.

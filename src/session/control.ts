@@ -6,8 +6,9 @@ import { TunnelError } from '../errors/errors.ts';
 import { reasonOf } from '../errors/reason.ts';
 import type { Supervisor } from '../link/supervisor.ts';
 import type { Observer } from '../observe/observer.ts';
-import type { ConfirmOptions, Prompter, QuestionOptions } from '../ssh/prompter.ts';
+import type { Prompter } from '../ssh/prompter.ts';
 import type { Overview } from './overview.ts';
+import type { PrompterInUse } from './prompterinuse.ts';
 import type { Reloads } from './reloads.ts';
 import type { Session } from './session.ts';
 
@@ -88,66 +89,4 @@ function reconnected(link: Supervisor, signal: AbortSignal): Promise<void> {
     signal.addEventListener('abort', abort, { once: true });
     look();
   });
-}
-
-/**
- * Asks at the run's own terminal, or at that of whoever has asked for a new link or a reload, as
- * long as that one is there.
- */
-export class PrompterInUse implements Prompter {
-  readonly #own: Prompter;
-  #other: Prompter | undefined;
-
-  constructor(own: Prompter) {
-    this.#own = own;
-  }
-
-  /** Throws TunnelError if somebody else is being asked already. */
-  during<T>(other: Prompter, work: () => Promise<T>): Promise<T> {
-    if (this.#isBusy) {
-      const message = 'somebody else has asked for a new link, or a reload, already';
-      return Promise.reject(new TunnelError('control-busy', message));
-    }
-    return this.#asking(other, work);
-  }
-
-  /** As `during`; if somebody else is being asked already, that one gets the questions. */
-  unlessBusy<T>(other: Prompter, work: () => Promise<T>): Promise<T> {
-    return this.#isBusy ? work() : this.#asking(other, work);
-  }
-
-  async #asking<T>(other: Prompter, work: () => Promise<T>): Promise<T> {
-    this.#other = other;
-    try {
-      return await work();
-    } finally {
-      // Another one takes its place when this one has left before its work was done.
-      if (this.#other === other) this.#other = undefined;
-    }
-  }
-
-  /** Whoever has left is not asked any more, whatever becomes of what they wanted. */
-  get #isBusy(): boolean {
-    return this.#other?.canAsk() ?? false;
-  }
-
-  get #asks(): Prompter {
-    return this.#isBusy && this.#other !== undefined ? this.#other : this.#own;
-  }
-
-  canAsk(): boolean {
-    return this.#asks.canAsk();
-  }
-
-  secret(question: string, options?: QuestionOptions): Promise<string> {
-    return this.#asks.secret(question, options);
-  }
-
-  line(question: string, options?: QuestionOptions): Promise<string> {
-    return this.#asks.line(question, options);
-  }
-
-  confirm(question: string, options?: ConfirmOptions): Promise<boolean> {
-    return this.#asks.confirm(question, options);
-  }
 }

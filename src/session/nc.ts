@@ -12,7 +12,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { NcConfiguration } from '../config/ncoptions.ts';
 import { TunnelError } from '../errors/errors.ts';
 import { reasonOf, systemCodeOf } from '../errors/reason.ts';
-import { DescriptorConduit } from '../flow/descriptorconduit.ts';
+import { type AtOnce, DescriptorConduit } from '../flow/descriptorconduit.ts';
 import { join } from '../flow/join.ts';
 import { addonIfAny } from '../native/addon.ts';
 import { formatDestination } from '../net/destination.ts';
@@ -22,6 +22,8 @@ import { openTunnel, type RunOptions } from './tunnel.ts';
 
 const STDIN = 0;
 const STDOUT = 1;
+/** What a pipe may hold: with Linux's 64 KiB, both ends wait for each other at each read. */
+const PIPE_BYTES = 1024 * 1024;
 /** How often it is looked whether the server still has the channel. */
 const LOOK_MS = 5;
 
@@ -46,7 +48,8 @@ export function runNc(
     session.own('the watch', machine.watch(link, '', observer), (unwatch) => unwatch());
     const far = await session.within(connector.connect(destination, { signal: session.signal }));
     observer.log('info', `connected to ${formatDestination(destination)}`);
-    const near = new DescriptorConduit({ input: STDIN, output: STDOUT, endOutput });
+    const atOnce = callsAtOnce();
+    const near = new DescriptorConduit({ input: STDIN, output: STDOUT, endOutput, atOnce });
     const ended = new Promise<Error | undefined>((resolve) =>
       join(near, far, ({ error }) => resolve(error)),
     );
@@ -54,6 +57,17 @@ export function runNc(
     if (error !== undefined) throw failure(error, formatDestination(destination));
     while (link.channels > 0) await session.within(delay(LOOK_MS));
   });
+}
+
+/** undefined: without the native part each read and each write passes a thread. */
+function callsAtOnce(): AtOnce | undefined {
+  const native = addonIfAny();
+  if (native === undefined) return undefined;
+  for (const fd of [STDIN, STDOUT]) native.enlargePipe(fd, PIPE_BYTES);
+  return {
+    read: (fd, into) => native.readWaiting(fd, into),
+    write: (fd, parts) => native.writeFitting(fd, ...parts),
+  };
 }
 
 /**

@@ -2,7 +2,7 @@
  * A running tunnel as a whole, for whoever shows it: `tunnel status`, USR1. It keeps nothing itself
  * that a part knows; `status()` asks them all.
  */
-import type { Glance, LinkStatus, RefusalStatus, Status } from '../control/status.ts';
+import type { AskedStatus, Glance, LinkStatus, RefusalStatus, Status } from '../control/status.ts';
 import type { DestinationTable } from '../flow/destinationtable.ts';
 import type { FlowTable, RefusedFlow } from '../flow/flowtable.ts';
 import type { Flow } from '../flow/flowwatch.ts';
@@ -26,6 +26,7 @@ export interface OverviewParts {
   readonly identity: TunnelIdentity;
   readonly remote: string;
   readonly link: { view(): LinkView };
+  readonly prompter: { readonly question: AskedStatus | undefined };
   readonly flows: FlowTable;
   readonly targets: () => readonly string[];
   readonly findings: () => readonly Finding[];
@@ -94,7 +95,7 @@ export class Overview {
   }
 
   #head() {
-    const { identity, remote, link, targets } = this.#parts;
+    const { identity, remote, link, prompter, targets } = this.#parts;
     return {
       name: identity.name,
       command: identity.command,
@@ -108,6 +109,7 @@ export class Overview {
       proxies: this.proxies,
       forwards: this.forwards(),
       link: linkStatus(link.view()),
+      asked: prompter.question,
     };
   }
 

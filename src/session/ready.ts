@@ -4,14 +4,19 @@ import type { Glance } from '../control/status.ts';
 import { UsageError } from '../errors/errors.ts';
 import type { Supervisor } from '../link/supervisor.ts';
 import type { SshOptions } from '../ssh/options.ts';
+import type { PrompterInUse } from './prompterinuse.ts';
 import type { Session } from './session.ts';
 
 export type FollowedLink = Pick<Supervisor, 'view' | 'onChange'>;
+export type FollowedQuestions = Pick<PrompterInUse, 'question' | 'onChange'>;
 
 /** Who has started the run, where that isn't a person who looks at it: -D, --pidfile, systemd. */
 export interface RunService {
-  /** Is told of the link from before the first dial. Returns what ends that. */
-  follow(link: FollowedLink): () => void;
+  /**
+   * Is told of the link from before the first dial, and of questions. `name`: the tunnel's. Returns
+   * what ends that.
+   */
+  follow(link: FollowedLink, questions: FollowedQuestions, name: string): () => void;
   /** Is told what the start waits for (--wait-online). */
   waitsFor(what: string): void;
   /** Before anything says that the run is ready. Throws TunnelError if it can't be. */

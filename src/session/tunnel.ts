@@ -35,11 +35,12 @@ import type { ForwardSettings } from '../ssh/settings.ts';
 import { RecordOwners } from '../system/recordowners.ts';
 import { SocketSources } from '../system/socketsources.ts';
 import { Advice } from './advice.ts';
-import { offerControl, PrompterInUse } from './control.ts';
+import { offerControl } from './control.ts';
 import { Current } from './current.ts';
 import { linux, type Machine } from './machine.ts';
 import { offerMetrics } from './metrics.ts';
 import { Overview, type TunnelIdentity } from './overview.ts';
+import { PrompterInUse } from './prompterinuse.ts';
 import type { RunReport, RunService } from './ready.ts';
 import { openRecording, type Recording } from './recording.ts';
 import type { Reloads } from './reloads.ts';
@@ -188,6 +189,7 @@ export async function openTunnel(
     identity,
     remote: ssh.remotes[0].text,
     link,
+    prompter,
     flows,
     targets: () => namedTargets(current.configuration),
     findings: () => advice.findings,
@@ -197,7 +199,9 @@ export async function openTunnel(
   control?.show?.(() => overview.status());
   const { service } = options;
   if (service !== undefined)
-    session.own('what systemd is told', service.follow(link), (end) => end());
+    session.own('what systemd is told', service.follow(link, prompter, identity.name), (end) =>
+      end(),
+    );
   const metrics = await session.within(
     offerMetrics(session, {
       identity,

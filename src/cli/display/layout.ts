@@ -18,7 +18,7 @@
  */
 import stringWidth from 'string-width';
 import type { Glance, LinkStatus } from '../../control/status.ts';
-import { describeHeld, describeState, duration, formatBytes } from '../status.ts';
+import { describeHeld, describeQuestion, describeState, duration, formatBytes } from '../status.ts';
 import type { Rate } from '../watch/history.ts';
 import { fit, type Line, plot, row, type Span, type Style } from '../watch/text.ts';
 
@@ -81,6 +81,8 @@ function candidates(shown: Shown, width: number): Candidate[] {
   const { glance, rates, waits } = shown;
   const { link, at, flows, refusals } = glance;
   const protectedBy = protection(link);
+  // What is asked at this terminal stands there.
+  const question = glance.asked?.at === 'tunnel' ? undefined : describeQuestion(glance);
   // Until it has been there, what fails is said by the end of the run.
   const lost = glance.ready && link.upSince === undefined && link.state !== 'idle';
   const used = flows.opened + flows.refused + flows.live > 0;
@@ -92,6 +94,7 @@ function candidates(shown: Shown, width: number): Candidate[] {
   return [
     { rank: 0, line: head(glance, width) },
     line(1, 'link', describeState(link, at), styleOf(link)),
+    ...(question === undefined ? [] : [line(2, 'question', question, 'warning')]),
     ...waits.slice(0, MAX_WAITS).map((text, i) => line(2, i === 0 ? 'waiting' : '', text)),
     ...(lost ? [line(2, 'held', heldText(link, at), 'warning')] : []),
     ...(lost && link.error !== undefined ? [line(3, 'why', link.error.message)] : []),

@@ -10,7 +10,14 @@
  */
 import stringWidth from 'string-width';
 import type { FlowStatus, Status } from '../../control/status.ts';
-import { count, describeLink, duration, formatBytes, protection } from '../status.ts';
+import {
+  count,
+  describeLink,
+  describeQuestion,
+  duration,
+  formatBytes,
+  protection,
+} from '../status.ts';
 import type { Rate, WatchedTunnel } from './history.ts';
 import { chosenTunnel, cursorIn, type Model, settle, shownFlows, type ViewState } from './state.ts';
 import { fit, type Line, plot, row, type Style } from './text.ts';
@@ -91,7 +98,9 @@ function linkLines(tunnel: WatchedTunnel, { now }: Model, { columns }: Size): Li
   const silent = now - heardAt > SILENT_MS;
   const state = silent
     ? `the tunnel has not answered for ${duration(now - heardAt)}`
-    : describeLink(link, status.at);
+    : [describeLink(link, status.at), describeQuestion(status)]
+        .filter((part) => part !== undefined)
+        .join('; ');
   const captured = [device, ...proxies.map((address) => `proxy at ${address}`)];
   const forwardedOnly = targets.length + proxies.length === 0 && forwards.length > 0;
   const by = captured.filter((it) => it !== undefined).join(', ');

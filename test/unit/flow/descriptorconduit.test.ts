@@ -1,11 +1,20 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  readSync,
+  rmSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join as joinPath } from 'node:path';
+import { resolve as joinPath } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'node:test';
-import { DescriptorConduit } from '../../../src/flow/descriptorconduit.ts';
+import { type AtOnce, DescriptorConduit } from '../../../src/flow/descriptorconduit.ts';
 import { type FlowResult, join } from '../../../src/flow/join.ts';
 
 describe('DescriptorConduit', () => {
@@ -26,27 +35,71 @@ describe('DescriptorConduit', () => {
     open.push(fd);
     return fd;
   };
-  const conduit = (input: string, output: string, endOutput = () => {}) =>
+  const conduit = (input: string, output: string, endOutput = () => {}, atOnce?: AtOnce) =>
     new DescriptorConduit({
       input: descriptor(input, 'r'),
       output: descriptor(output, 'w'),
       endOutput,
+      atOnce,
     });
   const joined = (one: DescriptorConduit, other: DescriptorConduit) =>
     new Promise<FlowResult>((resolve) => join(one, other, resolve));
 
-  it('carries both ways to the end, and ends its output once', async () => {
-    const [there, back] = [randomBytes(5_000_001), randomBytes(70_000)];
-    writeFileSync(path('a'), there);
-    writeFileSync(path('b'), back);
-    let ends = 0;
-    const near = conduit('a', 'to-a', () => ends++);
-    const far = conduit('b', 'to-b', () => ends++);
-    const result = await joined(near, far);
-    assert.deepEqual(result, { sent: there.length, received: back.length, error: undefined });
-    assert.ok(readFileSync(path('to-b')).equals(there));
-    assert.ok(readFileSync(path('to-a')).equals(back));
-    assert.equal(ends, 2);
+  /** What a call does at once: every second time less than it could, every fourth time nothing. */
+  const hesitating = (): AtOnce => {
+    let calls = 0;
+    const some = (length: number) => [length, 1000, length, 0][calls++ % 4] ?? 0;
+    return {
+      read: (fd, into) => {
+        const most = some(into.length);
+        return most === 0 ? -1 : readSync(fd, into, 0, most, null);
+      },
+      write: (fd, parts) => {
+        const whole = Buffer.concat(parts);
+        const most = some(whole.length);
+        return most === 0 ? -1 : writeSync(fd, whole.subarray(0, most));
+      },
+    };
+  };
+  const never: AtOnce = { read: () => -1, write: () => -1 };
+
+  for (const [how, atOnce] of [
+    ['by threads alone', () => undefined],
+    ['where nothing can be done at once', () => never],
+    ['where some can be done at once', hesitating],
+  ] as const) {
+    it(`carries both ways to the end, and ends its output once, ${how}`, async () => {
+      const [there, back] = [randomBytes(5_000_001), randomBytes(70_000)];
+      writeFileSync(path('a'), there);
+      writeFileSync(path('b'), back);
+      let ends = 0;
+      const near = conduit('a', 'to-a', () => ends++, atOnce());
+      const far = conduit('b', 'to-b', () => ends++, atOnce());
+      const result = await joined(near, far);
+      assert.deepEqual(result, { sent: there.length, received: back.length, error: undefined });
+      assert.ok(readFileSync(path('to-b')).equals(there));
+      assert.ok(readFileSync(path('to-a')).equals(back));
+      assert.equal(ends, 2);
+    });
+  }
+
+  it('lets others have their turn while all can be done at once', async () => {
+    let reads = 0;
+    const endless: AtOnce = {
+      read: (_, into) => {
+        reads++;
+        return into.length;
+      },
+      write: (_, parts) => Buffer.concat(parts).length,
+    };
+    const near = conduit('/dev/zero', 'x', () => {}, endless);
+    const far = conduit('/dev/zero', 'y', () => {}, { ...endless, read: () => -1 });
+    const over = joined(near, far);
+    await new Promise((resolve) => setTimeout(resolve));
+    assert.ok(reads > 0);
+    near.abort(undefined);
+    far.abort(undefined);
+    await over;
   });
 
   it('aborts the other end if it cannot be read, written or ended', async () => {

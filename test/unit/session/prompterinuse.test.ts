@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import type { Configuration } from '../../../src/config/configuration.ts';
 import type { ReloadAnswer } from '../../../src/control/status.ts';
-import { PrompterInUse } from '../../../src/session/control.ts';
+import { PrompterInUse } from '../../../src/session/prompterinuse.ts';
 import { Reloads } from '../../../src/session/reloads.ts';
 import type { Prompter } from '../../../src/ssh/prompter.ts';
 import { nobody } from '../../../src/ssh/prompter.ts';
@@ -76,6 +76,52 @@ describe('the prompter in use', () => {
     second.end();
     await nextDone;
     assert.equal(await prompter.secret('?'), 'own');
+  });
+});
+
+describe('the question that waits', () => {
+  /** Answers when it is told to. */
+  class Slow extends Person {
+    answer: (text: string) => void = () => {};
+
+    override secret(): Promise<string> {
+      return new Promise((resolve) => {
+        this.answer = resolve;
+      });
+    }
+  }
+
+  it('is known as long as it waits, with where it can be answered', async () => {
+    const [own, caller] = [new Slow('own'), new Slow('caller')];
+    const prompter = new PrompterInUse(own);
+    const seen: (string | undefined)[] = [];
+    const end = prompter.onChange(() => {
+      const { question } = prompter;
+      seen.push(question && `${question.at}: ${question.text}`);
+    });
+    const first = prompter.secret('Co\u001b[2Jde:');
+    own.answer('1');
+    assert.equal(await first, '1');
+    await prompter.during(caller, async () => {
+      const [one, two] = [prompter.secret('Code:'), prompter.line(`${'x'.repeat(500)}:`)];
+      assert.equal(prompter.question?.text, 'Code:', 'the one that was asked first');
+      caller.answer('2');
+      await two;
+      caller.answer('1');
+      await Promise.race([one, two]);
+    });
+    end();
+    assert.equal(seen[0]?.includes('\u001b'), false);
+    assert.match(seen[0] ?? '', /^tunnel: Co/);
+    assert.equal(seen[1], undefined);
+    assert.equal(seen[2], 'caller: Code:');
+  });
+
+  it('is none where nobody can be asked', async () => {
+    const prompter = new PrompterInUse(nobody('it is a service'));
+    const failed = prompter.secret('Code:');
+    assert.equal(prompter.question, undefined);
+    await assert.rejects(failed, { code: 'no-terminal' });
   });
 });
 

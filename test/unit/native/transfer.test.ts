@@ -1,0 +1,78 @@
+/** readWaiting, writeFitting and enlargePipe at pipes, sockets, files and what is none of them. */
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { closeSync, mkdtempSync, openSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, describe, it } from 'node:test';
+import { addon } from '../../../src/native/addon.ts';
+import { addonFile } from '../../../src/native/files.ts';
+
+/** open(2): O_NONBLOCK, as /proc/PID/fdinfo has it. */
+const NONBLOCK = 0o4000;
+const PIPE = 1024 * 1024;
+
+/** Standard input gives five octets; nobody reads standard output until it has ended. */
+const CHILD = `
+const { readFileSync, writeFileSync } = require('node:fs');
+process.on('exit', () => writeFileSync(process.argv[2], ''));
+const { readWaiting, writeFitting, enlargePipe } = require(process.argv[1]);
+const into = Buffer.alloc(100);
+let length = 0, ended = -1;
+for (const until = Date.now() + 5000; ended !== 0 && Date.now() < until; ) {
+  ended = readWaiting(0, into.subarray(length));
+  if (ended > 0) length += ended;
+}
+enlargePipe(1, ${PIPE});
+let held = 0;
+const block = Buffer.alloc(32 * 1024);
+for (let some = 1; some > 0; ) {
+  some = writeFitting(1, block, block);
+  if (some > 0) held += some;
+}
+const [, flags] = /^flags:\\s+([0-7]+)/m.exec(readFileSync('/proc/self/fdinfo/1', 'utf8'));
+console.error(JSON.stringify([into.toString('latin1', 0, length), ended, held, flags]));
+`;
+
+describe('transfers that never wait', () => {
+  const directory = mkdtempSync(join(tmpdir(), 'tunnel-transfer-'));
+  const native = addon();
+  const into = Buffer.alloc(100);
+  after(() => rmSync(directory, { recursive: true }));
+
+  it('a pipe: some, its end, all that fits; it stays blocking', (t) => {
+    // Only unnamed pipes can do it, and only since Linux 6.4.
+    const done = join(directory, 'done');
+    spawnSync('mkfifo', [done]);
+    const script = `printf abcde | "$0" -e "$1" "$2" "$3" | exec cat "$3"`;
+    const words = [process.execPath, CHILD, addonFile(), done];
+    const { stderr } = spawnSync('bash', ['-c', script, ...words], {
+      encoding: 'utf8',
+      timeout: 60_000,
+    });
+    const [read, ended, held, flags] = JSON.parse(stderr) as [string, number, number, string];
+    if (read === '') return t.skip('no RWF_NOWAIT for pipes');
+    assert.deepEqual([read, ended, held], ['abcde', 0, PIPE]);
+    assert.equal(Number.parseInt(flags, 8) & NONBLOCK, 0);
+  });
+
+  it('a file: at its position, like read(2)', () => {
+    const path = join(directory, 'file');
+    writeFileSync(path, 'x'.repeat(150));
+    const fd = openSync(path, 'r');
+    // 0 and -1 both say: ask again in a way that may wait.
+    assert.deepEqual([native.readWaiting(fd, into), native.readWaiting(fd, into)], [100, 50]);
+    assert.ok(native.readWaiting(fd, into) <= 0);
+    native.enlargePipe(fd, PIPE);
+    closeSync(fd);
+  });
+
+  it('what is no open descriptor, and what is no octets', () => {
+    assert.equal(native.readWaiting(9999, into), -1);
+    assert.equal(native.writeFitting(9999, into), -1);
+    native.enlargePipe(9999, PIPE);
+    const many = Array.from({ length: 33 }, () => into);
+    assert.throws(() => native.writeFitting(1, ...many), /up to 32/);
+    assert.throws(() => native.writeFitting(1, 'text' as unknown as Buffer), /octets are needed/);
+  });
+});
