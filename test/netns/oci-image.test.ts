@@ -1,14 +1,16 @@
 /**
- * The recipe of the OCI image, without an engine for containers: its steps are done in a root of
- * Debian, and its program is started with the rights that engines give.
+ * The recipe of the OCI image: built by buildah and run by podman, as its head shows; and where
+ * there is no such engine, its steps in a root of Debian, with the program started with the rights
+ * that engines give.
  */
 import assert from 'node:assert/strict';
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { API1, PRIVATE4 } from '../support/addresses.ts';
 import { DebianRoot, rootMissing } from '../support/debianroot.ts';
+import { Engine, engineMissing } from '../support/engine.ts';
 import { Lab, labUnavailable } from '../support/lab.ts';
 import { REMOTE } from '../support/tunnel.ts';
 
@@ -39,16 +41,84 @@ function instructions(text: string): ReadonlyMap<string, string> {
 const recipe = instructions(readFileSync(join(ROOT, 'packaging/oci/Containerfile'), 'utf8'));
 const release = /debian:(\w+)-slim$/.exec(recipe.get('FROM') ?? '')?.[1] ?? '';
 
-describe('the image', {
-  skip:
-    labUnavailable('nsenter') ||
-    rootMissing(`package-${release}`) ||
-    (built === undefined && 'no package here: scripts/deb builds it'),
+const missing =
+  rootMissing(`package-${release}`) ||
+  (built === undefined && 'no package here: scripts/deb builds it');
+const fetched = ['curl', '-sS', '--max-time', '20', `http://${API1}/`];
+
+describe('the image, by buildah and podman', {
+  skip: labUnavailable('nsenter') || engineMissing() || missing,
+  timeout: 300_000,
+}, () => {
+  const uid = Number((recipe.get('USER') ?? '').split(':')[0]);
+  let lab: Lab;
+  let engine: Engine;
+
+  before(async () => {
+    lab = await Lab.create();
+    const directory = join(lab.directory, 'engine');
+    mkdirSync(directory);
+    engine = new Engine(lab.client, directory);
+    await engine.import(`package-${release}`, recipe.get('FROM') ?? '');
+    await engine.build(join(ROOT, 'packaging/oci/Containerfile'), BUILT, 'tunnel');
+  });
+  after(() => lab?.close());
+
+  it('says what it does, as an ordinary user', async () => {
+    const help = await engine.run(['tunnel']);
+    assert.equal((await help.exited).status, 0, help.stderr);
+    assert.match(help.stdout, /tunnel proxy/);
+    const who = await engine.run(['--entrypoint', 'id', 'tunnel']);
+    await who.exited;
+    assert.match(who.stdout, new RegExp(`^uid=${uid}\\(app\\) gid=${uid}\\(app\\)`));
+  });
+
+  it('is a proxy without root and capabilities in a root that is read only', async () => {
+    const ssh = engine.volumeOf(join(lab.clientHome, '.ssh'), uid);
+    const proxy = await engine.run([
+      ...['--read-only', '--cap-drop', 'all', '--security-opt', 'no-new-privileges'],
+      ...['-v', `${ssh}:/home/app/.ssh:ro`, 'tunnel'],
+      ...['proxy', '-r', REMOTE, '--socks', '0.0.0.0:1080', '--allow-remote-clients'],
+    ]);
+    await proxy.waitForLine(/tunnel: ready\n/, READY_MS);
+    const { stdout } = await lab.client.exec([...fetched, '-x', 'socks5h://127.0.0.1:1080']);
+    assert.match(stdout, /"host":"api1"/);
+    assert.equal((await proxy.stop('SIGTERM', READY_MS)).status, 0, proxy.stderr);
+  });
+
+  it('captures as root with NET_ADMIN and /dev/net/tun, and leaves nothing', async () => {
+    const before = await lab.client.hostState();
+    const ssh = engine.volumeOf(join(lab.clientHome, '.ssh'), 0);
+    const rights = ['--user', '0', '--cap-add', 'NET_ADMIN', '--device', '/dev/net/tun'];
+    const tunnel = await engine.run([
+      ...[...rights, '-v', `${ssh}:/root/.ssh:ro`, 'tunnel', '-r', REMOTE, PRIVATE4],
+    ]);
+    await tunnel.waitForLine(/tunnel: ready\n/, READY_MS);
+    assert.match((await lab.client.exec(fetched)).stdout, /"host":"api1"/);
+    assert.equal((await tunnel.stop('SIGTERM', READY_MS)).status, 0, tunnel.stderr);
+    assert.equal(await lab.client.hostState(), before);
+  });
+
+  it('says what a container lacks to capture', async () => {
+    const ssh = engine.volumeOf(join(lab.clientHome, '.ssh'), 0);
+    for (const [rights, said] of [
+      [['--cap-add', 'NET_ADMIN'], /--device \/dev\/net\/tun/],
+      [['--device', '/dev/net/tun'], /NET_ADMIN/],
+    ] as const) {
+      const argv = ['--user', '0', ...rights, '-v', `${ssh}:/root/.ssh:ro`, 'tunnel'];
+      const tunnel = await engine.run([...argv, '-r', REMOTE, PRIVATE4]);
+      assert.equal((await tunnel.exited).status, 6, tunnel.stderr);
+      assert.match(tunnel.stderr, said);
+    }
+  });
+});
+
+describe('the image, by its steps', {
+  skip: labUnavailable('nsenter') || missing,
   timeout: 300_000,
 }, () => {
   const [program = ''] = JSON.parse(recipe.get('ENTRYPOINT') ?? '[]') as string[];
   const [uid = '', gid = ''] = (recipe.get('USER') ?? '').split(':');
-  const fetched = ['curl', '-sS', '--max-time', '20', `http://${API1}/`];
   let lab: Lab;
   let root: DebianRoot;
 

@@ -64,11 +64,13 @@ exec sleep infinity
 /** False, or why there is no root of this archive. */
 export function rootMissing(archive: string): string | false {
   return (
-    !existsSync(fileOf(archive)) && `no ${archive} here: scripts/test archives it by mmdebstrap`
+    !existsSync(rootArchive(archive)) &&
+    `no ${archive} here: scripts/test archives it by mmdebstrap`
   );
 }
 
-function fileOf(archive: string): string {
+/** The packages as a file of tar(1). */
+export function rootArchive(archive: string): string {
   return join(ARCHIVES, `${archive}.tar`);
 }
 
@@ -91,7 +93,7 @@ export class DebianRoot {
     const work = join(directory, 'work');
     mkdirSync(image, { recursive: true });
     mkdirSync(work);
-    await mustRun(['tar', '-xf', fileOf(archive), '-C', image, '--exclude=./dev/*'], {
+    await mustRun(['tar', '-xf', rootArchive(archive), '-C', image, '--exclude=./dev/*'], {
       timeout: COMMAND_TIMEOUT_MS,
     });
     const process = await namespace.spawn([
