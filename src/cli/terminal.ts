@@ -8,8 +8,8 @@
  *
  * A program in the background can't ask: the kernel would stop it at its first write (SIGTTOU), and
  * every captured connection with it, until somebody notices. For the same reason nothing waits for
- * a terminal that takes nothing, as when its emulator hangs: a lost link may be made again, and ask,
- * while other connections go on. What doesn't fit is written when there is room.
+ * a terminal that takes nothing, as when its emulator hangs: a lost link may be made again, and
+ * ask, while other connections go on. What doesn't fit is written when there is room.
  */
 import { closeSync, constants, openSync, writeSync } from 'node:fs';
 import { ReadStream } from 'node:tty';

@@ -258,7 +258,8 @@ export class OpenPlaces {
   #lookedUp(place: Place): void {
     const { lookup } = place;
     const { name } = place.request;
-    if (name !== undefined && lookup !== undefined && this.#lookups.delete(lookup)) add(this.#lookupsOf, name, -1);
+    if (name !== undefined && lookup !== undefined && this.#lookups.delete(lookup))
+      add(this.#lookupsOf, name, -1);
   }
 }
 
