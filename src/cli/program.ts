@@ -337,6 +337,8 @@ function optionElsewhere(option: string, used: CommandName): string | undefined 
     optionShapes(COMMANDS[name]).some(({ short, long }) => option === short || option === long),
   );
   if (takers.length === 0) return undefined;
+  if (used === 'up' && takers.includes('connect'))
+    return `"tunnel up" takes what belongs to the run alone; write: tunnel -D --profile NAME ${option} ...`;
   if (takers.includes(used)) return `leave the value out: ${option} takes no value`;
   return `leave it out: it is an option of ${takers.map((name) => `"tunnel ${name}"`).join(', ')} only`;
 }

@@ -13,6 +13,7 @@ import { readAgain } from '../cli/program.ts';
 import { createPrompter } from '../cli/prompt.ts';
 import { version } from '../cli/version.ts';
 import type { Configuration } from '../config/configuration.ts';
+import { readTunnelName } from '../config/controloptions.ts';
 import type { ExecConfiguration } from '../config/execoptions.ts';
 import type { Status } from '../control/status.ts';
 import type { Log } from '../observe/log.ts';
@@ -41,6 +42,12 @@ async function load(command: 'connect' | 'proxy', { forwardsOnly }: Configuratio
   return (await import('../session/proxy.ts')).runProxy;
 }
 
+/** Of a tunnel that has the name of --name. The start doesn't wait for it. */
+function tellOfSecond({ given, name }: Configuration, observer: Log): void {
+  if (readTunnelName(given) === undefined) return;
+  void import('../control/second.ts').then(({ warnOfSecond }) => warnOfSecond(name, observer));
+}
+
 export async function runTunnel(
   self: Self,
   configuration: Configuration,
@@ -57,6 +64,7 @@ export async function runTunnel(
   const observer = self.createLog(configuration.logLevel);
   for (const notice of configuration.notices) observer.log('notice', notice);
   const service = new Service(self, configuration.service, stopping, observer);
+  tellOfSecond(configuration, observer);
   const reloads = new Reloads(
     () => readAgain(self.args),
     (work) => service.during(work),
@@ -107,6 +115,7 @@ export async function runCommand(self: Self, configuration: ExecConfiguration): 
   const observer = self.createLog(logLevel);
   for (const notice of notices) observer.log('notice', notice);
   const service = new Service(self, configuration.tunnel.service, stop, observer);
+  tellOfSecond(configuration.tunnel, observer);
   const { runExec } = await import('../session/exec.ts');
   let status: number;
   try {

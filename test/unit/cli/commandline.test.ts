@@ -123,6 +123,12 @@ describe('tunnel, used wrongly', () => {
     [['porxy', ...R], /there is no command "porxy"/, /did you mean proxy\?/],
     [[...R, 'porxy'], /"porxy" is nearly the command "proxy"/, /tunnel proxy -r .*porxy\. with/],
     [['-v', 'conect', ...R], /"conect" is nearly the command "connect"/],
+    [
+      ['up', 'office', '--dns'],
+      /unknown option '--dns'/,
+      /tunnel -D --profile NAME --dns \.\.\.$/m,
+    ],
+    [['up', 'office', '-x', '10/8'], /unknown option '-x'/, /write: tunnel -D --profile NAME -x/],
     [['help', 'jumhost'], /there is no command "jumhost"/, /did you mean jumphost\?/],
     [['statuses'], /there is no command "statuses"/, /connect, /],
     [['help', 'statuses'], /there is no command "statuses"/, /the commands are connect, /],
