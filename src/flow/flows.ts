@@ -120,6 +120,7 @@ export class Flows {
       const { sent, received, error } = result;
       this.#live--;
       watch?.ended?.(flow, result);
+      flow.end();
       observer.count('tunnel_sent_bytes_total', sent);
       observer.count('tunnel_received_bytes_total', received);
       if (!shown) return;

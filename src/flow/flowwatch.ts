@@ -83,6 +83,12 @@ export class Flow {
     this.#near = near;
     this.#far = far;
   }
+
+  /** For `Flows`: it is over. Who still has this object then doesn't keep both ends alive. */
+  end(): void {
+    this.#near = undefined;
+    this.#far = undefined;
+  }
 }
 
 export interface FlowWatcher {

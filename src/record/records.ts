@@ -69,24 +69,15 @@ export function jsonLine(record: FlowRecord): string {
   return `${JSON.stringify(record)}\n`;
 }
 
-/**
- * The same, into memory: the time, the event, what all records of its flow have (`common`), and
- * then the rest.
- */
-export function writeJson(into: RecordWriter, record: FlowRecord, common?: Fields): void {
+/** The same, into memory: the time, the event, and then the rest. */
+export function writeJson(into: RecordWriter, record: FlowRecord): void {
   into.ascii('{"time":"');
   into.ascii(record.time);
   into.ascii('","event":"');
   into.ascii(record.event);
   into.ascii('"');
-  if (common !== undefined) writeMembers(into, common);
-  writeMembers(into, record);
-  into.ascii('}\n');
-}
-
-function writeMembers(into: RecordWriter, fields: Fields): void {
-  for (const name in fields) {
-    const value = fields[name];
+  for (const name in record) {
+    const value = record[name];
     if (value === undefined || name === 'time' || name === 'event') continue;
     into.ascii(',"');
     into.ascii(name);
@@ -95,14 +86,14 @@ function writeMembers(into: RecordWriter, fields: Fields): void {
     else if (typeof value === 'number') into.number(value);
     else into.ascii(JSON.stringify(value));
   }
+  into.ascii('}\n');
 }
 
 /**
  * A datagram of systemd's journal ("Native Journal Protocol"): a field a line. No value holds a
  * newline, as cleaned() has seen to that.
  */
-export function writeJournal(into: RecordWriter, own: FlowRecord, common?: Fields): void {
-  const record: FlowRecord = { ...common, ...own };
+export function writeJournal(into: RecordWriter, record: FlowRecord): void {
   const { event, id } = record;
   into.text(`MESSAGE=${sentence(record)}\nPRIORITY=6\nSYSLOG_IDENTIFIER=tunnel\n`);
   into.ascii(`TUNNEL_EVENT=${event}\n`);

@@ -1,12 +1,12 @@
-import type { Fields, FlowRecord } from './records.ts';
+import type { FlowRecord } from './records.ts';
 import type { RecordWriter } from './recordwriter.ts';
 
 /** Where a flow log is written: a file (logfile.ts), or systemd's journal (journal.ts). */
 export interface RecordSink {
   /** For messages: `--flow-log /var/log/flows`. */
   readonly name: string;
-  /** Puts a record into memory as it is written, with what all records of its flow have. */
-  format(into: RecordWriter, record: FlowRecord, common?: Fields): void;
+  /** Puts a record into memory as it is written. */
+  format(into: RecordWriter, record: FlowRecord): void;
   /**
    * Writes records in their order: `ends` has where each of them ends in `bytes`. Resolves to how
    * many it has taken, at least one; none of them is torn. Rejects with the system's error if it

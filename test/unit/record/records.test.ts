@@ -33,10 +33,9 @@ test('a line of JSON is what JSON.stringify makes, whatever text is in it', () =
   const { time, event, ...fields } = OPENED;
   const texts = ['', 'a "b" \\c', '\u0000\n\u007f', 'é\u2028\ud800', "it's", ' ~'];
   for (const reason of texts) {
-    const record = { time, event, reason, missing: undefined, most: 2 ** 40, part: 1.5, yes: true };
-    const common = { ...fields, destination_name: reason };
-    const expected = { time, event, ...common, reason, most: 2 ** 40, part: 1.5, yes: true };
-    assert.equal(recordText(writeJson, record, common), `${JSON.stringify(expected)}\n`);
+    const record = { time, event, ...fields, destination_name: reason, missing: undefined };
+    const all = { ...record, reason, least: 0, most: 2 ** 40, less: -10, part: 1.5, yes: true };
+    assert.equal(recordText(writeJson, all), `${JSON.stringify(all)}\n`);
   }
   assert.equal(recordText(writeJson, OPENED), jsonLine(OPENED));
 });
@@ -50,7 +49,7 @@ test('times are those of toISOString, in any order', () => {
 test('the journal gets a field a line, with the names that are documented', () => {
   const { id, uid, ...rest } = OPENED;
   const fields = new Map(
-    recordText(writeJournal, { ...rest, uid }, { id })
+    recordText(writeJournal, { ...rest, uid, id })
       .trimEnd()
       .split('\n')
       .map((line) => [line.slice(0, line.indexOf('=')), line.slice(line.indexOf('=') + 1)]),
