@@ -337,6 +337,11 @@ describe('the package', { skip: packageMissing, timeout: 600_000 }, () => {
 });
 
 function cleanEnvironment(): Record<string, string> {
-  const { PATH = '', HOME = '/root' } = process.env;
-  return { PATH, HOME };
+  const kept = ['PATH', 'HOME', 'DEBFULLNAME', 'DEBEMAIL'];
+  return Object.fromEntries(
+    kept.flatMap((name) => {
+      const value = process.env[name];
+      return value === undefined ? [] : [[name, value]];
+    }),
+  );
 }
