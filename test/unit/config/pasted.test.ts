@@ -95,7 +95,7 @@ const COMPLETE: readonly (readonly [pasted: string, line: string, note?: RegExp]
   [
     "sshuttle --dns -vr user@host:2222 0/0 --exclude=10/8 --method nft -e 'ssh -i key' --python=python3",
     "tunnel --dns -v -r user@host:2222 -x 10/8 -e 'ssh -i key' 0/0",
-    /--method is left out: .*; --python is left out: no program is started/,
+    /--method is left out: .*; --python is left out: the jump host needs no Python/,
   ],
   [
     'sshuttle -D --remote user:secret@host 10.0.0.0/8 --to-ns 10.0.0.53',
