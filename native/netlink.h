@@ -24,7 +24,7 @@
 #define NETLINK_BUFFER 32768u
 
 /* Of a multipath route. More are left out. */
-#define NETLINK_MAX_GATEWAYS 8u
+#define NETLINK_MAX_GATEWAYS 32u
 #define NETLINK_ALIAS_SIZE 64u
 
 struct netlink_prefix {
@@ -52,6 +52,7 @@ struct netlink_route {
   uint8_t tos;
   uint8_t flags; /* RTNH_F_* */
   uint8_t gateway_count;
+  bool has_more_gateways; /* than NETLINK_MAX_GATEWAYS */
   struct netlink_prefix gateways[NETLINK_MAX_GATEWAYS]; /* host prefixes, one of each hop */
 };
 

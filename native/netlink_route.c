@@ -134,7 +134,10 @@ static void gateway_add(struct netlink_route *route, int family, const struct rt
   struct netlink_prefix *gateway = &route->gateways[route->gateway_count];
   const struct rtvia *via = other == NULL ? NULL : RTA_DATA(other);
 
-  if (route->gateway_count == NETLINK_MAX_GATEWAYS) return;
+  if (route->gateway_count == NETLINK_MAX_GATEWAYS) {
+    route->has_more_gateways = route->has_more_gateways || own != NULL || via != NULL;
+    return;
+  }
   if (own != NULL) {
     const uint8_t bits = (uint8_t)(8 * netlink_address_size(family));
     if (netlink_prefix_read(gateway, family, bits, own)) route->gateway_count++;
@@ -187,6 +190,7 @@ bool netlink_route_parse(const struct nlmsghdr *message, struct netlink_route *r
   route->tos = body->rtm_tos;
   route->flags = (uint8_t)body->rtm_flags;
   route->gateway_count = 0;
+  route->has_more_gateways = false;
   gateway_add(route, body->rtm_family, table[RTA_GATEWAY], table[RTA_VIA]);
   if (table[RTA_MULTIPATH] != NULL) hops_read(route, body->rtm_family, table[RTA_MULTIPATH]);
   return true;

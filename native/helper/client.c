@@ -18,8 +18,10 @@ void client_find(struct client *client, uid_t uid) {
   if (strlen(entry->pw_name) >= sizeof client->name) return;
   strcpy(client->name, entry->pw_name);
   client->group_count = CLIENT_MAX_GROUPS;
-  if (getgrouplist(client->name, client->gid, client->groups, &client->group_count) < 0)
+  if (getgrouplist(client->name, client->gid, client->groups, &client->group_count) < 0) {
     client->group_count = CLIENT_MAX_GROUPS;
+    client->has_more_groups = true;
+  }
 }
 
 bool client_in_group(const struct client *client, gid_t gid) {

@@ -16,6 +16,7 @@ struct client {
   bool passed; /* systemd has passed the connection on */
   char name[CLIENT_NAME]; /* empty: not in the user database, or too long */
   int group_count;
+  bool has_more_groups;
   gid_t groups[CLIENT_MAX_GROUPS];
 };
 

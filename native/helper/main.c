@@ -41,6 +41,7 @@
 
 #include "connect.h"
 #include "fd.h"
+#include "limits.h"
 #include "privileges.h"
 #include "session.h"
 #include "tun.h"
@@ -94,6 +95,8 @@ static bool prepare(struct session *session, const struct client *client,
   /* Root needn't be protected from itself; a unit's process belongs to systemd. */
   int result = client->uid == 0 || client->passed ? 0 : privileges_detach(&what);
   if (result < 0) return failure_set(failure, HELPER_STEP_PRIVILEGES, result, "%s", what);
+  limits_open();
+  if (client->has_more_groups) limits_reached(LIMIT_GROUPS);
   if (!permit_read(&session->permit, client, failure)) return false;
   what = "resolvers";
   /* Before there is anything that the child must not keep open. */

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "fd.h"
+#include "limits.h"
 #include "netlink_message.h"
 
 #define BEGINNING "tunnel-helper "
@@ -68,7 +69,7 @@ void mark_answer(struct mark *mark) {
     mark->since_ms = now;
     mark->answered = 0;
   }
-  mark->answered++;
+  if (++mark->answered == MARK_ANSWERS) limits_reached(LIMIT_ANSWERS);
   int fd = accept4(mark->socket, NULL, NULL, SOCK_CLOEXEC);
   if (fd >= 0) close(fd);
 }
@@ -139,7 +140,10 @@ static bool is_alive(const char *text, struct timeval *patience) {
     alive = fd_peer(fd, &peer) == 0 && peer.uid == geteuid();
   } else {
     alive = errno == EAGAIN;
-    if (alive) *patience = (struct timeval){.tv_usec = 1};
+    if (alive) {
+      *patience = (struct timeval){.tv_usec = 1};
+      limits_reached(LIMIT_PATIENCE);
+    }
   }
   close(fd);
   return alive;
@@ -154,9 +158,13 @@ static void link_consider(void *context, const struct netlink_link *link) {
   struct marked *marked = context;
 
   if (strncmp(link->alias, BEGINNING, strlen(BEGINNING)) != 0) return;
-  if (strlen(link->alias) >= MARK_SIZE || marked->count == MARK_MAX_LEFT) return;
+  if (strlen(link->alias) >= MARK_SIZE) return;
   for (size_t i = 0; i < marked->count; i++)
     if (marked->links[i].ifindex == link->ifindex) return;
+  if (marked->count == MARK_MAX_LEFT) {
+    limits_reached(LIMIT_LEFT);
+    return;
+  }
   marked->links[marked->count++] = *link;
 }
 

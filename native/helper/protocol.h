@@ -136,7 +136,8 @@ enum helper_step {
    * The caller may not capture a prefix (permit.h). Detail: the prefix, then "special RANGE NAME",
    * "connected NETWORK DEVICE", "gateway ADDRESS", "wide" (shorter than the default permits),
    * "much" (in all), or "unlisted". EPERM; another errno if it can't be found out. ESTALE: it
-   * comes at any time, as LOST, because the machine has joined a network.
+   * comes at any time, as LOST, because the machine has joined a network; "* unknown ERRNO" if it
+   * can't be found out then.
    */
   HELPER_STEP_PERMIT = 9,
   /* /etc/tunnel/helper.conf can't be trusted. Detail: why, with the line. */

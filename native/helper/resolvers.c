@@ -10,11 +10,11 @@
 #include <unistd.h>
 
 #include "fd.h"
+#include "limits.h"
 #include "privileges.h"
 #include "seccomp.h"
 
 #define FILE_NAME "/etc/resolv.conf"
-#define MAX_FILE_BYTES 16384
 #define ANSWER_MS 2000
 #define OPEN_FLAGS (O_RDONLY | O_CLOEXEC | O_NONBLOCK)
 /* The child's socket to the helper; all others are closed. */
@@ -22,6 +22,7 @@
 
 struct answer {
   uint32_t count;
+  bool has_more, is_longer; /* than RESOLVERS_MAX, RESOLVERS_MAX_BYTES */
   struct netlink_prefix found[RESOLVERS_MAX];
 };
 
@@ -60,22 +61,28 @@ static char *nameserver_of(char *line) {
 
 /* Finds nothing if the file can't be read. */
 static void file_read(struct answer *answer) {
-  static char text[MAX_FILE_BYTES + 1];
+  static char text[RESOLVERS_MAX_BYTES + 2];
   size_t length = 0;
   ssize_t got;
   char *rest;
 
   int fd = (int)syscall(SYS_openat, AT_FDCWD, FILE_NAME, OPEN_FLAGS);
   if (fd < 0) return;
-  while (length < MAX_FILE_BYTES && (got = read(fd, text + length, MAX_FILE_BYTES - length)) > 0)
+  while (length <= RESOLVERS_MAX_BYTES &&
+         (got = read(fd, text + length, RESOLVERS_MAX_BYTES + 1 - length)) > 0)
     length += (size_t)got;
   close(fd);
+  answer->is_longer = length > RESOLVERS_MAX_BYTES;
+  if (answer->is_longer) length = RESOLVERS_MAX_BYTES;
   text[length] = '\0';
   for (char *line = strtok_r(text, "\n", &rest); line != NULL; line = strtok_r(NULL, "\n", &rest)) {
     char *address = nameserver_of(line);
-    if (address != NULL && answer->count < RESOLVERS_MAX &&
-        nameserver_parse(address, &answer->found[answer->count]))
-      answer->count++;
+    struct netlink_prefix found;
+    if (address == NULL || !nameserver_parse(address, &found)) continue;
+    if (answer->count < RESOLVERS_MAX)
+      answer->found[answer->count++] = found;
+    else
+      answer->has_more = true;
   }
 }
 
@@ -126,12 +133,18 @@ static bool answer_take(struct resolvers *resolvers) {
 
   if (poll(&ready, 1, ANSWER_MS) != 1) return false;
   if (recv(resolvers->child, &answer, sizeof answer, MSG_DONTWAIT) != sizeof answer) return false;
+  bool is_full = answer.has_more;
   for (uint32_t i = 0; i < answer.count && i < RESOLVERS_MAX; i++) {
     if (resolvers_have(resolvers, &answer.found[i])) continue;
     resolvers->seen[resolvers->next] = answer.found[i];
     resolvers->next = (resolvers->next + 1) % RESOLVERS_MAX;
-    if (resolvers->count < RESOLVERS_MAX) resolvers->count++;
+    if (resolvers->count < RESOLVERS_MAX)
+      resolvers->count++;
+    else
+      is_full = true;
   }
+  if (is_full) limits_reached(LIMIT_RESOLVERS);
+  if (answer.is_longer) limits_reached(LIMIT_RESOLV_CONF);
   return true;
 }
 

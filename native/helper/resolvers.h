@@ -12,6 +12,7 @@
 
 /* At a time, and of all networks that the machine visits in one session: then the oldest go. */
 #define RESOLVERS_MAX 32u
+#define RESOLVERS_MAX_BYTES 16384u /* of the file */
 
 struct resolvers {
   int child; /* the socket to it; -1: there is none */

@@ -237,6 +237,8 @@ static bool review(struct session *session, struct device *device, struct failur
   if (!permit_review(&session->permit, &session->netlink, device->ifindex, &routes_current,
                      &routes_wanted, failure)) {
     /* Tells this from the answer to a request. */
+    if (failure->error != EPERM)
+      failure_set(failure, HELPER_STEP_PERMIT, failure->error, "* unknown %d", failure->error);
     failure->error = ESTALE;
     return false;
   }

@@ -26,6 +26,7 @@ static void gateways_add(void *context, const struct netlink_route *route) {
   struct surroundings *found = context;
 
   if (route->destination.length != 0 || route->ifindex == found->own) return;
+  if (route->has_more_gateways) found->overflow = true;
   for (size_t hop = 0; hop < route->gateway_count; hop++) {
     size_t at = 0;
     while (at < found->gateway_count &&

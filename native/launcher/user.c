@@ -6,6 +6,7 @@
 #include <pwd.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
+#include <syslog.h>
 #include <unistd.h>
 
 #include "caller.h"
@@ -21,8 +22,13 @@ bool user_find(struct user *user, struct fault *fault) {
   user->group_count = 0;
   if (entry == NULL) return true;
   user->group_count = USER_MAX_GROUPS;
-  if (getgrouplist(entry->pw_name, user->gid, user->groups, &user->group_count) < 0)
+  if (getgrouplist(entry->pw_name, user->gid, user->groups, &user->group_count) < 0) {
     user->group_count = USER_MAX_GROUPS;
+    openlog("tunnel-launcher", LOG_PID, LOG_DAEMON);
+    syslog(LOG_WARNING, "USER_MAX_GROUPS (%d): the other groups of this user give no rights",
+           USER_MAX_GROUPS);
+    closelog();
+  }
   return true;
 }
 

@@ -38,7 +38,10 @@ const OTHERS = {
 
 /** In the order in which messages list them. connect's help is also the program's. */
 export const COMMANDS = {
-  connect: { ...CONNECT, after: `\n${listOf(Object.values(OTHERS))}${CONNECT.after}` },
+  connect: {
+    ...CONNECT,
+    after: `\nOther commands, each with its own --help:\n${listOf(Object.values(OTHERS))}${CONNECT.after}`,
+  },
   ...OTHERS,
 } as const;
 export type CommandName = keyof typeof COMMANDS;
@@ -60,8 +63,8 @@ export function commandMeant(word: string): CommandName | undefined {
   return near[0]?.mistakes === 0 ? undefined : near[0]?.name;
 }
 
-/** By purpose. Ends in a newline. */
-function listOf(declarations: readonly CommandDeclaration[]): string {
+/** By purpose, a line each. Ends in a newline. */
+export function listOf(declarations: readonly CommandDeclaration[]): string {
   const width = Math.max(...declarations.map(({ name }) => name.length));
   const sections = PURPOSES.flatMap((purpose) => {
     const those = declarations.filter((declaration) => declaration.purpose === purpose);
@@ -70,5 +73,5 @@ function listOf(declarations: readonly CommandDeclaration[]): string {
     );
     return rows.length === 0 ? [] : [`  ${purpose}:`, ...rows];
   });
-  return `${['Other commands, each with its own --help:', ...sections].join('\n')}\n`;
+  return `${sections.join('\n')}\n`;
 }

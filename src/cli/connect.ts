@@ -65,11 +65,13 @@ Exit codes:
   1  unexpected failure                  5  jump host not reachable
   2  usage                               6  capture not possible here
   3  authentication failed               7  already running
+  130, 143  stopped by INT or TERM before it was ready
 `;
 
 export const CONNECT: CommandDeclaration = {
   name: 'connect',
   description: 'capture connections to the targets and carry them through the jump host',
+  summary: 'capture connections to the targets; the command when none is named',
   purpose: 'Run',
   usage: '-r REMOTE [options] TARGET...',
   shownAs: 'tunnel [connect]',

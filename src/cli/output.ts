@@ -13,13 +13,13 @@ import { systemCodeOf } from '../errors/reason.ts';
 const RETRY_MS = 10;
 
 /**
- * Writes all of `text`. A reader that has gone is no error, as for any program in a pipeline.
- * Throws TunnelError `output-failed`, also when a part has been written.
+ * Writes all of `text`. A reader that has gone is no error, as for any program in a pipeline: then
+ * the result is false. Throws TunnelError `output-failed`, also when a part has been written.
  *
  * A standard output that was closed before the program began takes everything: Node has opened
  * /dev/null in its place by now.
  */
-export function print(text: string, fd = 1): void {
+export function print(text: string, fd = 1): boolean {
   let rest = Buffer.from(text);
   const pause = new Int32Array(new SharedArrayBuffer(4));
   while (rest.length > 0) {
@@ -27,11 +27,12 @@ export function print(text: string, fd = 1): void {
       rest = rest.subarray(writeSync(fd, rest));
     } catch (error) {
       const code = systemCodeOf(error);
-      if (code === 'EPIPE') return;
+      if (code === 'EPIPE') return false;
       if (code !== 'EAGAIN') throw failed(code, error);
       Atomics.wait(pause, 0, 0, RETRY_MS);
     }
   }
+  return true;
 }
 
 function failed(code: string, cause: unknown): TunnelError {

@@ -46,6 +46,7 @@ import { quoted } from '../net/notation.ts';
 import { addCommand, type CommandDeclaration, formatHelp, optionShapes } from './command.ts';
 import { COMMANDS, type CommandName, commandMeant, commandNamed, NAMES } from './commands.ts';
 import { completionScript } from './completion.ts';
+import { overview } from './help.ts';
 import { listProfiles } from './list.ts';
 import { MarkedArguments } from './marks.ts';
 import { readTunnelLine, withProfile } from './profiles.ts';
@@ -90,6 +91,7 @@ export async function runCommandLine(
   commands: Commands,
   output: Output,
 ): Promise<void> {
+  if (args.length === 1 && args[0] === 'help') return output.output(overview());
   refusePastedCommand(args, takenBy);
   // The arguments of exec's command belong to it alone: they are split off before anything is
   // expanded or read.
@@ -335,6 +337,8 @@ function optionElsewhere(option: string, used: CommandName): string | undefined 
     optionShapes(COMMANDS[name]).some(({ short, long }) => option === short || option === long),
   );
   if (takers.length === 0) return undefined;
+  if (used === 'up' && takers.includes('connect'))
+    return `"tunnel up" takes what belongs to the run alone; write: tunnel -D --profile NAME ${option} ...`;
   if (takers.includes(used)) return `leave the value out: ${option} takes no value`;
   return `leave it out: it is an option of ${takers.map((name) => `"tunnel ${name}"`).join(', ')} only`;
 }

@@ -14,7 +14,7 @@ export const STATUS: CommandDeclaration = {
   name: 'status',
   description: 'show the running tunnels: links, flows, what was refused and why',
   purpose: 'Look',
-  usage: '[NAME] [--json|--watch]',
+  usage: '[NAME] [--json] [--watch]',
   takesOperands: true,
   operands: ['tunnel', 'none'],
   groups: STATUS_GROUPS,
@@ -25,13 +25,16 @@ Examples:
       all tunnels of this user
   tunnel status --watch
       on the whole screen, every second: rates, flows, refusals; ? shows the keys
+  tunnel status --watch | tee status.log
+      the same text every second, where standard output is no terminal
   tunnel status --json | jq '.tunnels[].flows.live'
       for programs; docs/operations.md explains the fields
 `,
   after: `${NAMES}
 The exit status is 0 if the link of each tunnel stands, or is made on demand, 5 if one
 does not, and 2 if there is no such tunnel. With --watch it is 0 after q, and when the
-last tunnel has ended.
+last tunnel has ended, or nobody reads the output any more. With --watch --json each
+status is one line.
 `,
 };
 
@@ -95,6 +98,11 @@ const SHOWN = 10;
 export function formatStatusJson({ tunnels, silent }: Found): string {
   const all = { tunnels: tunnels.map(({ status }) => status), silent };
   return `${JSON.stringify(all, undefined, 2)}\n`;
+}
+
+/** The same in one line, for --watch. */
+export function formatStatusLine({ tunnels, silent }: Found): string {
+  return `${JSON.stringify({ tunnels: tunnels.map(({ status }) => status), silent })}\n`;
 }
 
 /** Ends in a newline. */

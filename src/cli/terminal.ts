@@ -7,12 +7,18 @@
  * in the middle, and when the terminal goes away.
  *
  * A program in the background can't ask: the kernel would stop it at its first write (SIGTTOU), and
- * every captured connection with it, until somebody notices.
+ * every captured connection with it, until somebody notices. For the same reason nothing waits for
+ * a terminal that takes nothing, as when its emulator hangs: a lost link may be made again, and
+ * ask, while other connections go on. What doesn't fit is written when there is room.
  */
-import { closeSync, openSync, writeSync } from 'node:fs';
+import { closeSync, constants, openSync, writeSync } from 'node:fs';
 import { ReadStream } from 'node:tty';
 import { TunnelError } from '../errors/errors.ts';
+import { systemCodeOf } from '../errors/reason.ts';
+import { LineWriter } from '../observe/linewriter.ts';
 import { ownsTerminal, TERMINAL } from '../system/terminal.ts';
+
+const { O_WRONLY, O_NONBLOCK, O_NOCTTY } = constants;
 
 /** No server takes more; OpenSSH reads at most this much, too. */
 export const MAX_ANSWER_LENGTH = 1024;
@@ -55,6 +61,7 @@ export async function askAtTerminal(asked: TerminalQuestion): Promise<string> {
 class Terminal {
   readonly #fd: number;
   readonly #output: number;
+  readonly #writer: LineWriter;
   readonly #input: ReadStream;
   readonly #restore = () => this.restore();
   readonly #echo: boolean;
@@ -65,17 +72,19 @@ class Terminal {
     let fd: number | undefined;
     try {
       fd = openSync(TERMINAL, 'r');
-      // A separate file description: the input's is in non-blocking mode.
-      this.#output = openSync(TERMINAL, 'w');
+      // A file description of our own: other programs that share the terminal may wait for it.
+      this.#output = openSync(TERMINAL, O_WRONLY | O_NONBLOCK | O_NOCTTY);
     } catch (cause) {
       if (fd !== undefined) closeSync(fd);
       throw noTerminal(question, cause);
     }
+    const output = this.#output;
+    this.#writer = new LineWriter((bytes) => writeNow(output, bytes));
     this.#fd = fd;
     this.#input = new ReadStream(fd);
     process.once('exit', this.#restore);
     this.#input.setRawMode(true);
-    this.#write(`${preamble.map((line) => `${line}\n`).join('')}${question} `);
+    this.#writer.write(`${preamble.map((line) => `${line}\n`).join('')}${question} `);
   }
 
   readLine(signal: AbortSignal | undefined): Promise<string> {
@@ -109,7 +118,7 @@ class Terminal {
           if (character === KEY.endOfInput && line.text === '')
             return finish(() => reject(notAnswered()));
           const seen = line.key(character);
-          if (this.#echo) this.#write(seen);
+          if (this.#echo) this.#writer.write(seen);
         }
       });
       this.#input.once('end', () => finish(() => reject(notAnswered())));
@@ -123,7 +132,8 @@ class Terminal {
     this.#restored = true;
     process.removeListener('exit', this.#restore);
     this.#input.setRawMode(false);
-    this.#write('\n');
+    this.#writer.write('\n');
+    this.#writer.flush(0);
     this.#input.destroy();
     closeSync(this.#output);
     try {
@@ -133,13 +143,15 @@ class Terminal {
       // EBADF: libuv could not open it again, used ours, and has just closed it.
     }
   }
+}
 
-  #write(text: string): void {
-    try {
-      writeSync(this.#output, text);
-    } catch {
-      // The terminal has gone; the input reports it.
-    }
+/** As a LineWriter needs it. If the terminal has gone, the input reports that. */
+function writeNow(fd: number, bytes: Uint8Array): number {
+  try {
+    return writeSync(fd, bytes);
+  } catch (error) {
+    if (systemCodeOf(error) === 'EAGAIN') return 0;
+    throw error;
   }
 }
 

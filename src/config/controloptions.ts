@@ -21,7 +21,10 @@ const STATUS_OPTIONS = {
   heading: 'Output:',
   options: {
     json: toggle('--json', 'print JSON, with every flow and counter'),
-    watch: toggle('--watch', 'show them on the whole screen, renewed every second'),
+    watch: toggle(
+      '--watch',
+      'show them on the whole screen, renewed every second; no terminal: print them',
+    ),
   },
 } as const;
 
@@ -33,7 +36,7 @@ export interface ControlConfiguration {
   /** undefined: all of them, or the only one. */
   readonly name: string | undefined;
   readonly json: boolean;
-  /** On the whole screen. */
+  /** Again and again: on the whole screen, where there is one. */
   readonly watch: boolean;
   readonly logLevel: Level;
 }
@@ -55,11 +58,6 @@ export function buildControlConfiguration({
     });
   }
   const { json, watch } = readOptions(STATUS_OPTIONS, options);
-  if (json !== undefined && watch !== undefined) {
-    throw new UsageError('--json and --watch exclude each other', {
-      hint: '--watch is for people; programs run "tunnel status --json" again',
-    });
-  }
   return {
     name: first?.text,
     json: json !== undefined,

@@ -14,6 +14,7 @@
  */
 import { UsageError } from '../errors/errors.ts';
 import { quoted } from '../net/notation.ts';
+import { findProgram } from '../system/path.ts';
 import type { Configuration } from './configuration.ts';
 import { type GivenArguments, readOptions, toggle } from './option.ts';
 import { buildConfiguration, TUNNEL_GROUPS } from './options.ts';
@@ -59,11 +60,13 @@ const LIKE_A_TARGET =
 
 /**
  * Finds the command among the arguments after `exec`. Throws UsageError if it can't be told from a
- * target.
+ * target. A name of one label before a `--` is a target, unless a program has it: then the `--` may
+ * be the program's own, as in `git log -- file`.
  */
 export function splitCommand(
   args: readonly string[],
   options: readonly OptionShape[],
+  isProgram: (word: string) => boolean = (name) => findProgram(name) !== undefined,
 ): SplitArguments {
   let first: number | undefined;
   let index = 0;
@@ -74,12 +77,22 @@ export function splitCommand(
   }
   const word = first === undefined ? undefined : args[first];
   if (index < args.length) {
-    if (word !== undefined && LIKE_A_COMMAND.test(word)) throw ambiguous(word);
+    if (word !== undefined && LIKE_A_COMMAND.test(word) && isProgram(word))
+      throw ambiguousProgram(word);
     return { own: args.slice(0, index), command: args.slice(index + 1) };
   }
   if (word === undefined) return { own: args, command: undefined };
   if (LIKE_A_TARGET.test(word)) throw ambiguous(word);
   return { own: args.slice(0, first), command: args.slice(first) };
+}
+
+function ambiguousProgram(word: string): UsageError {
+  return new UsageError(
+    `is ${quoted(word)} a target, or the command? There is a program of this name`,
+    {
+      hint: `for the command, write "--" before it; for a host, write ${word}. with a dot`,
+    },
+  );
 }
 
 function ambiguous(word: string): UsageError {

@@ -1,4 +1,5 @@
 /** The commands that print a result: doctor, openstack, jumphost, status, clean, ... */
+import { isatty } from 'node:tty';
 import { requireLinux } from '../base/platform.ts';
 import { learnedList } from '../cli/allow.ts';
 import { reportRecovery } from '../cli/clean.ts';
@@ -23,6 +24,11 @@ export async function status(self: Self, configuration: ControlConfiguration): P
   const { formatStatus, formatStatusJson, isWell } = await import('../cli/status.ts');
   const { name, json, watch } = configuration;
   await printResult(self, configuration, async (_, { stop: signal }) => {
+    if (watch && (json || !isatty(1))) {
+      const { streamStatus } = await import('../cli/watch/stream.ts');
+      await streamStatus({ name, json, signal, print });
+      return '';
+    }
     if (watch) {
       const { watchTunnels } = await import('../cli/watch/watch.ts');
       return watchTunnels(name, signal, process.env);

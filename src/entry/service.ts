@@ -41,6 +41,7 @@ export class Service implements RunService {
   readonly #pidfile: Pidfile | undefined;
   readonly #observer: Observer;
   #status = '';
+  #isReady = false;
   #extending: NodeJS.Timeout | undefined;
 
   /** Throws TunnelError `already-running`, or UsageError. */
@@ -73,7 +74,13 @@ export class Service implements RunService {
     this.#pidfile?.write();
   }
 
+  /** Whether the run has once been ready. */
+  get isReady(): boolean {
+    return this.#isReady;
+  }
+
   async ready(): Promise<void> {
+    this.#isReady = true;
     const { notifier, daemon } = this.#self;
     clearInterval(this.#extending);
     notifier.send('READY=1');

@@ -4,6 +4,7 @@
  * The SSH client and its dependencies are loaded only when there is something to run: --help and
  * usage errors don't wait for them.
  */
+import { constants } from 'node:os';
 import { requireLinux } from '../base/platform.ts';
 import { learnedList } from '../cli/allow.ts';
 import { commandNamed } from '../cli/commands.ts';
@@ -12,6 +13,7 @@ import { readAgain } from '../cli/program.ts';
 import { createPrompter } from '../cli/prompt.ts';
 import { version } from '../cli/version.ts';
 import type { Configuration } from '../config/configuration.ts';
+import { readTunnelName } from '../config/controloptions.ts';
 import type { ExecConfiguration } from '../config/execoptions.ts';
 import type { Status } from '../control/status.ts';
 import type { Log } from '../observe/log.ts';
@@ -40,6 +42,12 @@ async function load(command: 'connect' | 'proxy', { forwardsOnly }: Configuratio
   return (await import('../session/proxy.ts')).runProxy;
 }
 
+/** Of a tunnel that has the name of --name. The start doesn't wait for it. */
+function tellOfSecond({ given, name }: Configuration, observer: Log): void {
+  if (readTunnelName(given) === undefined) return;
+  void import('../control/second.ts').then(({ warnOfSecond }) => warnOfSecond(name, observer));
+}
+
 export async function runTunnel(
   self: Self,
   configuration: Configuration,
@@ -56,6 +64,7 @@ export async function runTunnel(
   const observer = self.createLog(configuration.logLevel);
   for (const notice of configuration.notices) observer.log('notice', notice);
   const service = new Service(self, configuration.service, stopping, observer);
+  tellOfSecond(configuration, observer);
   const reloads = new Reloads(
     () => readAgain(self.args),
     (work) => service.during(work),
@@ -87,11 +96,12 @@ export async function runTunnel(
   } catch (error) {
     adviseAboutAgent(self, error, observer);
     // An operation that was waiting when the signal came rejects with the signal's reason: that is
-    // an orderly stop.
+    // an orderly stop, unless it came before the tunnel was there.
     if (!(stop.aborted && error === stop.reason)) {
       service.close(error);
       throw error;
     }
+    if (!service.isReady) self.failBySignal(stopping.by ?? constants.signals.SIGTERM);
   } finally {
     service.close();
     observer.logCounted();
@@ -105,6 +115,7 @@ export async function runCommand(self: Self, configuration: ExecConfiguration): 
   const observer = self.createLog(logLevel);
   for (const notice of notices) observer.log('notice', notice);
   const service = new Service(self, configuration.tunnel.service, stop, observer);
+  tellOfSecond(configuration.tunnel, observer);
   const { runExec } = await import('../session/exec.ts');
   let status: number;
   try {

@@ -4,6 +4,7 @@
  *
  * Limits: as many flows live as `Flows` admits (MAX_FLOWS); MAX_REFUSALS are kept.
  */
+import { LinkedList } from '../base/linkedlist.ts';
 import type { Observer } from '../observe/observer.ts';
 import type { Flow, FlowWatcher, Refused } from './flowwatch.ts';
 import type { FlowResult } from './join.ts';
@@ -29,7 +30,7 @@ export interface FlowTotals {
 
 export class FlowTable implements FlowWatcher {
   readonly #observer: Observer;
-  readonly #live = new Set<Flow>();
+  readonly #live = new LinkedList<Flow>();
   readonly #refusals: RefusedFlow[] = [];
   #opened = 0;
   #refused = 0;
@@ -43,7 +44,7 @@ export class FlowTable implements FlowWatcher {
 
   /** In the order in which they were asked for. */
   get live(): Iterable<Flow> {
-    return this.#live;
+    return this.#live.values;
   }
 
   get size(): number {
@@ -59,7 +60,7 @@ export class FlowTable implements FlowWatcher {
   totals(): FlowTotals {
     let sent = this.#sent;
     let received = this.#received;
-    for (const flow of this.#live) {
+    for (const flow of this.#live.values) {
       sent += flow.sent;
       received += flow.received;
     }
@@ -67,7 +68,7 @@ export class FlowTable implements FlowWatcher {
   }
 
   asked(flow: Flow): void {
-    this.#live.add(flow);
+    this.#live.add(flow.entry);
   }
 
   opened(_flow: Flow): void {
@@ -75,13 +76,13 @@ export class FlowTable implements FlowWatcher {
   }
 
   ended(flow: Flow, { sent, received }: FlowResult): void {
-    this.#live.delete(flow);
+    this.#live.delete(flow.entry);
     this.#sent += sent;
     this.#received += received;
   }
 
   refused(flow: Flow, how: Refused): void {
-    this.#live.delete(flow);
+    this.#live.delete(flow.entry);
     this.#refused++;
     this.#refusals.push({ ...how, flow, at: Date.now() });
     if (this.#refusals.length <= MAX_REFUSALS) return;
@@ -90,6 +91,6 @@ export class FlowTable implements FlowWatcher {
   }
 
   left(flow: Flow): void {
-    this.#live.delete(flow);
+    this.#live.delete(flow.entry);
   }
 }

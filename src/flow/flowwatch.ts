@@ -8,6 +8,7 @@
  * All calls are synchronous, are made once a flow, and never throw. A flow that the policy refuses
  * at once is asked for and refused in the same turn.
  */
+import { ListEntry } from '../base/linkedlist.ts';
 import type { Destination } from '../net/destination.ts';
 import type { Refusal } from '../net/refusal.ts';
 import type { Conduit } from './conduit.ts';
@@ -47,6 +48,8 @@ export class Flow {
   way: Way = 'nowhere';
   /** undefined: the far side has not answered. */
   openedAt: number | undefined;
+  /** For the table of the flows that live. */
+  readonly entry = new ListEntry<Flow>(this);
   /** Whose socket has asked, where a watcher has found it out: a uid, and `PID (name)`. */
   user: number | undefined;
   process: string | undefined;

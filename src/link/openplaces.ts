@@ -23,6 +23,7 @@
  * else. So few are looked up at a time, and fewer of one name. sshd handles opens in order: an
  * answer to a later one shows that a lookup is over.
  */
+import { LinkedList, ListEntry } from '../base/linkedlist.ts';
 import type { AnsweredDestinations } from './answereddestinations.ts';
 import { type Groups, OpenShares } from './openshares.ts';
 
@@ -61,12 +62,23 @@ export interface OpenRequest {
 }
 
 /** A place that is taken. */
-export interface Place {
+export class Place {
   readonly request: OpenRequest;
   readonly groups: Groups;
   readonly trusted: boolean;
   readonly since: number;
-  silent: boolean;
+  silent = false;
+  /** For OpenPlaces: among those that are not silent, and among lookups. */
+  readonly fresh = new ListEntry<Place>(this);
+  readonly lookup: ListEntry<Place> | undefined;
+
+  constructor(request: OpenRequest, trusted: boolean, since: number) {
+    this.request = request;
+    this.groups = request.groups;
+    this.trusted = trusted;
+    this.since = since;
+    this.lookup = request.name === undefined ? undefined : new ListEntry<Place>(this);
+  }
 }
 
 /** `opened`, `refused`: by the server. `unanswered`: by something else, such as the link's end. */
@@ -77,13 +89,13 @@ export class OpenPlaces {
   readonly #trusted = new OpenShares();
   readonly #untried = new OpenShares();
   /** Not silent yet, the oldest first. */
-  readonly #fresh = new Set<Place>();
+  readonly #fresh = new LinkedList<Place>();
   readonly #silent = new Set<Place>();
   /** By destination. */
   readonly #trustedTo = new Map<string, number>();
   readonly #silentTo = new Map<string, number>();
   /** Of names that may still be being looked up, the oldest first. */
-  readonly #lookups = new Set<Place>();
+  readonly #lookups = new LinkedList<Place>();
   readonly #lookupsOf = new Map<string, number>();
   /** The most connections that were seen at a time, opens under way among them. */
   #seen = ASSUMED_DESCRIPTORS;
@@ -103,7 +115,7 @@ export class OpenPlaces {
 
   /** All that the server has not answered, the oldest first. */
   get taken(): Iterable<Place> {
-    return [...this.#silent, ...this.#fresh];
+    return [...this.#silent, ...this.#fresh.values];
   }
 
   /** Of these, how many have been silent for a while. */
@@ -130,10 +142,10 @@ export class OpenPlaces {
 
   /** Finds out which opens are silent now. */
   age(now: number): void {
-    for (const place of this.#fresh) {
+    for (let place = this.#fresh.first; place !== undefined; place = this.#fresh.first) {
       if (now - place.since < SILENT_MS) break;
       const { destination } = place.request;
-      this.#fresh.delete(place);
+      this.#fresh.delete(place.fresh);
       this.#silent.add(place);
       place.silent = true;
       add(this.#silentTo, destination, 1);
@@ -146,8 +158,7 @@ export class OpenPlaces {
 
   /** When the oldest lookup began that may still go on. */
   get oldestLookup(): number | undefined {
-    const [oldest] = this.#lookups;
-    return oldest?.since;
+    return this.#lookups.first?.since;
   }
 
   /**
@@ -159,13 +170,12 @@ export class OpenPlaces {
     if (!this.destinationMay(request)) return undefined;
     const trusted = this.#mayTrust(request, now);
     if (!trusted && (trustedOnly || !this.#mayTry(request.groups))) return undefined;
-    const { groups } = request;
-    const place = { request, groups, trusted, since: now, silent: false };
-    (trusted ? this.#trusted : this.#untried).take(groups);
-    this.#fresh.add(place);
+    const place = new Place(request, trusted, now);
+    (trusted ? this.#trusted : this.#untried).take(place.groups);
+    this.#fresh.add(place.fresh);
     if (trusted) add(this.#trustedTo, request.destination, 1);
-    if (request.name !== undefined) {
-      this.#lookups.add(place);
+    if (request.name !== undefined && place.lookup !== undefined) {
+      this.#lookups.add(place.lookup);
       add(this.#lookupsOf, request.name, 1);
     }
     return place;
@@ -174,8 +184,8 @@ export class OpenPlaces {
   /** Gives the place back. Call it once for each. */
   answered(place: Place, outcome: Outcome, now: number): void {
     const { request } = place;
-    this.#fresh.delete(place);
-    if (this.#silent.delete(place)) add(this.#silentTo, request.destination, -1);
+    this.#fresh.delete(place.fresh);
+    if (place.silent && this.#silent.delete(place)) add(this.#silentTo, request.destination, -1);
     (place.trusted ? this.#trusted : this.#untried).giveBack(place.groups);
     if (place.trusted) add(this.#trustedTo, request.destination, -1);
     this.#lookedUp(place);
@@ -189,7 +199,7 @@ export class OpenPlaces {
 
   /** The server has answered what was sent at this time, so lookups from before it are over. */
   reached(sent: number): void {
-    for (const earlier of this.#lookups) {
+    for (let earlier = this.#lookups.first; earlier; earlier = this.#lookups.first) {
       if (earlier.since > sent - ORDER_MS) break;
       this.#lookedUp(earlier);
     }
@@ -246,8 +256,10 @@ export class OpenPlaces {
   }
 
   #lookedUp(place: Place): void {
+    const { lookup } = place;
     const { name } = place.request;
-    if (name !== undefined && this.#lookups.delete(place)) add(this.#lookupsOf, name, -1);
+    if (name !== undefined && lookup !== undefined && this.#lookups.delete(lookup))
+      add(this.#lookupsOf, name, -1);
   }
 }
 

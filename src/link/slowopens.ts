@@ -16,6 +16,7 @@
  * program that tries a dead destination for hours makes a message every few minutes, no more.
  */
 import { type Clock, type ClockTimer, systemClock } from '../base/clock.ts';
+import { LinkedList, ListEntry } from '../base/linkedlist.ts';
 import { FIRST_REMINDER_MS, nextInterval } from '../base/reminder.ts';
 import { type Destination, formatDestination } from '../net/destination.ts';
 import type { Observer } from '../observe/observer.ts';
@@ -31,6 +32,8 @@ export class OpenProgress {
   since: number;
   /** A message has named it. */
   named = false;
+  /** For SlowState. */
+  readonly entry = new ListEntry<OpenProgress>(this);
   readonly #opens: SlowOpens;
 
   constructor(destination: Destination, now: number, opens: SlowOpens) {
@@ -104,7 +107,7 @@ class SlowState {
   readonly #clock: Clock;
   readonly #tell: (which: string, seconds: number) => void;
   /** In the order in which they came. */
-  readonly #pending = new Set<OpenProgress>();
+  readonly #pending = new LinkedList<OpenProgress>();
   #timer: ClockTimer | undefined;
   /** The slow time: from its first slow open on. */
   #since = 0;
@@ -119,13 +122,13 @@ class SlowState {
   }
 
   enter(open: OpenProgress): void {
-    this.#pending.add(open);
+    this.#pending.add(open.entry);
     this.#timer ??= this.#clock.after(FIRST_REMINDER_MS, () => this.#look());
   }
 
   /** Returns whether it was here. */
   leave(open: OpenProgress, now: number): boolean {
-    if (!this.#pending.delete(open)) return false;
+    if (!this.#pending.delete(open.entry)) return false;
     if (now - open.since >= FIRST_REMINDER_MS) this.#lastSlow = now;
     return true;
   }
@@ -133,7 +136,7 @@ class SlowState {
   #look(): void {
     this.#timer = undefined;
     const now = this.#clock.now();
-    const [oldest] = this.#pending;
+    const oldest = this.#pending.first;
     if (oldest === undefined) return; // the next one starts the timer again
     const age = now - oldest.since;
     if (age < FIRST_REMINDER_MS) {
@@ -160,7 +163,7 @@ class SlowState {
   #remind(oldest: OpenProgress, age: number): void {
     oldest.named = true;
     const now = this.#clock.now();
-    const slow = [...this.#pending].filter(({ since }) => now - since >= FIRST_REMINDER_MS);
+    const slow = this.#pending.values.filter(({ since }) => now - since >= FIRST_REMINDER_MS);
     const others = slow.length - 1;
     const and = others === 0 ? '' : ` and ${others} other connection${others === 1 ? '' : 's'}`;
     this.#tell(`${formatDestination(oldest.destination)}${and}`, Math.round(age / 1000));

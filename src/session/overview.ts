@@ -154,7 +154,7 @@ function linkStatus(view: LinkView): LinkStatus {
     held,
     holdEndsAt: view.holdEndsAt,
     redialAt: view.redialAt,
-    roundTripMs,
+    roundTripMs: roundTripMs === undefined ? undefined : rounded(roundTripMs),
     at: established?.at,
     via: established?.via ?? [],
     user: established?.login.user,
@@ -164,4 +164,9 @@ function linkStatus(view: LinkView): LinkStatus {
     cipher: established?.algorithms?.cipher,
     hostKey: established?.hostKey?.key,
   };
+}
+
+/** Milliseconds; 10 µs are less than two measurements differ by. */
+function rounded(milliseconds: number): number {
+  return Math.round(milliseconds * 100) / 100;
 }

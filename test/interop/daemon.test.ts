@@ -11,6 +11,7 @@ import {
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
+import { type AddressInfo, createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { after, afterEach, before, describe, it } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -165,6 +166,74 @@ describe('tunnel -D', { skip: sshdMissing }, () => {
     child.kill('SIGKILL');
     await once(child, 'exit');
     await until(() => !lives(second), 'the second process runs on');
+  });
+
+  describe('a signal before it is ready', () => {
+    const silent = createServer();
+    let sockets: Socket[] = [];
+    let reached = () => {};
+    before(async () => {
+      silent.on('connection', (socket) => {
+        sockets.push(socket.on('error', () => {}).resume());
+        reached();
+      });
+      silent.listen(0, '127.0.0.1');
+      await once(silent, 'listening');
+    });
+    after(() => silent.close());
+
+    /** Its exit status, after the signal has come while the server says nothing. */
+    async function interrupted(args: string[], signal: NodeJS.Signals): Promise<number | null> {
+      const dialled = new Promise<void>((resolve) => {
+        reached = resolve;
+      });
+      const [file = '', ...words] = [...programCommand(), ...args];
+      const child = spawn(file, words, { env, stdio: 'ignore', timeout: LIMIT_MS });
+      const ended = once(child, 'exit');
+      await Promise.race([dialled, ended]);
+      child.kill(signal);
+      const [status, by] = await ended;
+      assert.equal(by, null);
+      await until(() => sockets.every((socket) => socket.closed), 'a tunnel is left');
+      sockets = [];
+      assert.ok(!existsSync(pidfile));
+      return status;
+    }
+
+    for (const [signal, status] of [
+      ['SIGINT', 130],
+      ['SIGTERM', 143],
+    ] as const)
+      it(`${signal} ends it with ${status}, and leaves no tunnel`, async () => {
+        const { port } = silent.address() as AddressInfo;
+        const words = line.map((word) => word.replace(/:\d+$/, `:${port}`));
+        const proxy = ['proxy', ...words.slice(0, -1), '127.0.0.1:0', '--pidfile', pidfile];
+        const config = join(sshd.directory, 'silent.yaml');
+        writeFileSync(
+          config,
+          `profiles:\n  silent: {command: proxy, remote: u@127.0.0.1, port: ${port}, pidfile: ${pidfile}}\n`,
+          { mode: 0o600 },
+        );
+        assert.equal(await interrupted(proxy, signal), status, 'at the terminal');
+        assert.equal(await interrupted([...proxy, '-D'], signal), status, '-D');
+        assert.equal(await interrupted(['up', '--config', config, 'silent'], signal), status, 'up');
+        const exec = ['exec', ...words.slice(0, -2), '10.0.0.0/8', '--', 'true'];
+        assert.equal(await interrupted(exec, signal), status, 'exec');
+      });
+
+    it('"tunnel stop" counts as TERM', async () => {
+      const { port } = silent.address() as AddressInfo;
+      const args = ['proxy', '-F', 'none', '-r', `u@127.0.0.1:${port}`, '--name', 'unready'];
+      const dialled = new Promise<void>((resolve) => {
+        reached = resolve;
+      });
+      const [file = '', ...words] = [...programCommand(), ...args, '--listen', '127.0.0.1:0'];
+      const child = spawn(file, words, { env, stdio: 'ignore', timeout: LIMIT_MS });
+      const ended = once(child, 'exit');
+      await Promise.race([dialled, ended]);
+      assert.equal((await tunnel('stop', 'unready')).status, 0);
+      assert.deepEqual(await ended, [143, null]);
+    });
   });
 
   it('refuses the pidfile of a tunnel that runs, and replaces that of one that was killed', async () => {

@@ -3,7 +3,7 @@
  * loopback device, with real flows and a real refusal.
  */
 import assert from 'node:assert/strict';
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
@@ -199,13 +199,34 @@ describe('tunnel status --watch', { skip: sshdMissing || tmuxMissing }, () => {
     }
   });
 
-  it('refuses what is no terminal', () => {
+  it('prints statuses where there is no terminal, until nobody reads or the tunnel ends', async () => {
+    const { child } = await startTunnel('printed');
     const env = { ...process.env, XDG_RUNTIME_DIR: directory };
-    const run = (...args: readonly string[]) =>
-      spawnSync(process.execPath, [MAIN, 'status', ...args], { env, encoding: 'utf8' });
-    const { status, stderr } = run('--watch');
-    assert.equal(status, 3);
-    assert.match(stderr, /standard output is no terminal[\s\S]*tunnel status --json/);
-    assert.match(run('--watch', '--json').stderr, /exclude each other/);
+    const program = `${process.execPath} ${MAIN} status --watch`;
+    const read = (line: string) =>
+      spawnSync('bash', ['-c', `set -o pipefail; ${line}`], { env, encoding: 'utf8' });
+    try {
+      const { stdout, stderr, status } = read(`${program} printed --json | head -n 3`);
+      assert.deepEqual([status, stderr], [0, '']);
+      const names = stdout
+        .trimEnd()
+        .split('\n')
+        .map((line) => JSON.parse(line).tunnels[0].name);
+      assert.deepEqual(names, ['printed', 'printed', 'printed']);
+      const text = read(`${program} | grep -m 2 '^printed '`);
+      assert.equal(text.status, 0, text.stderr);
+      assert.match(text.stdout, /^(printed \(proxy, pid \d+, for \d+ s\)\n){2}$/);
+    } finally {
+      const whole = spawn('bash', ['-c', `${program} printed | cat`], { env, stdio: 'pipe' });
+      let said = '';
+      whole.stdout.setEncoding('utf8').on('data', (more: string) => {
+        if (said === '') void child.stop('SIGINT', TIMEOUT_MS);
+        said += more;
+      });
+      const [status] = await once(whole, 'close');
+      assert.equal(status, 0);
+      assert.match(said, /^printed [\s\S]*\nno tunnel runs\n$/);
+    }
+    assert.equal(read(`${program} printed | cat`).status, 2);
   });
 });

@@ -131,6 +131,18 @@ describe('tunnel status', { skip: sshdMissing }, () => {
     assert.deepEqual([nothing.status, nothing.stdout], [2, '']);
   });
 
+  it('warns of a second tunnel that is given the same name', async () => {
+    const first = await start('--name', 'twice');
+    assert.doesNotMatch(first.child.stderr, /another tunnel/);
+    const second = await start('--name', 'twice');
+    const [, pid] = await second.child.waitForLine(
+      /warning: another tunnel is called twice as well, process (\d+): .* the process id only\n/,
+    );
+    assert.equal(Number(pid), first.child.pid);
+    await first.child.stop('SIGTERM');
+    await second.child.stop('SIGTERM');
+  });
+
   it('tells several apart, finds none that was killed, and reconnects one', async () => {
     const [one, other] = [await start('--name', 'one'), await start('--name', 'other')];
     const ambiguous = await tunnel('stop');

@@ -117,11 +117,11 @@ describe('authentication by people', { skip: labUnavailable('script') }, () => {
     assert.match(tunnel.stdout, /error \[auth-failed\]: .*tried .*password \(3 times\)/);
   });
 
-  it('Ctrl-C at the question stops it in order', async () => {
+  it('Ctrl-C at the question stops it in order, with 130', async () => {
     const tunnel = await atTerminal(USER);
     await tunnel.waitForLine(/Password of .*: $/);
     tunnel.write('half');
-    const seen = await interrupt(tunnel);
+    const seen = await interrupt(tunnel, 130);
     assert.doesNotMatch(seen, /tunnel: error/);
   });
 

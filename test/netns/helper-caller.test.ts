@@ -31,6 +31,7 @@ import {
   etcOfUser,
   PERSIST,
   UID,
+  USER,
   userClient,
   userLabMissing,
 } from '../support/helperuser.ts';
@@ -465,6 +466,86 @@ describe('helper: a stranger who connects to its mark', { skip }, () => {
       } finally {
         await flood.stop('SIGKILL');
       }
+      await client.must('close');
+    }));
+});
+
+/** Keeps what comes to /dev/log in a file, for as long as the program runs that it becomes. */
+const WITH_LOG = `
+import os, select, socket, sys
+log = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+log.bind("/dev/log")
+alive, held = os.pipe()
+if os.fork() == 0:
+    os.close(held)
+    with open(sys.argv[1], "ab", 0) as out:
+        while log in select.select([log, alive], [], [])[0]: out.write(log.recv(4096) + b"\\n")
+    os._exit(0)
+os.set_inheritable(held, True)
+os.execvp(sys.argv[2], sys.argv[2:])
+`;
+
+/** A /dev of its own, so that it can have a log. */
+const OWN_DEV = `set -e
+mkdir "$0"
+mount -t tmpfs -o mode=755 dev "$0"
+mkdir "$0/net"
+for name in null zero full random urandom tty net/tun; do cp -a "/dev/$name" "$0/$name"; done
+mount --move "$0" /dev
+exec "$@"`;
+
+describe('helper: a limit that it tells nobody else', { skip }, () => {
+  it('is named in the system log, with how often it was reached', () =>
+    inNamespace([], async (namespace) => {
+      const numbers = Array.from({ length: 600 }, (_, number) => number);
+      const groups = numbers.map((at) => `many${at}:x:${70_000 + at}:${USER}`);
+      const resolvers = numbers.map((at) => `nameserver 10.53.${at >> 8}.${at & 255}`);
+      const own = mkdtempSync(join(directory, 'log-'));
+      chmodSync(own, 0o755);
+      const path = join(own, 'log');
+      writeFileSync(path, '');
+      const etcOfMany = etcOfUser(directory, {
+        group: ['root:x:0:', `${USER}:x:${UID}:`, ...groups, ''].join('\n'),
+        'resolv.conf': [...resolvers, '#'.repeat(16_384), ''].join('\n'),
+      });
+      const logged = (argv: readonly string[]) =>
+        etcOfMany([
+          ...['sh', '-c', OWN_DEV, join(own, 'dev')],
+          ...['/usr/bin/python3', '-c', WITH_LOG, path, ...argv],
+        ]);
+      const client = await userClient(namespace, logged);
+      const helper = await client.start();
+      await client.create();
+      const lines = () =>
+        readFileSync(path, 'utf8')
+          .split('\n')
+          .filter((line) => line.startsWith(`<28>tunnel-helper[${helper}]: `))
+          .map((line) => line.replace(/^.*?\]: /, '').replace(/\).*\(/, ') ('));
+      const become = async (wanted: readonly string[]) => {
+        const until = performance.now() + 10_000;
+        while (performance.now() < until && !wanted.every((one) => lines().includes(one)))
+          await delay(50);
+        assert.deepEqual(
+          wanted.filter((one) => !lines().includes(one)),
+          [],
+          lines().join('\n'),
+        );
+      };
+      await become([
+        'CLIENT_MAX_GROUPS (512) (1 time)',
+        'RESOLVERS_MAX (32) (1 time)',
+        'RESOLVERS_MAX_BYTES (16384) (1 time)',
+      ]);
+      const flood = await stranger(namespace, COUNTING, await markOf(namespace));
+      try {
+        await become(['MARK_ANSWERS (100) (1 time)', 'MARK_ANSWERS (100) (2 times)']);
+      } finally {
+        await flood.stop('SIGKILL');
+      }
+      // Told the first, the second and the fourth time.
+      for (let again = 0; again < 3; again++) await client.must('routes', `10.${again}.0.0/16`);
+      const told = lines().filter((line) => line.startsWith('RESOLVERS_MAX ('));
+      assert.ok(told.length < 4, told.join(' '));
       await client.must('close');
     }));
 });

@@ -172,6 +172,18 @@ describe('helper: what an ordinary user may capture', { skip }, () => {
       await client.must('routes', ...many(4, 8), '20.0.0.0/9', '20.1.2.3/32');
     }));
 
+  it('no gateway of a route that has many, and nothing if there are too many to compare', () =>
+    served(async (client, ip) => {
+      const hops = (count: number) =>
+        Array.from({ length: count }, (_, at) => ` nexthop via 10.77.0.${at + 1} dev eth0 onlink`);
+      await ip(`route add default metric 700${hops(32).join('')}`);
+      await refused(client, /10\.77\.0\.32\/32 is the gateway/, '10.77.0.32/32');
+      await client.must('routes', '10.78.0.0/16');
+      await ip(`route replace default metric 700${hops(33).join('')}`);
+      await client.child.waitForLine(/^! \{"ended":"capture-not-permitted"\}/m);
+      assert.match(client.child.stdout, /can't be told \(there are too many\)/);
+    }));
+
   it('a resolver of the machine, even if it is the gateway, for as long as the session lasts', () =>
     served(
       async (client) => {

@@ -12,6 +12,7 @@
  * for CLIENT_KEEPALIVE_MS (clientoptions.ts), and ends the connection of one that doesn't answer.
  */
 import type { Socket } from 'node:net';
+import { LinkedList, ListEntry } from '../../base/linkedlist.ts';
 import { resetStream } from '../../flow/reset.ts';
 import type { Observer } from '../../observe/observer.ts';
 
@@ -34,17 +35,30 @@ export interface AdmissionOptions {
   readonly negotiationTimeout?: number;
 }
 
+const CLIENT = Symbol('client');
+type Admitted = Socket & { [CLIENT]?: Client };
+
+class Client {
+  readonly socket: Socket;
+  readonly connected = new ListEntry<Client>(this);
+  readonly waiting = new ListEntry<Client>(this);
+  /** While it waits for its first request: until when, in ms of performance.now(). */
+  deadline: number | undefined;
+
+  constructor(socket: Socket, deadline: number) {
+    this.socket = socket;
+    this.deadline = deadline;
+  }
+}
+
 export class Admission {
   readonly #observer: Observer;
   readonly #limit: number;
   /** Milliseconds for a first request. */
   readonly timeout: number;
-  readonly #sockets = new Set<Socket>();
-  /**
-   * Waiting clients in the order in which they began to wait, with their deadline in ms of
-   * performance.now(), or undefined between requests.
-   */
-  readonly #waiting = new Map<Socket, number | undefined>();
+  readonly #clients = new LinkedList<Client>();
+  /** In the order in which they began to wait. */
+  readonly #waiting = new LinkedList<Client>();
   /** Runs while a client has not made its first request. */
   #timer: NodeJS.Timeout | undefined;
   #closing = false;
@@ -72,31 +86,34 @@ export class Admission {
       resetStream(socket);
       return false;
     }
-    this.#sockets.add(socket);
-    this.#waiting.set(socket, performance.now() + this.timeout);
+    const client = new Client(socket, performance.now() + this.timeout);
+    (socket as Admitted)[CLIENT] = client;
+    this.#clients.add(client.connected);
+    this.#waiting.add(client.waiting);
     this.#timer ??= setTimeout(this.#expire, this.timeout).unref();
-    socket.on('close', () => {
-      this.busy(socket);
-      this.#sockets.delete(socket);
-    });
+    socket.on('close', () => this.#remove(client));
     return true;
   }
 
   /** A whole request has arrived, or the dialogue has ended without one. */
   busy(socket: Socket): void {
-    this.#waiting.delete(socket);
+    const client = (socket as Admitted)[CLIENT];
+    if (client !== undefined) this.#waiting.delete(client.waiting);
   }
 
   /** The client's request has been answered, and another may follow. */
   idle(socket: Socket): void {
-    if (this.#sockets.has(socket)) this.#waiting.set(socket, undefined);
+    const client = (socket as Admitted)[CLIENT];
+    if (client === undefined || !client.connected.isListed) return;
+    client.deadline = undefined;
+    if (!client.waiting.isListed) this.#waiting.add(client.waiting);
   }
 
   /** Admits no more clients and resets all. Resolves when they are closed. */
   async close(): Promise<void> {
     this.#closing = true;
     await Promise.all(
-      [...this.#sockets].map((socket) => {
+      this.#clients.values.map(({ socket }) => {
         const closed = new Promise((resolve) => socket.once('close', resolve));
         resetStream(socket);
         return closed;
@@ -105,9 +122,9 @@ export class Admission {
   }
 
   #makePlace(): boolean {
-    if (this.#sockets.size < this.#limit) return true;
+    if (this.#clients.size < this.#limit) return true;
     this.#observer.count('tunnel_proxy_over_limit_total');
-    const [oldest] = this.#waiting.keys();
+    const oldest = this.#waiting.first;
     if (oldest === undefined) {
       this.#observer.log(
         'warning',
@@ -116,16 +133,21 @@ export class Admission {
       return false;
     }
     // Its 'close' comes later, but its place is free for the new client now.
-    this.busy(oldest);
-    this.#sockets.delete(oldest);
-    resetStream(oldest);
+    this.#remove(oldest);
+    resetStream(oldest.socket);
     return true;
+  }
+
+  #remove(client: Client): void {
+    this.#waiting.delete(client.waiting);
+    this.#clients.delete(client.connected);
   }
 
   readonly #expire = (): void => {
     this.#timer = undefined;
     const now = performance.now();
-    for (const [socket, until] of this.#waiting) {
+    for (const client of this.#waiting.values) {
+      const { socket, deadline: until } = client;
       if (until === undefined) continue;
       if (until > now) {
         // Timers count in whole milliseconds.

@@ -27,8 +27,10 @@ export function notPermitted(
   user = ownName(),
 ): TunnelError {
   const [prefix = '', kind = '', ...rest] = detail.split(' ');
-  if (errno !== ERRNO.EPERM && errno !== ERRNO.ESTALE) {
-    const reason = errno === ERRNO.EOVERFLOW ? 'there are too many' : getSystemErrorName(-errno);
+  const isRefusal = errno === ERRNO.EPERM || (errno === ERRNO.ESTALE && kind !== 'unknown');
+  if (!isRefusal) {
+    const cause = errno === ERRNO.ESTALE ? Number(rest[0]) : errno;
+    const reason = cause === ERRNO.EOVERFLOW ? 'there are too many' : nameOf(cause);
     return new TunnelError(
       'capture-not-permitted',
       `the networks that this machine is connected to can't be told (${reason})`,
@@ -99,5 +101,13 @@ function ownName(): string {
     return userInfo().username;
   } catch {
     return String(process.getuid?.() ?? '');
+  }
+}
+
+function nameOf(errno: number): string {
+  try {
+    return getSystemErrorName(-errno);
+  } catch {
+    return `errno ${errno}`; // no number that the system has
   }
 }

@@ -123,6 +123,12 @@ describe('tunnel, used wrongly', () => {
     [['porxy', ...R], /there is no command "porxy"/, /did you mean proxy\?/],
     [[...R, 'porxy'], /"porxy" is nearly the command "proxy"/, /tunnel proxy -r .*porxy\. with/],
     [['-v', 'conect', ...R], /"conect" is nearly the command "connect"/],
+    [
+      ['up', 'office', '--dns'],
+      /unknown option '--dns'/,
+      /tunnel -D --profile NAME --dns \.\.\.$/m,
+    ],
+    [['up', 'office', '-x', '10/8'], /unknown option '-x'/, /write: tunnel -D --profile NAME -x/],
     [['help', 'jumhost'], /there is no command "jumhost"/, /did you mean jumphost\?/],
     [['statuses'], /there is no command "statuses"/, /connect, /],
     [['help', 'statuses'], /there is no command "statuses"/, /the commands are connect, /],
@@ -136,8 +142,8 @@ describe('tunnel, used wrongly', () => {
     [['proxy', ...R, '--', 'curl', 'http://10.0.0.1/'], /"curl" is in the place/, /tunnel exec -r/],
     [
       ['-r', 'ssh://user:secret@host', '10/8'],
-      /what may be a password after it/,
-      /leave a password out/,
+      /what may be a password$/m,
+      /ssh:\/\/user%3A\.\.\.@host$/m,
     ],
     [[...R, '--domain', 'corp.example', '10/8'], /--domain needs a resolver/, /--dns-server/],
     [
@@ -266,7 +272,6 @@ describe('tunnel, asked about itself', () => {
     ['--help'],
     ['-h'],
     ['connect', '--help'],
-    ['help'],
     ['help', 'connect'],
     [...R, '10/8', '-h'],
   ]) {
@@ -276,7 +281,10 @@ describe('tunnel, asked about itself', () => {
       assert.equal(stderr, '');
       assert.match(stdout, /^Examples:\n {2}tunnel -r user@jumphost 10\.0\.0\.0\/8\n/);
       assert.match(stdout, /^Usage: tunnel \[connect\] -r REMOTE \[options\] TARGET\.\.\.$/m);
-      assert.match(stdout, /Exit codes:\n {2}0 .*\n {2}1 .*\n {2}2 .*\n {2}3 .*\n$/);
+      assert.match(
+        stdout,
+        /Exit codes:\n {2}0 .*\n {2}1 .*\n {2}2 .*\n {2}3 .*\n {2}130, 143 .*\n$/,
+      );
       assert.equal(stdout.match(/^Usage:/gm)?.length, 1);
       for (const option of [
         '--remote',
@@ -350,6 +358,29 @@ describe('the help of each command', () => {
       'clean',
     ])
       assert.match(text, new RegExp(`^ {4}${name} +\\S`, 'm'));
+  });
+
+  it('of all together is one screen: examples, commands by purpose, where to read more', async () => {
+    let text = '';
+    const unwanted = () => assert.fail('a command is run');
+    await runCommandLine(
+      ['help'],
+      { ...NOTHING_ELSE, connect: unwanted, proxy: unwanted },
+      { output: (more) => (text += more), columns: 90 },
+    );
+    const lines = text.split('\n');
+    assert.ok(lines.length <= 50, `${lines.length} lines`);
+    assert.deepEqual(
+      lines.filter((line) => line.length > 90),
+      [],
+    );
+    assert.deepEqual(
+      [...text.matchAll(/^ {4}([a-z]+) {2,}\S/gm)].map(([, name]) => name).sort(),
+      [...NAMES].sort(),
+    );
+    assert.match(text, /^Examples:\n[\s\S]*^Commands:\n {2}Run:\n[\s\S]*^Read more:\n/m);
+    const examples = [...text.matchAll(/^ {2}tunnel (.*)\n {6}/gm)].map(([, line = '']) => line);
+    assert.equal(examples.length, 5);
   });
 
   it('lists each of them once, by purpose', async () => {

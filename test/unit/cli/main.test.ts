@@ -27,8 +27,8 @@ if sys.argv[1] == "terminal":
 os.execvp(sys.argv[2], sys.argv[2:])`;
 
 /**
- * `body` is run()'s; it has `configuration`, `observer`, `prompter`, `stop`, `stopped` (a promise)
- * and `TunnelError`.
+ * `body` is run()'s; it has `configuration`, `observer`, `prompter`, `service`, `stop`, `stopped`
+ * (a promise) and `TunnelError`.
  */
 async function tunnel(
   body: string,
@@ -44,7 +44,7 @@ async function tunnel(
 ) {
   const run = dataUrl(`
     import { TunnelError } from ${JSON.stringify(ERRORS)};
-    export async function runConnect(configuration, { observer, prompter, stop }) {
+    export async function runConnect(configuration, { observer, prompter, service, stop }) {
       const stopped = new Promise((resolve) => stop.addEventListener('abort', resolve));
       ${body}
     }`);
@@ -149,12 +149,18 @@ describe('main', () => {
     assert.equal(lines + Number(missing), 20_000);
   });
 
-  it('takes a rejection with the reason of the stop for an orderly one', async () => {
-    const { idle: _, ...result } = await tunnel(`${WAIT} throw stop.reason;`, {
-      signals: ['SIGINT'],
+  for (const [name, status] of [
+    ['SIGINT', 130],
+    ['SIGTERM', 143],
+    ['SIGHUP', 129],
+  ] as const)
+    it(`takes a rejection with the reason of ${name} for an orderly stop, once it is ready`, async () => {
+      const signals = [name];
+      const { idle: _, ...early } = await tunnel(`${WAIT} throw stop.reason;`, { signals });
+      assert.deepEqual(early, { status, signal: null, stderr: 'tunnel: waiting\n' });
+      const ready = `await service.ready(); ${WAIT} throw stop.reason;`;
+      assert.equal((await tunnel(ready, { signals })).status, 0);
     });
-    assert.deepEqual(result, { status: 0, signal: null, stderr: 'tunnel: waiting\n' });
-  });
 
   it('reports what went wrong while stopping', async () => {
     const result = await tunnel(

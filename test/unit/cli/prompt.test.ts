@@ -11,6 +11,7 @@ import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 
 const PROMPT = new URL('../../../src/cli/prompt.js', import.meta.url).href;
+const TERMINAL = new URL('../../../src/cli/terminal.js', import.meta.url).href;
 const TIMEOUT_MS = 20_000;
 const LACKING =
   spawnSync('script', ['--version']).status === 0
@@ -63,6 +64,11 @@ class Session {
       );
       await new Promise((resolve) => setTimeout(resolve, 10));
     }
+  }
+
+  /** To the program that has the other end of the terminal. */
+  signal(name: NodeJS.Signals): void {
+    this.#child.kill(name);
   }
 
   type(text: string): void {
@@ -236,6 +242,41 @@ describe('questions at the terminal', { skip: LACKING }, () => {
     }
     session.type('SHA256:abc\r');
     assert.match(await session.finish(), /<fourth:false>/);
+  });
+
+  it('waits for no terminal that takes nothing, and is asked when it does', async () => {
+    const directory = mkdtempSync(join(tmpdir(), 'prompt-'));
+    const [go, turns] = [join(directory, 'go'), join(directory, 'turns')];
+    const session = new Session(`
+      const { existsSync, writeFileSync } = await import('node:fs');
+      const { setTimeout: delay } = await import('node:timers/promises');
+      process.stdout.write('running');
+      while (!existsSync(${JSON.stringify(go)})) await delay(10);
+      let count = 0;
+      setInterval(() => writeFileSync(${JSON.stringify(turns)}, String(++count)), 10).unref();
+      const { askAtTerminal } = await import(${JSON.stringify(TERMINAL)});
+      const preamble = Array.from({ length: 2000 }, (_, i) => 'line ' + i + ' '.repeat(90));
+      const answer = await askAtTerminal({ question: 'Which?', preamble, echo: true, signal: undefined });
+      show('answer', answer);
+    `);
+    try {
+      await session.until(/running/);
+      session.signal('SIGSTOP'); // the other end of the terminal reads nothing
+      writeFileSync(go, '');
+      const end = performance.now() + TIMEOUT_MS;
+      const turned = () => (existsSync(turns) ? Number(readFileSync(turns, 'latin1')) : 0);
+      while (turned() < 50) {
+        assert.ok(performance.now() < end, `it stands still after ${turned()} turns`);
+        await new Promise((resolve) => setTimeout(resolve, 10));
+      }
+      session.signal('SIGCONT');
+      await session.until(/line 0 [\s\S]*line 1999 +\r?\nWhich\? /);
+      session.type('this\r');
+      assert.match(await session.finish(), /<answer:"this">/);
+    } finally {
+      session.signal('SIGCONT');
+      rmSync(directory, { recursive: true });
+    }
   });
 
   it('asks nobody in the background, where it would be stopped', async () => {

@@ -46,8 +46,17 @@ describe('splitCommand', () => {
     });
   }
 
-  it('asks for "--" rather than take a plain word before one for a target', () => {
-    assert.throws(() => splitCommand(['-r', 'h', 'git', 'log', '--', 'file'], OPTIONS), UsageError);
+  it('asks for "--" rather than take the name of a program before one for a target', () => {
+    const isProgram = (name: string) => name === 'git';
+    assert.throws(
+      () => splitCommand(['-r', 'h', 'git', 'log', '--', 'file'], OPTIONS, isProgram),
+      (error) => error instanceof UsageError && /write git\. with a dot/.test(error.hint ?? ''),
+    );
+    for (const target of ['git.', 'api1'])
+      assert.deepEqual(splitCommand(['-r', 'h', target, '--', 'curl'], OPTIONS, isProgram), {
+        own: ['-r', 'h', target],
+        command: ['curl'],
+      });
   });
 
   it('gives no command where there is none', () => {

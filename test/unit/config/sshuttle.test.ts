@@ -113,6 +113,19 @@ describe("sshuttle's options", () => {
     }
   });
 
+  it('are answered in a pasted line with what is said of them alone', async () => {
+    for (const [name, value, answer] of ROWS) {
+      if ('keeps' in answer) continue;
+      const given = value === undefined ? [name] : [name, value];
+      const alone = await refusal(['-r', 'user@host', ...given, '10/8']);
+      const { message = '' } = (await refusal(['sshuttle', '-r', 'user@host', ...given])) ?? {};
+      const [, said] = /^[^;]*; (.*?); TARGET is/.exec(message) ?? [];
+      if (said === undefined || !said.includes(name)) continue; // it becomes an option of tunnel
+      const why = said.replace(/^.*? (is left out|has no counterpart): /, '');
+      assert.ok(`${alone?.message} ${alone?.hint}`.includes(why), `${name}: ${said}`);
+    }
+  });
+
   it('stand in docs/migration.md, each in one row', () => {
     const page = readPage('docs/migration.md');
     const [section = ''] = /(?<=^### Each option\n).*?(?=^##)/ms.exec(page) ?? [];

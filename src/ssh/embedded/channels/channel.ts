@@ -26,7 +26,7 @@ import { both, type Conduit, connectionReset, type OverListener } from '../../..
 import type { Slab } from '../../../flow/memory.ts';
 import { PieceQueue } from '../../../flow/piecequeue.ts';
 import type { ReceiveWindow } from './receivewindow.ts';
-import type { Sender } from './scheduler.ts';
+import type { Sender, Turn } from './scheduler.ts';
 
 /** RFC 4254 §5.2: a window never exceeds it. */
 const MAX_SEND_WINDOW = 2 ** 32 - 1;
@@ -62,6 +62,7 @@ export interface ChannelOptions {
 
 export class Channel implements Conduit, Sender {
   received = 0;
+  turn: Turn | undefined;
   /** The server's number of the channel. */
   readonly remote: number;
   readonly #owner: ChannelOwner;

@@ -4,7 +4,9 @@
  * Any byte from the server is a sign of life. After an interval of silence it is asked for one,
  * with a global request that it must answer (RFC 4254 §4), like OpenSSH's keepalive. It is asked
  * again after each further interval. While data flow it is also asked every MEASURE_MS, to measure
- * the round trip. What `count` intervals without a byte mean depends on the server:
+ * the round trip, and SETTLED_MS after the link has come up: the answer to the first question is
+ * read by a program that is busy with its start. What `count` intervals without a byte mean depends
+ * on the server:
  *
  *   has answered a request, now or in an earlier link    it is given up
  *   has never answered one, but its software always does it is given up, and doubted from then on
@@ -37,6 +39,8 @@ export const KEEPALIVE: Keepalive = { interval: 15, count: 3 };
 const TIMER_SLACK_MS = 1;
 /** The least time between two measurements of the round trip. */
 const MEASURE_MS = 250;
+/** After the link has come up: when the start is over, and once more where that takes longer. */
+const SETTLED_MS: readonly number[] = [1_000, 3_000];
 /** How often a round counts as over while data flow and no round trip can be measured. */
 const UNMEASURED_ROUND_MS = 1_000;
 
@@ -67,6 +71,7 @@ export interface LivenessProbeOptions {
 export class LivenessProbe {
   readonly #options: LivenessProbeOptions;
   #timer: NodeJS.Timeout | undefined;
+  readonly #settled: readonly NodeJS.Timeout[];
   readonly #probes = new Set<(alive: boolean) => void>();
   #asked = 0;
   #answered = 0;
@@ -88,6 +93,12 @@ export class LivenessProbe {
     this.#roundAt = this.#receivedAt;
     this.#wait(options.keepalive.interval * 1000);
     this.#ask();
+    // A server that has answered nothing yet is asked only because of its silence.
+    this.#settled = SETTLED_MS.map((ms) =>
+      setTimeout(() => {
+        if (this.#answered > 0) this.measure();
+      }, ms),
+    );
   }
 
   /** Something has come from the server. */
@@ -167,6 +178,7 @@ export class LivenessProbe {
   stop(): void {
     this.#stopped = true;
     clearTimeout(this.#timer);
+    for (const timer of this.#settled) clearTimeout(timer);
     this.#settle(false);
   }
 

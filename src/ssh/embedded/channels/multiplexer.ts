@@ -57,6 +57,15 @@ interface Opening {
   readonly callback: OpenCallback;
 }
 
+/**
+ * A channel number in use. It is emptied when it is given back: the map's earlier tables may still
+ * have it (base/linkedlist.ts).
+ */
+interface Slot {
+  opening: Opening | undefined;
+  channel: Channel | undefined;
+}
+
 export interface MultiplexerOptions {
   readonly protocol: SshProtocol;
   readonly outbox: Outbox;
@@ -72,9 +81,8 @@ export class Multiplexer implements ChannelOwner {
   readonly #inbox: Inbox | undefined;
   readonly #windows: ReceiveWindows;
   readonly #observer: Observer;
-  readonly #opening = new Map<number, Opening>();
-  readonly #channels = new Map<number, Channel>();
-  readonly #scheduler = new Scheduler<Channel>();
+  readonly #slots = new Map<number, Slot>();
+  readonly #scheduler = new Scheduler();
   readonly #maySend = (): boolean => this.#outbox.writable && !isExchangingKeys(this.#protocol);
   #next = 0;
   #sendWindow: number | undefined;
@@ -98,18 +106,18 @@ export class Multiplexer implements ChannelOwner {
 
   /** Channel numbers in use. */
   get channels(): number {
-    return this.#opening.size + this.#channels.size;
+    return this.#slots.size;
   }
 
   /** Channels that the server has confirmed and not closed yet. */
   get confirmedChannels(): Iterable<Channel> {
-    return this.#channels.values();
+    return [...this.#slots.values()].flatMap(({ channel }) => channel ?? []);
   }
 
   open(addresses: Addresses, callback: OpenCallback): void {
     const id = this.#number();
     const window = this.#windows.open();
-    this.#opening.set(id, { window, callback });
+    this.#slots.set(id, { opening: { window, callback }, channel: undefined });
     this.#protocol.directTcpip(id, window.limit, MAX_PACKET, addresses);
   }
 
@@ -134,11 +142,12 @@ export class Multiplexer implements ChannelOwner {
    * left as they are.
    */
   end(failure: OpenFailure): void {
-    const opening = [...this.#opening.values()];
-    this.#opening.clear();
-    for (const { callback, window } of opening) {
-      window.close();
-      callback(failure);
+    for (const [id, slot] of [...this.#slots]) {
+      const { opening } = slot;
+      if (opening === undefined) continue;
+      this.#free(id, slot);
+      opening.window.close();
+      opening.callback(failure);
     }
   }
 
@@ -182,11 +191,16 @@ export class Multiplexer implements ChannelOwner {
   }
 
   #number(): number {
-    while (this.#opening.has(this.#next) || this.#channels.has(this.#next))
-      this.#next = (this.#next + 1) >>> 0;
+    while (this.#slots.has(this.#next)) this.#next = (this.#next + 1) >>> 0;
     const id = this.#next;
     this.#next = (id + 1) >>> 0;
     return id;
+  }
+
+  #free(id: number, slot: Slot): void {
+    slot.opening = undefined;
+    slot.channel = undefined;
+    this.#slots.delete(id);
   }
 
   /**
@@ -229,7 +243,7 @@ export class Multiplexer implements ChannelOwner {
   }
 
   #channel(id: number): Channel | undefined {
-    const channel = this.#channels.get(id);
+    const channel = this.#slots.get(id)?.channel;
     if (channel === undefined) this.violated(`a message for channel ${id}, which is not open`);
     return channel;
   }
@@ -240,12 +254,13 @@ export class Multiplexer implements ChannelOwner {
     window: number;
     packetSize: number;
   }): void {
-    const opening = this.#opening.get(info.recipient);
-    if (opening === undefined) {
+    const slot = this.#slots.get(info.recipient);
+    const opening = slot?.opening;
+    if (slot === undefined || opening === undefined) {
       this.violated(`confirms channel ${info.recipient}, which was not asked for`);
       return;
     }
-    this.#opening.delete(info.recipient);
+    slot.opening = undefined;
     opening.window.confirmed();
     this.#sendWindow = info.window;
     const channel = new Channel({
@@ -255,7 +270,7 @@ export class Multiplexer implements ChannelOwner {
       receiveWindow: opening.window,
       owner: this,
     });
-    this.#channels.set(info.recipient, channel);
+    slot.channel = channel;
     if (info.packetSize > 0) {
       opening.callback(channel);
       return;
@@ -266,26 +281,27 @@ export class Multiplexer implements ChannelOwner {
   }
 
   #failed(id: number, failure: OpenFailure): void {
-    const opening = this.#opening.get(id);
-    if (opening === undefined) {
+    const slot = this.#slots.get(id);
+    const opening = slot?.opening;
+    if (slot === undefined || opening === undefined) {
       this.violated(`refuses channel ${id}, which was not asked for`);
       return;
     }
-    this.#opening.delete(id);
+    this.#free(id, slot);
     opening.window.close();
     opening.callback(failure);
   }
 
   #closed(id: number): void {
-    const opening = this.#opening.get(id);
-    if (opening !== undefined) {
+    const slot = this.#slots.get(id);
+    if (slot?.opening !== undefined) {
       this.violated(`closes channel ${id}, which it has not confirmed`);
       this.#failed(id, { reason: 0, text: 'the server closed the channel' });
       return;
     }
     const channel = this.#channel(id);
-    if (channel === undefined) return;
-    this.#channels.delete(id);
+    if (slot === undefined || channel === undefined) return;
+    this.#free(id, slot);
     channel.closed();
   }
 }

@@ -12,6 +12,7 @@
  * pauses for a moment then gets up to twice its share.) Each old flow gets one quantum a round,
  * however small its packets are. The scheduler keeps flows but no data.
  */
+import { LinkedList, ListEntry } from '../../../base/linkedlist.ts';
 
 /** Bytes that a flow may send in its turn: one packet of the largest size. */
 export const QUANTUM = 32 * 1024;
@@ -22,6 +23,8 @@ export const QUANTUM = 32 * 1024;
 const PACKET_COST = 64;
 
 export interface Sender {
+  /** For the scheduler; undefined: it is idle. */
+  turn: Turn | undefined;
   /**
    * Sends one packet with at most `limit` bytes of data. Returns how many it had; 0: nothing may be
    * sent.
@@ -29,56 +32,54 @@ export interface Sender {
   transmit(limit: number): number;
 }
 
-interface Turn {
+/** A flow that has something to send, or had in its last turn. */
+export class Turn extends ListEntry<Sender> {
   /** Bytes that the flow may still send in this turn. */
-  deficit: number;
+  deficit = QUANTUM;
   /** It has sent something in this turn, or has already used part of it. */
-  used: boolean;
+  used = false;
 }
 
-export class Scheduler<Flow extends Sender> {
-  readonly #fresh = new Set<Flow>();
-  readonly #old = new Set<Flow>();
-  readonly #turns = new Map<Flow, Turn>();
+export class Scheduler {
+  readonly #fresh = new LinkedList<Sender>();
+  readonly #old = new LinkedList<Sender>();
 
   /** How many flows have something to send, or had in their last turn. */
   get size(): number {
-    return this.#turns.size;
+    return this.#fresh.size + this.#old.size;
   }
 
   /** There is something to send: the flow is scheduled unless it is already. */
-  activate(flow: Flow): void {
-    if (this.#turns.has(flow)) return;
-    this.#turns.set(flow, { deficit: QUANTUM, used: false });
-    this.#fresh.add(flow);
+  activate(flow: Sender): void {
+    if (flow.turn !== undefined) return;
+    const turn = new Turn(flow);
+    flow.turn = turn;
+    this.#fresh.add(turn);
   }
 
   /** The flow has ended. */
-  remove(flow: Flow): void {
-    this.#turns.delete(flow);
-    this.#fresh.delete(flow);
-    this.#old.delete(flow);
+  remove(flow: Sender): void {
+    const { turn } = flow;
+    if (turn === undefined) return;
+    flow.turn = undefined;
+    turn.list?.delete(turn);
   }
 
   /**
    * Lets flows send in turn, as long as `maySend` returns true. It is called before each packet.
    */
   run(maySend: () => boolean): void {
-    while (this.#turns.size > 0 && maySend()) this.#turn();
+    while (this.size > 0 && maySend()) this.#turn();
   }
 
   #turn(): void {
     const queue = this.#fresh.size > 0 ? this.#fresh : this.#old;
-    const [flow] = queue;
-    if (flow === undefined) return;
-    const turn = this.#turns.get(flow);
-    if (turn === undefined) {
-      queue.delete(flow);
-      return;
-    }
+    const flow = queue.first;
+    const turn = flow?.turn;
+    if (flow === undefined || turn === undefined) return;
     if (turn.deficit <= 0) {
       turn.deficit += QUANTUM;
-      this.#toEnd(flow, turn, queue);
+      this.#toEnd(turn);
       // If its last packet was larger than what it had left, it has already used part of its next
       // turn.
       turn.used = true;
@@ -86,20 +87,20 @@ export class Scheduler<Flow extends Sender> {
     }
     const sent = flow.transmit(QUANTUM);
     // Its stream may have ended meanwhile.
-    if (!this.#turns.has(flow)) return;
+    if (flow.turn !== turn) return;
     if (sent > 0) {
       turn.deficit -= sent + PACKET_COST;
       turn.used = true;
     } else if (turn.used) {
-      this.#toEnd(flow, turn, queue);
+      this.#toEnd(turn);
     } else {
       this.remove(flow);
     }
   }
 
-  #toEnd(flow: Flow, turn: Turn, queue: Set<Flow>): void {
+  #toEnd(turn: Turn): void {
     turn.used = false;
-    queue.delete(flow);
-    this.#old.add(flow);
+    turn.list?.delete(turn);
+    this.#old.add(turn);
   }
 }

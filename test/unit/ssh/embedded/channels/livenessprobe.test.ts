@@ -73,6 +73,24 @@ describe('LivenessProbe', () => {
     subject.stop();
   });
 
+  it('times another answer when the start is over, of a server that answers', () => {
+    const subject = probe();
+    now += 64;
+    subject.answered();
+    pass(1);
+    assert.equal(asked, 2);
+    now += 1;
+    subject.answered();
+    assert.deepEqual(measured, [64, 1]);
+    pass(10);
+    assert.equal(asked, 3, 'once more, and then only after silence');
+    subject.stop();
+    const silent = probe();
+    pass(5);
+    assert.equal(asked, 4, 'one question without an answer is enough');
+    silent.stop();
+  });
+
   it('gives a silent server up after `count` intervals, once', () => {
     probe();
     pass(COUNT * INTERVAL - 1);

@@ -8,12 +8,14 @@ import {
   QUANTUM,
   Scheduler,
   type Sender,
+  type Turn,
 } from '../../../../../src/ssh/embedded/channels/scheduler.ts';
 
 /** Counted beside the data of each packet. */
 const PACKET_COST = 64;
 
 class Flow implements Sender {
+  turn: Turn | undefined;
   sent = 0;
   packets = 0;
   backlog: number;
@@ -56,7 +58,7 @@ describe('Scheduler', () => {
         fc.array(fc.integer({ min: 1, max: QUANTUM }), { minLength: 2, maxLength: 12 }),
         fc.integer({ min: 100, max: 5_000 }),
         (sizes, turns) => {
-          const scheduler = new Scheduler<Flow>();
+          const scheduler = new Scheduler();
           const flows = sizes.map((size) => new Flow(ENDLESS, size));
           for (const flow of flows) scheduler.activate(flow);
           scheduler.run(packets(turns));
@@ -71,7 +73,7 @@ describe('Scheduler', () => {
   });
 
   it('a new flow is served before those that send all the time, with one quantum', () => {
-    const scheduler = new Scheduler<Flow>();
+    const scheduler = new Scheduler();
     const order: Flow[] = [];
     const note = (flow: Flow): void => void order.push(flow);
     const old = Array.from({ length: 20 }, () => new Flow(ENDLESS, QUANTUM, note));
@@ -95,7 +97,7 @@ describe('Scheduler', () => {
         fc.array(fc.integer({ min: 1, max: 3 * QUANTUM }), { minLength: 1, maxLength: 40 }),
         fc.integer({ min: 0, max: 6 }),
         (others, chunks, pause) => {
-          const scheduler = new Scheduler<Flow>();
+          const scheduler = new Scheduler();
           const honest = Array.from({ length: others }, () => new Flow(ENDLESS));
           const clever = new Flow(0);
           for (const flow of honest) scheduler.activate(flow);
@@ -127,7 +129,7 @@ describe('Scheduler', () => {
     });
     fc.assert(
       fc.property(fc.array(action, { maxLength: 80 }), (actions) => {
-        const scheduler = new Scheduler<Flow>();
+        const scheduler = new Scheduler();
         const live = new Map<number, Flow>();
         const ended = new Set<Flow>();
         const check = (flow: Flow): void => {
@@ -167,7 +169,7 @@ describe('Scheduler', () => {
   });
 
   it('asks before each packet whether it may be sent', () => {
-    const scheduler = new Scheduler<Flow>();
+    const scheduler = new Scheduler();
     const flow = new Flow(ENDLESS, 100);
     scheduler.activate(flow);
     scheduler.run(packets(3));
