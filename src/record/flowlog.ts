@@ -13,9 +13,9 @@
  *
  * The data path never waits, and pays little. Between other work, with a cold cache, a question to
  * the kernel costs twice as much as among others, and the text of a record several times as much.
- * So both are done for many flows together. Records are formatted into memory that is used again, and all of a
- * FLUSH_MS are written together; only one write is under way at a time. After kill -9 at most the
- * last FLUSH_MS are missing.
+ * So both are done for many flows together. Records are formatted into memory that is used again,
+ * and all of a FLUSH_MS are written together; only one write is under way at a time. After kill -9
+ * at most the last FLUSH_MS are missing.
  *
  * Which process has a socket takes a moment to find out. A record doesn't wait for it: `opened` has
  * what is known when it is formatted, `closed` what has become known meanwhile.
