@@ -7,14 +7,18 @@ NODE_MUSL=22.20.0
 
 prepare_nodes() {
   local version
-  want musl-tools gcc-aarch64-linux-gnu libc6-dev-arm64-cross libstdc++6-arm64-cross \
-    qemu-user-static
-  as_owner mkdir -p dist/nodes
+  want musl-tools gcc-aarch64-linux-gnu libc6-dev-arm64-cross
+  prepare_arm64_node
   for version in "${NODES_X64[@]}"; do
     node_of_npm linux-x64 "$version" || say "no Node $version: its tests will be skipped"
   done
-  node_of_npm linux-arm64 "$NODE_ARM64" || say "no Node for arm64: its tests will be skipped"
   musl_root || say "no Node for musl: its tests will be skipped"
+}
+
+prepare_arm64_node() {
+  want libstdc++6-arm64-cross qemu-user-static
+  as_owner mkdir -p dist/nodes
+  node_of_npm linux-arm64 "$NODE_ARM64" || say "no Node for arm64: its tests will be skipped"
 }
 
 # node_of_npm PLATFORM VERSION: its file alone, as dist/nodes/PLATFORM-MAJOR/node

@@ -159,7 +159,7 @@ archive_package_roots() {
   local release packages=nodejs,openssh-client,ca-certificates,systemd-standalone-sysusers
   for release in bookworm trixie; do
     archive_root "package-$release" "$release" --variant=minbase \
-      --include="$packages,sudo,apparmor,procps,curl" \
+      --include="$packages,sudo,apparmor,procps,curl,libnss-extrausers" \
       --dpkgopt='path-include=/usr/share/doc/tunnel-vpn/*' &
     ! chosen '^netns/debian-package' ||
       archive_root "lintian-$release" "$release" --variant=minbase --include=lintian &

@@ -2,7 +2,7 @@
  * The life of the Debian package that scripts/deb builds, in roots of Debian's releases: it is
  * installed, used by an ordinary user against the lab's jump host, upgraded beside a running
  * tunnel, removed and purged. Debian 12 has an older Node: there the package is refused, until a
- * newer one is installed.
+ * newer one is installed. That for arm64 is unpacked, and runs by qemu-user.
  */
 import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
@@ -23,6 +23,7 @@ import { API1, Port, PRIVATE4 } from '../support/addresses.ts';
 import { DebianRoot, rootMissing } from '../support/debianroot.ts';
 import { linksOutOf } from '../support/documents.ts';
 import { Lab, labUnavailable } from '../support/lab.ts';
+import { ARM64, MACHINES } from '../support/machines.ts';
 import { type Child, mustRun } from '../support/process.ts';
 import { REMOTE } from '../support/tunnel.ts';
 
@@ -31,6 +32,8 @@ const BUILT = join(ROOT, 'dist/deb');
 const NAME = 'tunnel-vpn';
 const USER = 'alice';
 const READY_MS = 30_000;
+/** In qemu-user. */
+const EMULATED_MS = 60_000;
 /** A build takes half a minute of one processor. */
 const BUILD_TIMEOUT_MS = 300_000;
 /** Bytes of a download that goes on while the package is upgraded, at a rate for half a minute. */
@@ -286,6 +289,71 @@ async function processes(root: DebianRoot): Promise<string[]> {
   return text.split('\n').sort();
 }
 
+const arm64 = MACHINES.find(({ platform }) => platform === 'linux-arm64');
+const arm64Deb = existsSync(BUILT)
+  ? readdirSync(BUILT).find((file) => file.endsWith('_arm64.deb'))
+  : undefined;
+
+/** ARM's number among processors, and where an ELF file has it (elf(5)). */
+const EM_AARCH64 = 183;
+const ELF_MACHINE_OFFSET = 18;
+
+describe('the package for arm64', {
+  skip:
+    labUnavailable('curl', 'dpkg-deb') ||
+    (arm64?.missing ?? 'not known') ||
+    (arm64Deb === undefined && 'no package for arm64 here: scripts/deb arm64 builds it'),
+  timeout: 300_000,
+}, () => {
+  let lab: Lab;
+  let tree = '';
+
+  before(async () => {
+    lab = await Lab.create();
+    tree = join(lab.directory, 'arm64');
+    execFileSync('dpkg-deb', ['--extract', join(BUILT, arm64Deb ?? ''), tree]);
+  });
+  after(() => lab?.close());
+
+  /** /usr/bin/node is the only thing that isn't there. */
+  const onArm64 = (...words: string[]): string[] => {
+    const program = join(tree, 'usr/lib', NAME, 'dist/program/main.cjs');
+    const installed = { prefix: tree, home: lab.clientHome, scratch: lab.directory };
+    return arm64?.on(['node', program, ...words], installed) ?? [];
+  };
+
+  it('has files for arm64, which run', async () => {
+    const files = readdirSync(tree, { recursive: true, encoding: 'utf8', withFileTypes: true })
+      .filter((entry) => entry.isFile())
+      .map((entry) => readFileSync(join(entry.parentPath, entry.name)))
+      .filter((content) => content.toString('latin1', 0, 4) === '\x7fELF');
+    assert.equal(files.length, 7);
+    for (const file of files) assert.equal(file.readUInt16LE(ELF_MACHINE_OFFSET), EM_AARCH64);
+    for (const [program, usage] of [
+      ['tunnel-helper', /^tunnel-helper: usage: /],
+      ['tunnel-launcher', /^tunnel-launcher: only /],
+    ] as const) {
+      const argv = [...ARM64, join(tree, 'usr/libexec', program)];
+      const { stdout, stderr } = await lab.client.exec(argv);
+      assert.match(stdout + stderr, usage);
+    }
+  });
+
+  it('is a proxy', async () => {
+    const words = ['proxy', '-r', REMOTE, '--socks', '127.0.0.1:1080', PRIVATE4];
+    const tunnel = await lab.client.spawn(onArm64(...words));
+    try {
+      await tunnel.waitForLine(/tunnel: ready\n/, EMULATED_MS);
+      assert.doesNotMatch(tunnel.stderr, /large transfers are slow/, 'it has its addon');
+      const argv = [...fetched, '-x', 'socks5h://127.0.0.1:1080'];
+      assert.match((await lab.client.exec(argv)).stdout, /"host":"api1"/);
+      assert.equal((await tunnel.stop('SIGINT', EMULATED_MS)).status, 0, tunnel.stderr);
+    } finally {
+      await tunnel.stop('SIGKILL');
+    }
+  });
+});
+
 describe('the package', { skip: packageMissing, timeout: 600_000 }, () => {
   for (const release of ['trixie', 'bookworm']) {
     const archive = `lintian-${release}`;
@@ -337,6 +405,11 @@ describe('the package', { skip: packageMissing, timeout: 600_000 }, () => {
 });
 
 function cleanEnvironment(): Record<string, string> {
-  const { PATH = '', HOME = '/root' } = process.env;
-  return { PATH, HOME };
+  const kept = ['PATH', 'HOME', 'DEBFULLNAME', 'DEBEMAIL'];
+  return Object.fromEntries(
+    kept.flatMap((name) => {
+      const value = process.env[name];
+      return value === undefined ? [] : [[name, value]];
+    }),
+  );
 }
