@@ -4,7 +4,14 @@ import { TunnelError } from '../errors/errors.ts';
 import { printable } from '../observe/printable.ts';
 import type { Prompter } from '../ssh/prompter.ts';
 import { Accounts } from '../system/accounts.ts';
-import { type AskOptions, ask, type RunningTunnel } from './client.ts';
+import {
+  type AskOptions,
+  ask,
+  askAgain,
+  CUT_OFF_TWICE,
+  hasGone,
+  type RunningTunnel,
+} from './client.ts';
 import { lives } from './directory.ts';
 import { questionFrom } from './question.ts';
 import { fieldOf, textOf } from './wire.ts';
@@ -19,8 +26,13 @@ const MAX_REASON = 300;
 
 /** Resolves when its process has ended. Rejects with TunnelError `control-failed`. */
 export async function stopTunnel(tunnel: RunningTunnel, signal: AbortSignal): Promise<void> {
-  const { pid, path } = tunnel;
-  await ask(path, { do: 'stop' }, { signal, listener: tunnel });
+  const { pid } = tunnel;
+  try {
+    const answer = await askAgain(tunnel, { do: 'stop' }, { signal });
+    if (answer === undefined && lives(pid)) throw new TunnelError('control-failed', CUT_OFF_TWICE);
+  } catch (error) {
+    if (!hasGone(error)) throw error; // else it ends already
+  }
   const until = performance.now() + STOP_MS;
   while (lives(pid)) {
     if (performance.now() > until) {

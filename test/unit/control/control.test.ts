@@ -614,6 +614,17 @@ describe('the status socket', () => {
 
     it('says nothing where its socket is gone then', () =>
       cutting('server.close(); cut();', async (pid) => assert.deepEqual(await found(pid), [])));
+    it('is stopped where it ends already', async () => {
+      const never = new AbortController().signal;
+      const stop = (pid: number): Promise<void> => {
+        const path = socketIn(makeDirectory(whose), pid);
+        return stopTunnel({ path, pid, user: uid, status: statusOf('lab', { pid }) }, never);
+      };
+      await cutting('server.close(); cut(() => setTimeout(() => process.exit(), 200));', stop);
+      await cutting('cut();', (pid) =>
+        assert.rejects(stop(pid), /it closes the connection without an answer/),
+      );
+    });
     it('says nothing where its process has ended then', () =>
       cutting('cut(() => process.exit());', async (pid) => assert.deepEqual(await found(pid), [])));
     it('says nothing where it ended with the question unread', () =>
