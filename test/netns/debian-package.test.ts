@@ -131,8 +131,10 @@ const fetched = ['curl', '-sS', '--max-time', '20', `http://${API1}/`];
 for (const { release, ownNode, appArmor } of [
   { release: 'trixie', ownNode: true, appArmor: 4 },
   { release: 'bookworm', ownNode: false, appArmor: 3 },
+  // Of Ubuntu: only where apt has its archive.
+  { release: 'noble', ownNode: false, appArmor: 4 },
 ]) {
-  describe(`the package in Debian's ${release}`, {
+  describe(`the package in ${release}`, {
     skip:
       labUnavailable('nsenter', 'dpkg-deb') ||
       rootMissing(`package-${release}`) ||
