@@ -21,7 +21,7 @@ import type { Socket } from 'node:net';
 import { listenOnSocket, makeRoomForSocket, SocketPathError } from '../base/unixsocket.ts';
 import type { MetricsPlace } from '../config/configuration.ts';
 import { TunnelError } from '../errors/errors.ts';
-import { reasonOf } from '../errors/reason.ts';
+import { reasonOf, systemCodeOf } from '../errors/reason.ts';
 import { isAddress } from '../net/address.ts';
 import type { Observer } from '../observe/observer.ts';
 
@@ -218,9 +218,20 @@ async function makeRoomFor(path: string): Promise<void> {
 }
 
 function unavailable(place: MetricsPlace, why: string, cause?: unknown): TunnelError {
-  const [where, hint] =
-    place.kind === 'socket'
-      ? [place.path, 'name a path in a directory that you may write to, such as $XDG_RUNTIME_DIR']
-      : [`${place.host}:${place.port}`, 'choose another port of this machine; 0 is any free one'];
+  const where = place.kind === 'socket' ? place.path : `${place.host}:${place.port}`;
+  const hint = hintFor(place, systemCodeOf(cause));
   return new TunnelError('metrics-unavailable', `--metrics ${where}: ${why}`, { hint, cause });
+}
+
+function hintFor(place: MetricsPlace, code: string): string {
+  if (place.kind === 'socket')
+    return 'name a new file in a directory of yours, such as $XDG_RUNTIME_DIR/metrics.sock';
+  switch (code) {
+    case 'EADDRINUSE':
+      return 'another program listens there, perhaps another tunnel: choose another port; 0 is any free one';
+    case 'EACCES':
+      return 'ports below 1024 are for root: choose a higher one';
+    default:
+      return `name a port of loopback, such as 127.0.0.1:${place.port}`;
+  }
 }

@@ -146,10 +146,11 @@ export function watchedLink(options: ResolvedLinkOptions): HostChange {
 
 export const linux: Machine = {
   clock: systemClock,
-  sayWho(observer, level) {
+  sayWho(observer) {
     if (process.geteuid?.() !== 0) return;
+    // Who starts it as root does so each time: with -v it is enough.
     observer.log(
-      level,
+      'info',
       'the SSH connection runs as root; where a user starts tunnel, with or without sudo, it runs as that user',
     );
   },

@@ -332,8 +332,8 @@ describe('tunnel as root', { skip: labUnavailable('openssl', 'unshare', 'setpriv
     ['with SUDO_UID=0', { SUDO_UID: '0', SUDO_GID: '0', SUDO_USER: 'root' }],
     ['with DOAS_USER=root', { DOAS_USER: 'root' }],
   ] as const) {
-    it(`${who} goes on as root, and says so once`, async () => {
-      const tunnel = await sudo.spawn(TUNNEL, { root: true, env });
+    it(`${who} goes on as root, and says so once with -v`, async () => {
+      const tunnel = await sudo.spawn([...TUNNEL, '-v'], { root: true, env });
       await tunnel.waitForLine(/tunnel: ready\n/, 20_000);
       assert.equal(tunnel.stderr.match(/the SSH connection runs as root/g)?.length, 1);
       await tunnel.stop('SIGTERM');

@@ -3,6 +3,7 @@
  * other commands find it through its lab.json and enter namespaces by name.
  */
 import { fork, spawn } from 'node:child_process';
+import { mkdirSync } from 'node:fs';
 import { constants } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
@@ -150,12 +151,26 @@ async function shell(positionals: readonly string[], command: readonly string[])
   return enter(lab.id, host, command.length > 0 ? command : [process.env['SHELL'] ?? '/bin/sh']);
 }
 
+/**
+ * Puts the lab's own directory in the place of /run/tunnel: tunnels of the lab and of this machine
+ * don't see each other, and a helper that listens there belongs to another network. "ip netns exec"
+ * has made a mount namespace, so it ends with the shell.
+ */
+const OWN_RUNTIME = 'mkdir -p /run/tunnel && mount --bind "$0" /run/tunnel && exec "$@"';
+
 function enter(id: string, host: Host, command: readonly string[]): Promise<number> {
-  const args = ['netns', 'exec', namespaceName(id, host), ...command];
+  const runtime = `${labDirectory(id)}/run/${host}`;
+  mkdirSync(runtime, { recursive: true, mode: 0o755 });
+  const args = [
+    ...['netns', 'exec', namespaceName(id, host)],
+    ...['sh', '-c', OWN_RUNTIME, runtime, ...command],
+  ];
   const env = {
     ...process.env,
     HOME: `${labDirectory(id)}/home/${host}`,
     SSH_AUTH_SOCK: undefined,
+    XDG_RUNTIME_DIR: undefined,
+    RUNTIME_DIRECTORY: undefined,
   };
   return new Promise((resolve, reject) => {
     const child = spawn('ip', args, { stdio: 'inherit', env });

@@ -36,7 +36,7 @@ export function lookAtTunDevice(): Finding {
       name,
       state: 'warning',
       detail: `only root may open ${TUN_NODE}: enough for connect, not for exec`,
-      hint: `let users open the device, as distributions do: "sudo chmod 666 ${TUN_NODE}"`,
+      hint: `let users open it, which most distributions do by themselves: sudo chmod 666 ${TUN_NODE}`,
     };
   }
   return { name, state: 'ok', detail: `${TUN_NODE} can be opened` };

@@ -85,7 +85,7 @@ export function refusedStart(
       ? `permit ${helper} in the configuration of ${via}`
       : `make a copy that only root can replace, "${installCommand(helper)}", and permit ${INSTALLED_HELPERS[0]} in the configuration of ${via}`;
   return new TunnelError('capture-privileges', `${via} did not start the helper${because}`, {
-    hint: `run tunnel as root, or at a terminal to be asked for a password; or, as root, ${permit}`,
+    hint: `start it at a terminal, where ${via} can ask for a password; "tunnel exec" and "tunnel proxy" need no root. To be asked for none, as root, ${permit}`,
   });
 }
 

@@ -45,7 +45,7 @@ export function notPermitted(
       ? `${prefix} may be captured no longer: ${why}`
       : `this user may not capture ${prefix}: ${why}`,
     {
-      hint: `${leaveOut}an administrator permits it with a line in ${RULES_FILE}: "permit ${user} default ${permit}"; root itself may capture everything`,
+      hint: `${leaveOut}as root, add this line to ${RULES_FILE}: "permit ${user} default ${permit}"`,
     },
   );
 }

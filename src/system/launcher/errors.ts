@@ -146,7 +146,7 @@ export const NO_TUN_HINT =
 function noTun({ errno }: LauncherFailed): TunnelError {
   if (errno === ERRNO.EACCES || errno === ERRNO.EPERM) {
     return new TunnelError('namespace-no-tun', 'only root may open /dev/net/tun', {
-      hint: 'let users open the device, as distributions do: "sudo chmod 666 /dev/net/tun"; making a device still takes CAP_NET_ADMIN',
+      hint: 'let users open it, which most distributions do by themselves: sudo chmod 666 /dev/net/tun',
     });
   }
   return new TunnelError(

@@ -1,7 +1,8 @@
 /** The listener of --metrics: what it answers, and what hangs or reads slowly. */
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { chmodSync, mkdtempSync, rmSync, statSync } from 'node:fs';
-import { connect, type Socket } from 'node:net';
+import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
@@ -158,12 +159,21 @@ describe('MetricsServer', () => {
     const first = new Run(socketAt('taken.sock'), () => '');
     await first.server.start();
     await assert.rejects(new Run(socketAt('taken.sock'), () => '').server.start(), unavailable);
-    await assert.rejects(new Run(socketAt('no/dir.sock'), () => '').server.start(), unavailable);
+    await assert.rejects(new Run(socketAt('no/dir.sock'), () => '').server.start(), {
+      ...unavailable,
+      hint: /^name a new file in a directory of yours/,
+    });
     await assert.rejects(
       new Run({ kind: 'socket', path: directory }, () => '').server.start(),
       unavailable,
     );
     await first.server.close();
+    const other = createServer().listen(0, '127.0.0.1');
+    await once(other, 'listening');
+    const { port } = other.address() as AddressInfo;
+    const taken = new Run({ kind: 'port', host: '127.0.0.1', port }, () => '');
+    await assert.rejects(taken.server.start(), { ...unavailable, hint: /^another program/ });
+    other.close();
     if (process.geteuid?.() === 0) return;
     chmodSync(directory, 0o500);
     await assert.rejects(new Run(socketAt('new.sock'), () => '').server.start(), unavailable);
