@@ -1,6 +1,10 @@
 /**
  * What it costs to be observed: the tunnel whose flows are told to nobody (unwatched.ts), as it is
  * by default, with --metrics that are asked for each second, with --flow-log, and with --pcap.
+ *
+ * 2 % are less than what a machine's speed changes within seconds. So all of them run at the same
+ * time, each in a lab of its own, and are measured in turns for WINDOWS short windows. Each window
+ * of one forms a pair with the same window of the other one. Only one of them has work at a time.
  */
 import { get } from 'node:http';
 import { join } from 'node:path';
@@ -10,7 +14,7 @@ import { contenders } from './contenders.ts';
 import type { Check, Measurement, Run } from './measurement.ts';
 import { costOf, DIRECTIONS, measureFlows, ratio } from './oneflow.ts';
 import { type Peer, tunnel, tunnelWith } from './peers.ts';
-import { cpuSeconds } from './processcost.ts';
+import { preciseCpuSeconds } from './processcost.ts';
 import { type Path, Stage } from './stage.ts';
 
 const AT_ONCE = 50;
@@ -21,8 +25,9 @@ const AT_ONCE = 50;
  */
 const WARM_UP_CONNECTS = 20_000;
 const WARM_UP_SECONDS = 2;
-/** Samples of each start. */
-const WINDOWS = 3;
+/** Samples of each start: of connects, and of a flow in each direction. */
+const WINDOWS = 16;
+const FLOW_WINDOWS = 8;
 /** Prometheus usually asks each 15 to 60 s. */
 const SCRAPE_MS = 1_000;
 /** Of processor time. */
@@ -89,43 +94,71 @@ async function warmUp(stage: Stage, path: Path): Promise<void> {
 }
 
 async function measureConnects(stage: Stage, path: Path, { seconds, record }: Run): Promise<void> {
-  const before = path.pid === undefined ? 0 : cpuSeconds(path.pid);
+  const before = path.pid === undefined ? 0 : preciseCpuSeconds(path.pid);
   const result = await stage.figures(path, 'connect', AT_ONCE, seconds);
-  const used = path.pid === undefined ? 0 : cpuSeconds(path.pid) - before;
+  const used = path.pid === undefined ? 0 : preciseCpuSeconds(path.pid) - before;
   const made = result.milliseconds.length;
   record(connects, path.peer, made / result.seconds);
   record(cost, path.peer, (used / made) * 1e6);
 }
 
-async function run(run: Run): Promise<void> {
+interface Contender {
+  readonly stage: Stage;
+  readonly path: Path;
+}
+
+/** Starts them all, and has them carry traffic while `work` goes on. */
+async function together(
+  peers: readonly Peer[],
+  run: Run,
+  work: (all: readonly Contender[]) => Promise<void>,
+  started: readonly Contender[] = [],
+): Promise<void> {
+  const [peer, ...others] = peers;
+  if (peer === undefined) return work(started);
   const stage = await Stage.create(run);
   try {
-    for (let round = 0; round < run.rounds; round++) {
-      for (const peer of contenders(round, run, ALL)) {
-        await stage.through(peer, async (path) => {
-          const end = scraped(stage.lab, peer.name);
-          try {
-            await warmUp(stage, path);
-            for (let window = 0; window < WINDOWS; window++)
-              await measureConnects(stage, path, run);
-            for (let window = 0; window < WINDOWS; window++) await measureFlows(stage, path, run);
-          } finally {
-            end();
-          }
-        });
+    await stage.through(peer, async (path) => {
+      const end = scraped(stage.lab, peer.name);
+      try {
+        await warmUp(stage, path);
+        await together(others, run, work, [...started, { stage, path }]);
+      } finally {
+        end();
       }
-    }
+    });
   } finally {
     await stage.close();
+  }
+}
+
+/** In turns, so that none always comes after the same one. */
+async function inTurns(
+  all: readonly Contender[],
+  windows: number,
+  measure: (stage: Stage, path: Path) => Promise<void>,
+): Promise<void> {
+  for (let window = 0; window < windows; window++) {
+    const order = window % 2 === 0 ? all : all.toReversed();
+    for (const { stage, path } of order) await measure(stage, path);
+  }
+}
+
+async function run(run: Run): Promise<void> {
+  for (let round = 0; round < run.rounds; round++) {
+    await together(contenders(round, run, ALL), run, async (all) => {
+      await inTurns(all, WINDOWS, (stage, path) => measureConnects(stage, path, run));
+      await inTurns(all, FLOW_WINDOWS, (stage, path) => measureFlows(stage, path, run));
+    });
   }
 }
 
 export const observe: Measurement = {
   name: 'observe',
   title: 'What it costs to be observed, local link',
-  how: `Connections as in "Connections per second", after ${WARM_UP_CONNECTS} of them, and one flow each way: with metrics that are asked for each second, with a flow log, with packets (headers only), without any of these ("tunnel"), and with flows that are told to nobody, not even to \`tunnel status\` ("unobserved").`,
+  how: `Connections as in "Connections per second", after ${WARM_UP_CONNECTS} of them, and one flow each way, in ${WINDOWS} and ${FLOW_WINDOWS} windows of each start, in turns between tunnels that all run: with metrics that are asked for each second, with a flow log, with packets (headers only), without any of these ("tunnel"), and with flows that are told to nobody, not even to \`tunnel status\` ("unobserved").`,
   besideNoise: false,
-  rounds: 5,
+  rounds: 3,
   checks: [
     ...compared(tunnel, 'by default / unobserved', unwatched),
     ...OBSERVED.flatMap((peer) => compared(peer, `${peer.name} / without`, tunnel)),

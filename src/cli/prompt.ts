@@ -56,6 +56,11 @@ class UserPrompter implements Prompter {
     return this.#askpass.allowed || ownsTerminal();
   }
 
+  asksElsewhere(): 'askpass' | undefined {
+    const { allowed, first } = this.#askpass;
+    return first || (allowed && !ownsTerminal()) ? 'askpass' : undefined;
+  }
+
   secret(question: string, options: QuestionOptions = {}): Promise<string> {
     return this.#inTurn(() => this.#ask(question, options, false));
   }

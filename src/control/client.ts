@@ -25,7 +25,7 @@ export const ANSWER_MS = 5_000;
 const GONE: ReadonlySet<string> = new Set(['ECONNREFUSED', 'ENOENT']);
 /** Those of a connection that the tunnel's end has cut off. */
 const CUT_OFF: ReadonlySet<string> = new Set(['ECONNRESET', 'EPIPE']);
-const CUT_OFF_TWICE = 'it closes the connection without an answer';
+export const CUT_OFF_TWICE = 'it closes the connection without an answer';
 
 export interface RunningTunnel extends SocketFile {
   readonly status: Status;
@@ -52,7 +52,7 @@ export async function findTunnels(whose: Whose = whoseProcess()): Promise<Found>
   const look = async (file: SocketFile, maxBytes: number): Promise<void> => {
     const { pid } = file;
     try {
-      const answer = await statusOf(file, maxBytes);
+      const answer = await askAgain(file, { do: 'status' }, { maxBytes });
       if (answer === undefined) {
         if (lives(pid)) silent.push({ pid, why: CUT_OFF_TWICE });
         return;
@@ -83,17 +83,18 @@ export async function findTunnels(whose: Whose = whoseProcess()): Promise<Found>
 }
 
 /**
- * undefined: it has closed the connection without an answer, twice. A tunnel that ends does that to
- * whoever asks just then. If it is asked again, its socket is gone, or its process is.
+ * Asks once more if the connection is closed without an answer: a tunnel that ends does that to
+ * whoever asks just then. Its socket is gone the next time, or its process is. undefined: it has
+ * closed both. Rejects as ask() does.
  */
-async function statusOf(file: SocketFile, maxBytes: number): Promise<unknown> {
+export async function askAgain(
+  file: SocketFile,
+  request: unknown,
+  options: AskOptions = {},
+): Promise<unknown> {
   for (let attempt = 0; attempt < 2; attempt++) {
     try {
-      const talk = converse(
-        file.path,
-        { do: 'status' },
-        { limit: ANSWER_MS, listener: file, maxBytes },
-      );
+      const talk = converse(file.path, request, { limit: ANSWER_MS, listener: file, ...options });
       for await (const answer of talk) return answer;
     } catch (error) {
       if (!CUT_OFF.has(systemCodeOf(error))) throw error;
@@ -365,7 +366,8 @@ function checked(answer: unknown): unknown {
   );
 }
 
-function hasGone(error: unknown): boolean {
+/** Whether nobody listens any more. */
+export function hasGone(error: unknown): boolean {
   const code = systemCodeOf(error);
   return code !== undefined && GONE.has(code);
 }

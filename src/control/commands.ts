@@ -1,9 +1,17 @@
 /** What `tunnel stop`, `tunnel reconnect` and `tunnel reload` do with a tunnel that runs. */
 import { setTimeout as delay } from 'node:timers/promises';
 import { TunnelError } from '../errors/errors.ts';
+import { printable } from '../observe/printable.ts';
 import type { Prompter } from '../ssh/prompter.ts';
 import { Accounts } from '../system/accounts.ts';
-import { type AskOptions, ask, type RunningTunnel } from './client.ts';
+import {
+  type AskOptions,
+  ask,
+  askAgain,
+  CUT_OFF_TWICE,
+  hasGone,
+  type RunningTunnel,
+} from './client.ts';
 import { lives } from './directory.ts';
 import { questionFrom } from './question.ts';
 import { fieldOf, textOf } from './wire.ts';
@@ -11,11 +19,20 @@ import { fieldOf, textOf } from './wire.ts';
 /** Longer than a session takes to close all its parts. */
 const STOP_MS = 30_000;
 const LOOK_MS = 50;
+/** How often `reconnect` looks what the tunnel waits for, and which wait is worth a word. */
+const LOOK_AT_WAIT_MS = 1_000;
+const LONG_WAIT_MS = 3_000;
+const MAX_REASON = 300;
 
 /** Resolves when its process has ended. Rejects with TunnelError `control-failed`. */
 export async function stopTunnel(tunnel: RunningTunnel, signal: AbortSignal): Promise<void> {
-  const { pid, path } = tunnel;
-  await ask(path, { do: 'stop' }, { signal, listener: tunnel });
+  const { pid } = tunnel;
+  try {
+    const answer = await askAgain(tunnel, { do: 'stop' }, { signal });
+    if (answer === undefined && lives(pid)) throw new TunnelError('control-failed', CUT_OFF_TWICE);
+  } catch (error) {
+    if (!hasGone(error)) throw error; // else it ends already
+  }
   const until = performance.now() + STOP_MS;
   while (lives(pid)) {
     if (performance.now() > until) {
@@ -27,15 +44,57 @@ export async function stopTunnel(tunnel: RunningTunnel, signal: AbortSignal): Pr
   }
 }
 
-/** Resolves when the link stands again. Its questions go to `prompter`. */
+/**
+ * Resolves when the link stands again. Its questions go to `prompter`. `waits` is told of each wait
+ * before the jump host is dialled, if it is long enough to be told.
+ */
 export async function reconnectTunnel(
   tunnel: RunningTunnel,
   prompter: Prompter,
   signal: AbortSignal,
+  waits: (sentence: string) => void,
 ): Promise<void> {
   const questions = await questionsOf(tunnel, prompter, signal);
   const options = { limit: undefined, signal, questions, listener: tunnel };
-  await ask(tunnel.path, { do: 'reconnect' }, options);
+  const over = new AbortController();
+  void tellWaits(tunnel, AbortSignal.any([signal, over.signal]), waits);
+  try {
+    await ask(tunnel.path, { do: 'reconnect' }, options);
+  } finally {
+    over.abort();
+  }
+}
+
+/** Looks until `signal` aborts; never rejects. */
+async function tellWaits(
+  tunnel: RunningTunnel,
+  signal: AbortSignal,
+  tell: (sentence: string) => void,
+): Promise<void> {
+  let last: number | undefined;
+  try {
+    for (;;) {
+      await delay(LOOK_AT_WAIT_MS, undefined, { signal });
+      const answer = await ask(tunnel.path, { do: 'status' }, { signal, listener: tunnel });
+      const link = fieldOf(fieldOf(answer, 'status'), 'link');
+      const redialAt = fieldOf(link, 'redialAt');
+      if (textOf(link, 'state') !== 'waiting' || typeof redialAt !== 'number') continue;
+      const left = redialAt - Date.now();
+      if (left < LONG_WAIT_MS || (last !== undefined && Math.abs(redialAt - last) < 1_000))
+        continue;
+      last = redialAt;
+      const why = textOf(fieldOf(link, 'error'), 'message');
+      const reason = why === undefined ? '' : `: ${printable(why.slice(0, MAX_REASON))}`;
+      tell(`it waits ${waitText(left)} before it connects again${reason}`);
+    }
+  } catch {
+    // It is over, or the tunnel doesn't answer, which the request itself reports.
+  }
+}
+
+function waitText(ms: number): string {
+  const seconds = Math.round(ms / 1_000);
+  return seconds < 120 ? `${seconds} s` : `${Math.round(seconds / 60)} min`;
 }
 
 /** Resolves when it has read its line again, with a sentence for each thing that came of it. */

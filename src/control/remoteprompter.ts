@@ -25,6 +25,10 @@ export class RemotePrompter implements Prompter {
     return !this.#closed;
   }
 
+  asksElsewhere(): 'caller' {
+    return 'caller';
+  }
+
   secret(question: string, options: QuestionOptions = {}): Promise<string> {
     return this.#inTurn('secret', question, options);
   }

@@ -57,7 +57,9 @@ export async function reconnect(self: Self, configuration: ControlConfiguration)
   const { reconnectTunnel } = await import('../control/commands.ts');
   await printResult(self, configuration, async ({ name }, { observer, prompter, stop: signal }) => {
     const tunnel = tunnelNamed(await findTunnels(), name);
-    await reconnectTunnel(tunnel, prompter, signal);
+    await reconnectTunnel(tunnel, prompter, signal, (sentence) =>
+      observer.log('notice', `${printable(tunnel.status.name)}: ${sentence}`),
+    );
     observer.log('info', `${tunnel.status.name} (pid ${tunnel.pid}) has reconnected`);
     return '';
   });

@@ -3,7 +3,8 @@
  *
  *   -r, ssh_config ──once──► settings ──each time──► addresses ──► choose.ts
  *                                                        │            ├─► ssh2: all in one race
- *                                                        │            └─► openssh: one by one
+ *                                                        │            └─► opensshdialler.ts:
+ *                                                        │                one by one
  *                                                        └─► `own`: excluded from the capture
  *                                                            before they are dialled
  *
@@ -25,9 +26,7 @@ import { type Destination, formatDestination } from '../net/destination.ts';
 import { hostPrefix, type Prefix } from '../net/prefix.ts';
 import type { Level, Observer } from '../observe/observer.ts';
 import { KnownAnswers } from '../ssh/answers.ts';
-import { optionsWithFullPaths } from '../ssh/config/files.ts';
-import { forwardKeywords, isNoneOf } from '../ssh/config/forwards.ts';
-import { copySshConfig, resolveSettings } from '../ssh/config/resolve.ts';
+import { resolveSettings } from '../ssh/config/resolve.ts';
 import {
   addressToExclude,
   type JumpHost,
@@ -37,30 +36,28 @@ import {
 import type { DialDevice } from '../ssh/dial/device.ts';
 import { notSsh, TLS } from '../ssh/dial/notssh.ts';
 import { addressesNamedIn } from '../ssh/dial/proxycommand.ts';
-import { isTimeout } from '../ssh/dial/tcp.ts';
 import { speaksTls } from '../ssh/dial/tlsprobe.ts';
 import { Authenticator } from '../ssh/embedded/auth/authenticator.ts';
 import { Keyring } from '../ssh/embedded/auth/keyring.ts';
 import type { Access } from '../ssh/embedded/handshake/attempt.ts';
-import { dialSsh2, HURRIED_SECONDS, prepareDial } from '../ssh/embedded/handshake/dial.ts';
+import { dialSsh2, prepareDial } from '../ssh/embedded/handshake/dial.ts';
 import { type Established, isDescribable } from '../ssh/established.ts';
 import { hopsOf } from '../ssh/hops.ts';
 import { ReplicaKeys } from '../ssh/hostkeys/replicas.ts';
 import { createHostKeyVerifier } from '../ssh/hostkeys/verifier.ts';
-import { defaultIdentityFiles } from '../ssh/identities/identities.ts';
 import { canBeBound } from '../ssh/openssh/bounddial.ts';
 import type { SshOptions } from '../ssh/options.ts';
 import { postQuantumAdvice } from '../ssh/postquantum.ts';
 import type { Prompter } from '../ssh/prompter.ts';
-import { formatJump } from '../ssh/remote.ts';
 import type { AuthenticationSettings, ForwardSettings, SshSettings } from '../ssh/settings.ts';
 import { slowCipher } from '../ssh/slowcipher.ts';
 import type { Transport } from '../ssh/transport.ts';
-import { homeDirectory, passwdHome } from '../system/home.ts';
 import { chooseTransport, type TransportChoice } from './choose.ts';
 import { gatherFacts } from './facts.ts';
 import { ignoredBy } from './ignored.ts';
-import { loadOpenssh, loadOpensshInTime } from './loadopenssh.ts';
+import { loadOpensshInTime } from './loadopenssh.ts';
+import { OpensshDialler } from './opensshdialler.ts';
+import { patientSettings } from './patience.ts';
 
 export interface DiallerOptions {
   readonly ssh: SshOptions;
@@ -104,24 +101,12 @@ export function withPatience(located: Located, patience: Patience): Located {
   return { ...located, jumpHosts };
 }
 
-/** Also for the hops: this machine connects to the first of them. */
-function patientSettings(settings: SshSettings, patience: Patience): SshSettings {
-  const { proxy } = settings;
-  return {
-    ...settings,
-    connectTimeout: patience(settings.connectTimeout),
-    proxy:
-      proxy.kind === 'jump'
-        ? { ...proxy, hops: proxy.hops.map((hop) => patientSettings(hop, patience)) }
-        : proxy,
-  };
-}
-
 export class Dialler {
   readonly #options: DiallerOptions;
   readonly #keyring: Keyring;
   readonly #replicas = new ReplicaKeys();
   readonly #answers = new KnownAnswers();
+  readonly #openssh: OpensshDialler;
   /**
    * By the hop's authentication settings: that object stays the same when patientSettings copies
    * the rest.
@@ -139,6 +124,12 @@ export class Dialler {
   constructor(options: DiallerOptions) {
     this.#options = options;
     this.#keyring = new Keyring(options.observer);
+    this.#openssh = new OpensshDialler({
+      ...options,
+      deviceFor: (settings) => this.#deviceFor(settings),
+      answers: this.#answers,
+      replicas: this.#replicas,
+    });
   }
 
   /**
@@ -253,12 +244,12 @@ export class Dialler {
 
   async #dial(jumpHosts: readonly JumpHost[], signal: AbortSignal): Promise<Transport> {
     const { kind } = await this.#choose(jumpHosts);
-    if (kind === 'openssh') return this.#dialOpenssh(jumpHosts, signal);
+    if (kind === 'openssh') return this.#openssh.dial(jumpHosts, this.#progressLevel, signal);
     try {
       return await this.#dialSsh2(jumpHosts, signal);
     } catch (error) {
       if (!(await this.#opensshMayDo(jumpHosts, error))) throw error;
-      return this.#dialOpenssh(jumpHosts, signal);
+      return this.#openssh.dial(jumpHosts, this.#progressLevel, signal);
     }
   }
 
@@ -357,84 +348,6 @@ export class Dialler {
     this.#access.set(authentication, access);
     return access;
   }
-
-  /**
-   * Only an unreachable jump host is skipped: a wrong key or a refused login is the end, as with
-   * the embedded client. As there (ssh/embedded/handshake/dial.ts), each gets only a short time
-   * while others are left, and is tried again with its full time if none of them answers.
-   */
-  async #dialOpenssh(jumpHosts: readonly JumpHost[], signal: AbortSignal): Promise<Transport> {
-    const failures: TunnelError[] = [];
-    const several = jumpHosts.length > 1;
-    // Grows while the loop below runs.
-    const queue = jumpHosts.map((jumpHost, i) => ({
-      jumpHost,
-      hurried: i < jumpHosts.length - 1,
-    }));
-    for (const { jumpHost, hurried } of queue) {
-      const patience = (limit: number) => (hurried ? Math.min(limit, HURRIED_SECONDS) : limit);
-      const settings = patientSettings(jumpHost.settings, patience);
-      try {
-        return await this.#startOpenssh({ ...jumpHost, settings }, several, signal);
-      } catch (error) {
-        if (!(error instanceof TunnelError) || !error.code.startsWith('jumphost-')) throw error;
-        if (several) this.#options.observer.log('warning', error.message);
-        if (hurried && isTimeout(error)) queue.push({ jumpHost, hurried: false });
-        failures.push(error);
-      }
-    }
-    throw failures[0];
-  }
-
-  /** `replica`: as in #accessTo. */
-  async #startOpenssh(
-    { settings, addresses }: JumpHost,
-    replica: boolean,
-    signal: AbortSignal,
-  ): Promise<Transport> {
-    const { dialOpenssh } = await loadOpenssh();
-    const { ssh, prompter, observer } = this.#options;
-    const { authentication } = settings;
-    const home = homeDirectory();
-    const moved = home !== passwdHome();
-    // ssh reads the configuration in the passwd entry's home directory, but the settings come from
-    // $HOME. Forwards are the tunnel's own (session/forwards.ts): ssh must not open them as well.
-    const ours = forwardKeywords(settings);
-    const copied = moved || ours.length > 0;
-    const copy = copied ? await copySshConfig(ssh, { observer, signal }, ours) : undefined;
-    const given = ssh.sshOptions.filter(isNoneOf(ours));
-    try {
-      return await dialOpenssh({
-        settings: {
-          ...settings,
-          authentication: { ...authentication, batch: authentication.batch || !prompter.canAsk() },
-        },
-        given: {
-          command: ssh.sshCommand,
-          configFile: copy?.path ?? ssh.configFile,
-          options: await optionsWithFullPaths(given, home),
-          jump: ssh.jump === undefined ? undefined : formatJump(ssh.jump),
-          identityFiles: authentication.identityFiles.flatMap(({ path, explicit }) =>
-            explicit ? path : [],
-          ),
-          defaultIdentities: moved ? defaultIdentityFiles(home) : undefined,
-        },
-        addresses,
-        deviceFor: this.#deviceFor(settings),
-        answers: this.#answers,
-        observer,
-        progress: this.#progressLevel,
-        signal,
-        ...(replica ? { replicas: this.#replicas } : {}),
-      });
-    } catch (error) {
-      throw copy !== undefined && error instanceof TunnelError
-        ? renamed(error, copy.originalNames)
-        : error;
-    } finally {
-      await copy?.remove();
-    }
-  }
 }
 
 /** `bound`: whether a jump host is dialled by sockets that are bound. */
@@ -489,11 +402,4 @@ function warnOfProxyCommand(settings: SshSettings, observer: Observer): void {
       'warning',
       `${name} is reached by a ProxyCommand, and it is not known where that connects to: exclude that address with -x`,
     );
-}
-
-function renamed(error: TunnelError, originalNames: (message: string) => string): TunnelError {
-  return new TunnelError(error.code, originalNames(error.message), {
-    ...(error.hint === undefined ? {} : { hint: originalNames(error.hint) }),
-    cause: error,
-  });
 }

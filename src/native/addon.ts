@@ -346,3 +346,5 @@ export const HOSTPIN_PATH = nativeFile('tunnel-hostpin');
 export const GUARD_PATH = nativeFile('tunnel-guard');
 /** Dials for ssh with a socket that is bound to a device (native/dial.c). */
 export const DIAL_PATH = nativeFile('tunnel-dial');
+/** Passes questions of ssh on to this program (native/askpass.c). */
+export const ASKPASS_PATH = nativeFile('tunnel-askpass');

@@ -11,11 +11,11 @@
  *                                                     every FLUSH_MS ──► RecordSink: a file, or
  *                                                                        systemd's journal
  *
- * The data path never waits, and pays little. What is done for many flows together costs a fraction
- * of what it costs between other work, with a cold cache: a question to the kernel the half, the
- * text of a record a third. Records are formatted into memory that is used again, and all of a
- * FLUSH_MS are written together; only one write is under way at a time. After kill -9 at most the
- * last FLUSH_MS are missing.
+ * The data path never waits, and pays little. Between other work, with a cold cache, a question to
+ * the kernel costs twice as much as among others, and the text of a record several times as much.
+ * So both are done for many flows together. Records are formatted into memory that is used again,
+ * and all of a FLUSH_MS are written together; only one write is under way at a time. After kill -9
+ * at most the last FLUSH_MS are missing.
  *
  * Which process has a socket takes a moment to find out. A record doesn't wait for it: `opened` has
  * what is known when it is formatted, `closed` what has become known meanwhile.
@@ -126,6 +126,7 @@ export class FlowLog implements FlowWatcher {
   }
 
   refused(flow: Flow, how: Refused): void {
+    this.#ask(); // the answer, which comes next, closes the socket
     flow.over = true;
     this.#counts.refused++;
     this.#addEvent('refused', flow, this.#now(), how);
@@ -183,7 +184,7 @@ export class FlowLog implements FlowWatcher {
 
   /** Puts the events that wait into the queue, as records. */
   #format(): void {
-    this.#ask(); // of a flow that has ended in the turn in which it was asked for
+    this.#ask(); // for events of this turn
     for (const [index, event] of this.#events.entries()) {
       const [flow, at] = [this.#flows[index], this.#times[index]];
       if (flow === undefined || at === undefined) continue;

@@ -73,6 +73,10 @@ export class PrompterInUse implements Prompter {
     return this.#asks.canAsk();
   }
 
+  asksElsewhere(): ReturnType<NonNullable<Prompter['asksElsewhere']>> {
+    return this.#asks.asksElsewhere?.();
+  }
+
   secret(question: string, options?: QuestionOptions): Promise<string> {
     return this.#ask(question, (prompter) => prompter.secret(question, options));
   }

@@ -31,6 +31,7 @@ const MAX_BASE_LENGTH = 50;
 export interface OpensshFiles {
   readonly log: string;
   readonly socks: string;
+  readonly askpass: string;
   readonly knownHosts: string;
   readonly hopConfiguration: string;
 }
@@ -86,6 +87,7 @@ function describeDirectory(path: string, observer: Observer): PrivateDirectory {
     path,
     log: join(path, 'log'),
     socks: join(path, 'socks'),
+    askpass: join(path, 'ask'),
     knownHosts: join(path, 'known_hosts'),
     hopConfiguration: join(path, 'config'),
     remove: () => {

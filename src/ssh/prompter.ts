@@ -22,6 +22,11 @@ export interface ConfirmOptions extends QuestionOptions {
 export interface Prompter {
   /** Whether anybody can be asked now. */
   canAsk(): boolean;
+  /**
+   * Where questions are put, if not at this process's terminal: to the caller of another command,
+   * whom a program that this one starts could not ask by itself, or through SSH_ASKPASS.
+   */
+  asksElsewhere?(): 'caller' | 'askpass' | undefined;
   /** Reads one line without echo. */
   secret(question: string, options?: QuestionOptions): Promise<string>;
   /** Reads one line that is shown while it is typed. */

@@ -94,53 +94,55 @@ describe('tunnel reconnect, with a second factor and no terminal', () => {
     for (;;) {
       const { state, error } = await link(env);
       if (state === 'waiting' && error?.code === code) return;
-      assert.ok(performance.now() < until, `it is ${state}, ${error?.code}`);
+      assert.ok(performance.now() < until, `it is ${state}, ${error?.code}: ${error?.message}`);
       await delay(100);
     }
   }
 
-  it('asks its caller, who may leave in the middle: the tunnel goes on, and the next one logs in', async () => {
-    const starts = askpass('starts', `echo ${CODE}`);
-    const { port } = server.address() as AddressInfo;
-    const hostKey = readFileSync(file('host.pub'), 'utf8').trim();
-    const { status, stderr } = await run(
-      [
-        ...['setsid', '--wait', ...programCommand(), 'proxy', '-r', `u@127.0.0.1:${port}`],
-        ...['-F', 'none', '-i', file('user'), '--host-key', hostKey, '--transport', 'ssh2'],
-        ...['--listen', '127.0.0.1:0', '-D', '--pidfile', file('pid'), '--reconnect-hold', '0'],
-      ],
-      { env: starts, timeout: LIMIT_MS },
-    );
-    assert.equal(status, 0, stderr);
-    pid = Number(readFileSync(file('pid'), 'latin1'));
-    const proxy = Number(/proxy at 127\.0\.0\.1:(\d+)/.exec(stderr)?.[1]);
-    // From here on the tunnel itself can ask nobody.
-    rmSync(file('starts'));
-    for (const client of clients) client.end();
-    const leaves = askpass('leaves', `echo asked > ${file('asked')}; exec sleep 600`);
-    await waiting(leaves, 'no-terminal');
+  for (const transport of ['ssh2', 'openssh'])
+    it(`with ${transport} asks its caller, who may leave in the middle: the tunnel goes on, and the next one logs in`, async () => {
+      const starts = askpass('starts', `echo ${CODE}`);
+      const { port } = server.address() as AddressInfo;
+      const hostKey = readFileSync(file('host.pub'), 'utf8').trim();
+      const { status, stderr } = await run(
+        [
+          ...['setsid', '--wait', ...programCommand(), 'proxy', '-r', `u@127.0.0.1:${port}`],
+          ...['-F', 'none', '-i', file('user'), '--host-key', hostKey, '--transport', transport],
+          ...['--listen', '127.0.0.1:0', '-D', '--pidfile', file('pid'), '--reconnect-hold', '0'],
+        ],
+        { env: starts, timeout: LIMIT_MS },
+      );
+      assert.equal(status, 0, stderr);
+      pid = Number(readFileSync(file('pid'), 'latin1'));
+      const proxy = Number(/proxy at 127\.0\.0\.1:(\d+)/.exec(stderr)?.[1]);
+      // From here on the tunnel itself can ask nobody.
+      rmSync(file('starts'));
+      rmSync(file('asked'), { force: true });
+      for (const client of clients) client.end();
+      const leaves = askpass('leaves', `echo asked > ${file('asked')}; exec sleep 600`);
+      await waiting(leaves, 'no-terminal');
 
-    const reconnect = [...programCommand(), 'reconnect', String(pid)];
-    const leaving = await Child.start(reconnect, { env: leaves });
-    const until = performance.now() + LIMIT_MS;
-    while (!existsSync(file('asked'))) {
-      assert.ok(performance.now() < until, `nothing is asked: ${leaving.stderr}`);
-      await delay(50);
-    }
-    await leaving.stop('SIGINT');
-    await waiting(leaves, 'auth-cancelled');
+      const reconnect = [...programCommand(), 'reconnect', String(pid)];
+      const leaving = await Child.start(reconnect, { env: leaves });
+      const until = performance.now() + LIMIT_MS;
+      while (!existsSync(file('asked'))) {
+        assert.ok(performance.now() < until, `nothing is asked: ${leaving.stderr}`);
+        await delay(50);
+      }
+      await leaving.stop('SIGINT');
+      await waiting(leaves, 'auth-cancelled');
 
-    const answers = askpass('answers', `sleep 6; echo ${CODE}`);
-    const again = await run(reconnect, { env: answers, timeout: LIMIT_MS });
-    assert.equal(again.status, 0, again.stderr);
-    assert.equal((await link(answers)).state, 'up');
-    const socket = await throughProxy(proxy, 7);
-    await exchange(socket, 10);
-    socket.destroy();
-    const stop = await run([...programCommand(), 'stop', String(pid)], {
-      env: answers,
-      timeout: LIMIT_MS,
+      const answers = askpass('answers', `sleep 6; echo ${CODE}`);
+      const again = await run(reconnect, { env: answers, timeout: LIMIT_MS });
+      assert.equal(again.status, 0, again.stderr);
+      assert.equal((await link(answers)).state, 'up');
+      const socket = await throughProxy(proxy, 7);
+      await exchange(socket, 10);
+      socket.destroy();
+      const stop = await run([...programCommand(), 'stop', String(pid)], {
+        env: answers,
+        timeout: LIMIT_MS,
+      });
+      assert.equal(stop.status, 0, stop.stderr);
     });
-    assert.equal(stop.status, 0, stop.stderr);
-  });
 });

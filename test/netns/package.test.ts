@@ -164,6 +164,7 @@ describe('the package', { skip: labUnavailable('curl', 'unshare') || prebuildsMi
       'tunnel-hostpin': /^usage: tunnel-hostpin /,
       'tunnel-guard': /^usage: tunnel-guard /,
       'tunnel-dial': /^usage: tunnel-dial /,
+      'tunnel-askpass': /^usage: .*tunnel-askpass /,
     };
     for (const [name, usage] of Object.entries(said)) {
       const { stdout, stderr } = await lab.client.exec([...ARM64, join(programs, name)]);

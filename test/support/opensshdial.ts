@@ -3,7 +3,8 @@
  * that, and waits to be killed.
  */
 import { silentObserver } from '../../src/observe/observer.ts';
-import { dialOpenssh, type OpensshOptions } from '../../src/ssh/openssh/dial.ts';
+import { dialOpenssh } from '../../src/ssh/openssh/dial.ts';
+import type { OpensshOptions } from '../../src/ssh/openssh/options.ts';
 
 const options = JSON.parse(process.env['OPENSSH_OPTIONS'] ?? '') as OpensshOptions;
 await dialOpenssh({ ...options, observer: silentObserver });

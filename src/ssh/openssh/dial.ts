@@ -14,9 +14,9 @@
  * creates after authentication, has accepted a connection) -> ended. If ssh exits before it is up,
  * the start has failed (errors.ts).
  *
- * ssh verifies host keys and asks the user, on the terminal that it shares with us or through
- * SSH_ASKPASS. The attempt ends if the log is silent for longer than the phase, plus the time for
- * an answer, may take (silence.ts).
+ * ssh verifies host keys and asks the user: on the terminal that it shares with us, through
+ * SSH_ASKPASS, or, where the user is somewhere else, through us (askpass.ts). The attempt ends if
+ * the log is silent for longer than the phase, plus the time for an answer, may take (silence.ts).
  *
  * ssh never outlives us: the kernel kills it when we die (launch.c). If a custom command such as
  * sudo runs ssh, a guard that ssh itself starts does this instead (guard.c). If the directory is
@@ -26,71 +26,39 @@
  * Limits: MAX_CHANNELS flows, OPEN_TIMEOUT_MS for one to open, and GREETING_LIMIT connections that
  * ssh has not accepted yet.
  */
-import { accessSync, constants, readFileSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { setTimeout as delay, setImmediate as turn } from 'node:timers/promises';
 import { within } from '../../base/within.ts';
-import { TunnelError, UsageError } from '../../errors/errors.ts';
-import { GUARD_PATH, HOSTPIN_PATH } from '../../native/addon.ts';
+import { TunnelError } from '../../errors/errors.ts';
 import { formatDestination } from '../../net/destination.ts';
 import type { Level, Observer } from '../../observe/observer.ts';
-import { bytesRead } from '../../system/process.ts';
-import { type KnownAnswers, noAnswersYet } from '../answers.ts';
-import type { RemoteAddress } from '../dial/addresses.ts';
-import type { DialDevice } from '../dial/device.ts';
+import { noAnswersYet } from '../answers.ts';
 import { slowError, timeoutError } from '../dial/tcp.ts';
 import { hopsOf } from '../hops.ts';
-import type { ReplicaKey, ReplicaKeys } from '../hostkeys/replicas.ts';
+import type { ReplicaKey } from '../hostkeys/replicas.ts';
 import { makePrivateDirectory, type PrivateDirectory } from '../privatedirectory.ts';
 import { ServerWords, serverText } from '../servertext.ts';
 import type { SshSettings } from '../settings.ts';
 import { progressOf, tellProgress } from '../startprogress.ts';
 import type { Transport } from '../transport.ts';
-import {
-  type GivenOptions,
-  hopConfiguration,
-  type OpensshVersion,
-  opensshArguments,
-  pinnedKnownHosts,
-} from './arguments.ts';
-import { departuresTo } from './bounddial.ts';
+import { atLeast, type OpensshVersion } from './arguments.ts';
+import { AskpassServer } from './askpass.ts';
 import { expiredCertificates, namedFiles } from './certificate.ts';
 import { startError } from './errors.ts';
 import { LogFacts } from './facts.ts';
 import { type LinkOptions, OpensshLink } from './link.ts';
 import { SshLog } from './log.ts';
+import type { OpensshOptions } from './options.ts';
+import { prepare, seesWhatIsRead } from './prepare.ts';
 import { type Exit, opensshVersion, SshProcess } from './process.ts';
 import { LONGEST_START_SECONDS, longestSilence, mayBeAsking, Patience } from './silence.ts';
-
-export type { GivenOptions } from './arguments.ts';
-
-export interface OpensshOptions {
-  /**
-   * ssh reads the same configuration files itself. We pass it only the settings that aren't in
-   * those files, or that they must not override.
-   */
-  readonly settings: SshSettings;
-  readonly given: GivenOptions;
-  /**
-   * Of the first hop. They are dialled by sockets that are bound, if `deviceFor` says so for one of
-   * them. Default: ssh resolves the name and dials by itself.
-   */
-  readonly addresses?: readonly RemoteAddress[];
-  readonly deviceFor?: DialDevice | undefined;
-  readonly observer: Observer;
-  /** For messages about what takes long. Default: `notice`. */
-  readonly progress?: Level | undefined;
-  readonly signal?: AbortSignal;
-  /** Shared by all addresses of one jump host (several -r): all must present the same key. */
-  readonly replicas?: ReplicaKeys;
-  /** What this run has learned about the servers. Default: nothing. */
-  readonly answers?: KnownAnswers;
-}
 
 /** ssh listens right after authentication, before it does anything slow. */
 const LISTEN_TIMEOUT_MS = 5_000;
 const LISTEN_POLL_MS = 10;
 const MAX_STDERR_LINES = 40;
+/** It knows SSH_ASKPASS_REQUIRE. */
+const ASKPASS_REQUIRE: OpensshVersion = [8, 4];
 /** native/dial.c */
 const DIALLER = 'tunnel-dial: ';
 const DIALLED = /^tunnel-dial: connected to /;
@@ -103,10 +71,11 @@ const ANSWER_MS = 30_000;
  * auth-timeout; openssh-not-found, -unusable, -configuration, -directory, -failed; usage. If the
  * signal aborts, rejects with its reason.
  */
-export async function dialOpenssh(options: OpensshOptions): Promise<Transport> {
-  const { given, observer, signal } = options;
+export async function dialOpenssh(wanted: OpensshOptions): Promise<Transport> {
+  const { given, observer, signal } = wanted;
   signal?.throwIfAborted();
   const version = await opensshVersion(given.command ?? ['ssh'], signal);
+  const options = mayRelay(wanted, version) ? wanted : withoutRelay(wanted);
   const directory = makePrivateDirectory(observer);
   try {
     const argv = prepare(options, version, directory);
@@ -118,77 +87,16 @@ export async function dialOpenssh(options: OpensshOptions): Promise<Transport> {
   }
 }
 
-function prepare(
-  { settings: wanted, given, replicas, addresses = [], deviceFor }: OpensshOptions,
-  version: OpensshVersion,
-  directory: PrivateDirectory,
-): [string, ...string[]] {
-  const departures = departuresTo(addresses, deviceFor);
-  const replica = replicas?.first?.fingerprint;
-  const settings = pinnedTo(replica, wanted);
-  const argv = opensshArguments({
-    settings,
-    given,
-    files: directory,
-    hostpin: HOSTPIN_PATH,
-    guard: GUARD_PATH,
-    version,
-    replica,
-    givesUp: !seesWhatIsRead(),
-    departures,
-  });
-  if (settings.hostKeys.pins.length > 0)
-    writeFileSync(directory.knownHosts, pinnedKnownHosts(settings) + revokedLines(settings), {
-      mode: 0o600,
-    });
-  if (settings.proxy.kind === 'jump') {
-    if (given.configFile !== undefined && given.configFile !== 'none')
-      mustBeReadable(given.configFile);
-    writeFileSync(directory.hopConfiguration, hopConfiguration(settings, given, departures), {
-      mode: 0o600,
-    });
-  }
-  return argv;
+/** A custom command may be another user's, or run ssh without our environment. */
+function mayRelay({ given }: OpensshOptions, version: OpensshVersion): boolean {
+  return given.command === undefined && atLeast(version, ASKPASS_REQUIRE);
 }
 
-/**
- * Whether this kernel counts what processes read; without that, ssh judges the server's silence.
- */
-function seesWhatIsRead(): boolean {
-  return bytesRead('self') !== undefined;
-}
-
-/**
- * If the jump host has presented one of the pinned keys at another address, keeps only that pin.
- */
-function pinnedTo(replica: string | undefined, settings: SshSettings): SshSettings {
-  const { hostKeys } = settings;
-  const pins = hostKeys.pins.filter(({ fingerprint }) => fingerprint === replica);
-  return pins.length === 0 ? settings : { ...settings, hostKeys: { ...hostKeys, pins } };
-}
-
-/** A key that known_hosts marks as revoked is refused even if pinned (ssh/hostkeys/verifier.ts). */
-function revokedLines({ hostKeys }: SshSettings): string {
-  const lines = [...hostKeys.userFiles, ...hostKeys.globalFiles].flatMap((path) => {
-    try {
-      return readFileSync(path, 'utf8').split('\n');
-    } catch {
-      return []; // ssh skips files that it can't read, too
-    }
-  });
-  return lines
-    .filter((line) => /^\s*@revoked\s/.test(line))
-    .map((line) => `${line}\n`)
-    .join('');
-}
-
-/** ssh silently skips an included file that is missing. Type and size are left to ssh to check. */
-function mustBeReadable(path: string): void {
-  try {
-    accessSync(path, constants.R_OK);
-  } catch (cause) {
-    throw new UsageError(`-F ${path} can't be read`, { hint: 'check the path', cause });
-  }
+/** Where ssh would reach nobody, it is told to ask nothing: it would send an empty answer. */
+function withoutRelay({ relay, settings, ...options }: OpensshOptions): OpensshOptions {
+  const { authentication } = settings;
+  const batch = authentication.batch || (relay?.needed ?? false);
+  return { ...options, settings: { ...settings, authentication: { ...authentication, batch } } };
 }
 
 class SshStart {
@@ -228,16 +136,27 @@ class SshStart {
 
   async run(): Promise<Transport> {
     const { observer, progress: level, signal } = this.#options;
-    const mayAsk = (): boolean => !this.#settings.authentication.batch;
+    const { relay } = this.#options;
+    const mayAsk = (): boolean => relay === undefined && !this.#settings.authentication.batch;
     const started = observer.waiting?.({ what: () => undefined, mayAsk });
+    const asked =
+      relay &&
+      (await AskpassServer.start({
+        path: this.#directory.askpass,
+        prompter: relay.prompter,
+        observer,
+        failed: (error) => this.#refuse(error),
+      }));
     try {
-      return await this.#run(observer, level, signal);
+      return await this.#run(asked, observer, level, signal);
     } finally {
+      asked?.close();
       started?.();
     }
   }
 
   async #run(
+    asked: AskpassServer | undefined,
     observer: Observer,
     level: Level | undefined,
     signal: AbortSignal | undefined,
@@ -245,6 +164,7 @@ class SshStart {
     const process = await SshProcess.start({
       argv: this.#argv,
       log: this.#directory.log,
+      environment: asked?.environment,
       onLog: (line) => this.#follow(line),
       onStderr: (line) => this.#onStderr(line),
     });
@@ -425,6 +345,7 @@ class SshStart {
       offered,
       acceptedKey,
       custom: given.command !== undefined,
+      unasked: this.#settings.authentication.batch,
       byCommand: this.#settings.proxy.kind === 'command',
       throughHops: this.#settings.proxy.kind === 'jump',
       seconds: this.#settings.connectTimeout,

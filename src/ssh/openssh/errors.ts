@@ -37,6 +37,8 @@ export interface StartFailure {
   readonly acceptedKey: string | undefined;
   /** The command is the user's own (-e). */
   readonly custom: boolean;
+  /** ssh could ask nobody (BatchMode). */
+  readonly unasked: boolean;
   /** ssh is connected through a ProxyCommand. */
   readonly byCommand: boolean;
   /** ssh reaches the jump host through other hosts (ProxyJump), with a separate ssh for each. */
@@ -388,7 +390,7 @@ function authFailed(match: RegExpExecArray, failure: StartFailure): Diagnosis {
     about.push('the server would accept the last one, but ssh could not use it');
   const because = [tried, ...about].join('; ');
   return {
-    code: 'auth-failed',
+    code: isUnanswered(match.input, failure) ? 'no-terminal' : 'auth-failed',
     message: `${at} did not accept the login: ${sentence(match.input)}; ${because}`,
     hint: authHint(match.input, failure),
   };
@@ -400,6 +402,21 @@ function acceptedInPart(lines: readonly string[]): string[] {
     .map((line) => /^Authenticated using "([^"]{1,40})" with partial success/.exec(line)?.[1])
     .filter((method) => method !== undefined)
     .map((method) => serverText(method));
+}
+
+/**
+ * The server has refused nothing: a question was left, and nobody could be asked. `refusal`: the
+ * line that has the methods which the server still offers.
+ */
+function isUnanswered(refusal: string, failure: StartFailure): boolean {
+  const { unasked, offered, acceptedKey, lines } = failure;
+  const methods = /Permission denied \(([^)]*)\)/.exec(refusal)?.[1]?.split(',') ?? [];
+  if (!unasked) return false;
+  // The passphrase of the only key that was offered.
+  if (offered.length === 1 && acceptedKey !== undefined) return true;
+  const asks = methods.includes('keyboard-interactive') || methods.includes('password');
+  const keysAreDone = acceptedInPart(lines).length > 0 && !methods.includes('publickey');
+  return asks && (offered.length === 0 || keysAreDone);
 }
 
 /** Without its final full stop, so another one can follow. */

@@ -49,6 +49,8 @@ export interface ProcessOptions {
   readonly argv: readonly [string, ...string[]];
   /** Path of the FIFO to create; -E in `argv` names it. */
   readonly log: string;
+  /** Besides this program's own. */
+  readonly environment?: Readonly<Record<string, string>> | undefined;
   readonly onLog: (line: string) => void;
   readonly onStderr: (line: string) => void;
 }
@@ -113,6 +115,7 @@ export class SshProcess {
       opened.push(writer);
       const child = spawn(LAUNCH_PATH, [String(process.pid), ...options.argv], {
         stdio: ['ignore', 'ignore', 'pipe'],
+        env: { ...process.env, ...options.environment },
       });
       const socket = new Socket({ fd: reader, readable: true, writable: false });
       return new SshProcess(child, socket, writer, options);

@@ -267,7 +267,7 @@ describe('the status socket', () => {
     try {
       await serving(handlers, async (path) => {
         const tunnel = { pid: process.pid, user: uid, path, status: statusOf('lab') };
-        await reconnectTunnel(tunnel, person, signal);
+        await reconnectTunnel(tunnel, person, signal, () => {});
         assert.deepEqual(await reloadTunnel(tunnel, person, signal), ['reloaded']);
         const questions = (): Promise<string> => person.secret('Code:');
         await assert.rejects(ask(path, { do: 'reconnect' }, { questions }), /no answer within 5 s/);
@@ -275,6 +275,34 @@ describe('the status socket', () => {
     } finally {
       mock.timers.reset();
     }
+  });
+
+  it('tells the caller of reconnect, once, how long the tunnel waits and why', async () => {
+    let end = (): void => {};
+    const work = new Promise<void>((resolve) => {
+      end = resolve;
+    });
+    const { link } = statusOf('lab');
+    const error = { code: 'auth-failed', message: 'the login was\u001b[2J refused' };
+    const redialAt = Date.now() + 330_000;
+    const status = statusOf('lab', { link: { ...link, state: 'waiting', error, redialAt } });
+    let looks = 0;
+    const handlers: Partial<ControlHandlers> = {
+      status() {
+        if (++looks === 3) end();
+        return status;
+      },
+      reconnect: () => work,
+    };
+    await serving(handlers, async (path) => {
+      const said: string[] = [];
+      const tunnel = { pid: process.pid, user: uid, path, status };
+      const { signal } = new AbortController();
+      await reconnectTunnel(tunnel, nobody('nobody'), signal, (text) => said.push(text));
+      assert.equal(said.length, 1, said.join('\n'));
+      assert.match(said[0] ?? '', /^it waits [56] min before it connects again: the login was/);
+      assert.equal(said[0]?.includes('\u001b'), false);
+    });
   });
 
   it('says first whose tunnel asks, whatever that says itself', async () => {
@@ -294,7 +322,8 @@ describe('the status socket', () => {
       };
       const status = statusOf('lab"\x1b[1m (pid 1) asks:\n');
       const { signal } = new AbortController();
-      await reconnectTunnel({ pid: process.pid, user: uid, path, status }, prompter, signal);
+      const tunnel = { pid: process.pid, user: uid, path, status };
+      await reconnectTunnel(tunnel, prompter, signal, () => {});
       assert.deepEqual(shown, [
         `${own}'s tunnel "lab" (pid 1) asks:" (pid ${process.pid}) asks:`,
         `| root's tunnel "prod" (pid 1) asks:`,
@@ -585,6 +614,17 @@ describe('the status socket', () => {
 
     it('says nothing where its socket is gone then', () =>
       cutting('server.close(); cut();', async (pid) => assert.deepEqual(await found(pid), [])));
+    it('is stopped where it ends already', async () => {
+      const never = new AbortController().signal;
+      const stop = (pid: number): Promise<void> => {
+        const path = socketIn(makeDirectory(whose), pid);
+        return stopTunnel({ path, pid, user: uid, status: statusOf('lab', { pid }) }, never);
+      };
+      await cutting('server.close(); cut(() => setTimeout(() => process.exit(), 200));', stop);
+      await cutting('cut();', (pid) =>
+        assert.rejects(stop(pid), /it closes the connection without an answer/),
+      );
+    });
     it('says nothing where its process has ended then', () =>
       cutting('cut(() => process.exit());', async (pid) => assert.deepEqual(await found(pid), [])));
     it('says nothing where it ended with the question unread', () =>

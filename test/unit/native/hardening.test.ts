@@ -12,6 +12,7 @@ const PROGRAMS = [
   'tunnel-launch',
   'tunnel-hostpin',
   'tunnel-guard',
+  'tunnel-askpass',
 ] as const;
 const missing = spawnSync('readelf', ['--version']).status === 0 ? false : 'no readelf';
 

@@ -132,6 +132,15 @@ test('flows that are asked for in one turn are one question, many of them a few'
   assert.equal(asked.length, 3);
 });
 
+test('whose a flow is that is refused at once is asked before it is answered', (t) => {
+  const asked: Flow[] = [];
+  const { log } = setUp(t, { find: (flows) => asked.push(...flows) });
+  const one = flow(1);
+  log.asked(one);
+  log.refused(one, { refusal: 'prohibited', why: 'no rule permits it', by: 'rules' });
+  assert.deepEqual(asked, [one]);
+});
+
 test('whose a flow is can be known without a look, and a look that finds another is right', async (t) => {
   const { sink, log, pass } = setUp(t, { expected: 1000, find: () => {} });
   for (const [id, owner] of [undefined, 0].entries()) {

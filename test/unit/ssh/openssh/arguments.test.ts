@@ -22,6 +22,7 @@ import { authenticationSettings } from '../../../support/settings.ts';
 const FILES = {
   log: '/d/log',
   socks: '/d/socks',
+  askpass: '/d/ask',
   knownHosts: '/d/known_hosts',
   hopConfiguration: '/d/config',
 };

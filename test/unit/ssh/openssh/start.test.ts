@@ -104,6 +104,7 @@ describe("a start of the system's ssh that fails", { skip: sshdMissing }, () => 
     offered: [],
     acceptedKey: undefined,
     custom: false,
+    unasked: false,
     byCommand: false,
     throughHops: false,
     greeting: undefined,
@@ -111,6 +112,26 @@ describe("a start of the system's ssh that fails", { skip: sshdMissing }, () => 
     certificates: [],
     keyFiles: new Set(),
   };
+  it('no-terminal, where nothing was refused and nobody could be asked', () => {
+    const key = '/k ED25519 SHA256:x';
+    const code = (more: Partial<StartFailure>, methods: string, ...lines: string[]) =>
+      startError({
+        ...failure,
+        phase: 'authentication',
+        unasked: true,
+        lines: [...lines, `u@jumphost: Permission denied (${methods}).`],
+        ...more,
+      }).code;
+    const part = 'Authenticated using "publickey" with partial success.';
+    assert.equal(code({ offered: [key] }, 'keyboard-interactive', part), 'no-terminal');
+    assert.equal(code({}, 'publickey,password'), 'no-terminal');
+    assert.equal(code({ offered: [key], acceptedKey: key }, 'publickey'), 'no-terminal');
+    const asked = { offered: [key], unasked: false };
+    assert.equal(code(asked, 'keyboard-interactive', part), 'auth-failed');
+    assert.equal(code({ offered: [key] }, 'publickey,password'), 'auth-failed', 'a refused key');
+    assert.equal(code({ offered: [key] }, 'publickey,password', part), 'auth-failed', 'unclear');
+    assert.equal(code({}, 'publickey'), 'auth-failed', 'there was nothing to ask');
+  });
   it('jumphost-proxy, when ssh finds it gone as it writes', () => {
     const { code } = startError({
       ...failure,
