@@ -329,7 +329,7 @@ describe('the package for arm64', {
       .filter((entry) => entry.isFile())
       .map((entry) => readFileSync(join(entry.parentPath, entry.name)))
       .filter((content) => content.toString('latin1', 0, 4) === '\x7fELF');
-    assert.equal(files.length, 7);
+    assert.ok(files.length >= 7, String(files.length));
     for (const file of files) assert.equal(file.readUInt16LE(ELF_MACHINE_OFFSET), EM_AARCH64);
     for (const [program, usage] of [
       ['tunnel-helper', /^tunnel-helper: usage: /],
