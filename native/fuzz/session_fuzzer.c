@@ -284,9 +284,11 @@ static bool is_message(void) {
     case DOWN:
       set_down();
       return false;
-    case NOTICE:
-      kernel_notify(octets, input_take(&input, octets, input_u8(&input)));
+    case NOTICE: {
+      const size_t length = input_take(&input, octets, input_u8(&input));
+      kernel_notify(octets, length);
       return false;
+    }
     case LATER:
       now_ms += 100 * input_u16(&input);
       return false;

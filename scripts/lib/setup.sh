@@ -157,24 +157,26 @@ archive_debian() {
 # lintian, since each release's has faults of its own.
 archive_package_roots() {
   local release packages=nodejs,openssh-client,ca-certificates,systemd-standalone-sysusers
-  for release in bookworm trixie; do
+  for release in bookworm trixie noble; do
     archive_root "package-$release" "$release" --variant=minbase \
       --include="$packages,sudo,apparmor,procps,curl,libnss-extrausers" \
       --dpkgopt='path-include=/usr/share/doc/tunnel-vpn/*' &
-    ! chosen '^netns/debian-package' ||
+    [ "$release" = noble ] || ! chosen '^netns/debian-package' ||
       archive_root "lintian-$release" "$release" --variant=minbase --include=lintian &
   done
   wait
 }
 
-# archive_root NAME RELEASE OPTION...: a root of Debian's packages, as dist/debian/NAME.tar.
+# archive_root NAME RELEASE OPTION...: a root of packages of Debian, as dist/debian/NAME.tar; or of
+# Ubuntu, where that is what apt knows.
 archive_root() {
-  local into=$ROOT/dist/debian name=$1 release=$2 archive
+  local into=$ROOT/dist/debian name=$1 release=$2 archive system=Debian
   shift 2
+  [ "$release" != noble ] || { system=Ubuntu && set -- --components=main,universe "$@"; }
   [ "$(id -u)" = 0 ] && command -v mmdebstrap >/dev/null || return 0
-  archive=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | grep -m 1 '/debian/$') || return 0
+  archive=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | grep -m 1 "/${system,}/\$") || return 0
   [ ! -f "$into/$name.tar" ] || return 0
-  say "packing Debian's $release"
+  say "packing $system's $release"
   as_owner mkdir -p "$into"
   if mmdebstrap --quiet --dpkgopt=force-unsafe-io --dpkgopt='path-exclude=/usr/share/doc/*' \
     --dpkgopt='path-exclude=/usr/share/locale/*' "$@" --format=tar "$release" "$into/$name.new" \
@@ -183,7 +185,7 @@ archive_root() {
     mv "$into/$name.new" "$into/$name.tar"
   else
     rm -f "$into/$name.new"
-    say "not packed: the tests with Debian's $release will be skipped"
+    say "not packed: the tests with $system's $release will be skipped"
   fi
 }
 

@@ -131,8 +131,10 @@ const fetched = ['curl', '-sS', '--max-time', '20', `http://${API1}/`];
 for (const { release, ownNode, appArmor } of [
   { release: 'trixie', ownNode: true, appArmor: 4 },
   { release: 'bookworm', ownNode: false, appArmor: 3 },
+  // Of Ubuntu: only where apt has its archive.
+  { release: 'noble', ownNode: false, appArmor: 4 },
 ]) {
-  describe(`the package in Debian's ${release}`, {
+  describe(`the package in ${release}`, {
     skip:
       labUnavailable('nsenter', 'dpkg-deb') ||
       rootMissing(`package-${release}`) ||
@@ -327,7 +329,7 @@ describe('the package for arm64', {
       .filter((entry) => entry.isFile())
       .map((entry) => readFileSync(join(entry.parentPath, entry.name)))
       .filter((content) => content.toString('latin1', 0, 4) === '\x7fELF');
-    assert.equal(files.length, 7);
+    assert.ok(files.length >= 7, String(files.length));
     for (const file of files) assert.equal(file.readUInt16LE(ELF_MACHINE_OFFSET), EM_AARCH64);
     for (const [program, usage] of [
       ['tunnel-helper', /^tunnel-helper: usage: /],

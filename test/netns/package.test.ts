@@ -53,7 +53,7 @@ describe('the package', { skip: labUnavailable('curl', 'unshare') || prebuildsMi
 
   it('has the native files of each platform, and builds none', () => {
     for (const platform of PLATFORMS)
-      assert.equal(readdirSync(join(folder, 'prebuilds', platform)).length, 7, platform);
+      assert.equal(readdirSync(join(folder, 'prebuilds', platform)).length, 8, platform);
     assert.ok(!existsSync(join(folder, 'dist/native')));
     const { scripts } = JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8'));
     assert.equal(scripts.install, undefined);

@@ -65,7 +65,7 @@ exec sleep infinity
 export function rootMissing(archive: string): string | false {
   return (
     !existsSync(rootArchive(archive)) &&
-    `no ${archive} here: scripts/test archives it by mmdebstrap`
+    `no ${archive} here: scripts/test archives it by mmdebstrap, if apt knows where`
   );
 }
 
