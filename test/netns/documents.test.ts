@@ -94,9 +94,7 @@ describe('lines of the documents', {
   }
 
   async function stopAll(): Promise<void> {
-    const { stdout } = await lab.tunnel(['status', '--json']);
-    const { tunnels } = JSON.parse(stdout) as { tunnels: readonly { pid: number }[] };
-    for (const { pid } of tunnels) await lab.tunnel(['stop', String(pid)]);
+    for (const pid of lab.running()) await lab.tunnel(['stop', String(pid)]);
   }
 
   /** `tunnel stop lab` and the like need one of that name. */

@@ -17,7 +17,9 @@ import {
   appendFileSync,
   chmodSync,
   copyFileSync,
+  existsSync,
   mkdirSync,
+  readdirSync,
   readFileSync,
   writeFileSync,
 } from 'node:fs';
@@ -190,9 +192,22 @@ export class DocumentLab {
     return this.#exec.close();
   }
 
-  /** The machine's own /run/tunnel has the sockets of other tunnels. */
+  /** The process ids of its tunnels. Root's `tunnel status` has those of all users as well. */
+  running(): readonly number[] {
+    if (!existsSync(this.#sockets)) return [];
+    return readdirSync(this.#sockets).flatMap((name) => {
+      const [, pid] = /^([0-9]+)\.sock$/.exec(name) ?? [];
+      return pid === undefined ? [] : [Number(pid)];
+    });
+  }
+
+  get #sockets(): string {
+    return join(this.#exec.lab.directory, 'run-tunnel');
+  }
+
+  /** The machine's own /run/tunnel has the sockets of other tunnels of root. */
   #argv(argv: readonly string[]): string[] {
-    const own = join(this.#exec.lab.directory, 'run-tunnel');
+    const own = this.#sockets;
     mkdirSync(own, { recursive: true, mode: 0o700 });
     const script = `mkdir -p -m 700 /run/tunnel && mount --bind ${own} /run/tunnel && exec "$@"`;
     return this.#exec.userArgv(argv, { root: true, script });
