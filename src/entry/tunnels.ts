@@ -134,7 +134,11 @@ export async function runCommand(self: Self, configuration: ExecConfiguration): 
       control: {
         ...identity(configuration.tunnel, 'exec', observer),
         // As kill(1) does: the command gets it, and its end ends the tunnel.
-        stop: () => process.kill(process.pid, 'SIGTERM'),
+        stop() {
+          // A warning: nothing else says why the command has ended.
+          observer.log('warning', 'stopped by "tunnel stop"');
+          process.kill(process.pid, 'SIGTERM');
+        },
       },
     });
   } catch (error) {

@@ -9,7 +9,7 @@ import { ExecLab, type ExecOptions, NO_USER_NAMESPACES } from '../support/execla
 import { labUnavailable } from '../support/lab.ts';
 import type { ExecResult } from '../support/process.ts';
 import { closedToOthers } from '../support/requirements.ts';
-import { MAIN, REMOTE } from '../support/tunnel.ts';
+import { MAIN, programCommand, REMOTE } from '../support/tunnel.ts';
 
 describe('exec: exit status', {
   skip: labUnavailable('openssl', 'unshare', 'python3') || closedToOthers(MAIN),
@@ -144,6 +144,15 @@ sys.exit(9)`;
       const tunnel = await exec.spawn([PRIVATE4, '--', 'sh', '-c', 'echo ready; exec sleep 60']);
       await tunnel.waitForLine(/ready/);
       assert.deepEqual(await tunnel.stop('SIGTERM'), { status: 143, signal: null });
+    });
+
+    it('that "tunnel stop" sends are said: nothing else tells why the command ended', async () => {
+      const tunnel = await exec.spawn([PRIVATE4, '--', 'sh', '-c', 'echo ready; exec sleep 60']);
+      await tunnel.waitForLine(/ready/);
+      const stop = [...programCommand(), 'stop', String(tunnel.pid)];
+      assert.equal((await exec.lab.client.exec(exec.userArgv(stop))).status, 0);
+      assert.deepEqual(await tunnel.exited, { status: 143, signal: null });
+      assert.equal(tunnel.stderr, 'tunnel: warning: stopped by "tunnel stop"\n');
     });
 
     it('that come before the command runs stop the tunnel', async () => {
