@@ -9,7 +9,6 @@
  */
 import { isIP } from 'node:net';
 import { quoted, shellWord } from '../net/notation.ts';
-import { refusePassword } from '../ssh/remote.ts';
 import {
   Draft,
   type PastedOption,
@@ -44,7 +43,6 @@ export function refuseHabits({ named, words, command, optionsOf, takenBy }: OwnW
   if (!hasRemote && operands.length === 1 && (isForeign || draft.has('-L')))
     names.push(...operands);
   const [host] = names;
-  if (host !== undefined) refusePassword(host, { kind: 'argument', name: 'the jump host' });
   const what = host === undefined ? undefined : `no jump host is given: ${quoted(host)} needs -r`;
   if (isForeign) {
     const lacksHost = !hasRemote && host === undefined;

@@ -178,13 +178,6 @@ function nameIn(word: string, { short, long }: OptionShape): string {
   return (word.startsWith('--') ? long : short) ?? word;
 }
 
-/** A user with a `:` in it, as ssh takes it, in the form in which it can't be a password here. */
-export function asRemote(host: string): string {
-  const [, user, rest = ''] = /^([^@/[\]]*:[^/]*)@([^@]+)$/.exec(host) ?? [];
-  const isPlain = user === undefined || !(user.split('@')[0] ?? '').includes(':');
-  return isPlain ? host : `ssh://${encodeURIComponent(user)}@${rest}`;
-}
-
 export function withUser(host: string, user: string | undefined): string {
   if (user === undefined || host.includes('@')) return host;
   const uri = /^ssh:\/\//i.exec(host)?.[0];

@@ -6,7 +6,6 @@ import { parseForward } from '../net/forward.ts';
 import { NotationError, quoted, shellWord } from '../net/notation.ts';
 import { tcpServicePort } from '../system/services.ts';
 import {
-  asRemote,
   Draft,
   flag,
   keep,
@@ -125,7 +124,7 @@ export function translate(line: ReadLine): Translation {
   const command = commandFor(line);
   const shown = command ?? 'connect';
   addListeners(draft, command);
-  const from = host === undefined ? [] : ['-r', asRemote(withUser(host, draft.user))];
+  const from = host === undefined ? [] : ['-r', withUser(host, draft.user)];
   if (host === undefined) draft.addUser();
   // Before the notes, to which it may add.
   const words = draft.wordsFor(shown, takenBy(shown));

@@ -3,10 +3,8 @@
  * `ssh://[user@]host[:port]`.
  *
  * The user ends at the last `@`, because some bastions take `user@session@domain` as the user.
- * Whatever is before it is the user, as with ssh, `DOMAIN\user` and `user@target:SSH:x` as well.
- * But `user:...@host` is how sshuttle and URIs have a password there, which would be logged by sshd
- * and seen in `ps`. It is refused where a person has written it: in a URI the user is
- * percent-encoded (`ssh://user%3Atarget@host`), and a `:` would begin a password (RFC 3986 §3.2.1).
+ * Whatever is before it is the user, as with ssh: `user:target` and `DOMAIN\user` as well. In a URI
+ * the user is percent-encoded, and a `:` in it would begin a password (RFC 3986 §3.2.1).
  *
  * User and host must not begin with a dash: a program that gets them as arguments would take them
  * for options.
@@ -26,8 +24,6 @@ const MAX_HOST_LENGTH = 255;
 
 /** Throws UsageError. */
 export function parseRemote(text: string, place: Place): Remote {
-  // Of ssh_config, whatever ssh takes is taken.
-  if (place.kind !== 'ssh-config') refusePassword(text, place);
   return readAt(place, text, REMOTE_FORM, () => {
     if (text === '') throw new NotationError('the jump host is empty');
     if (/[\u0000-\u001f\u007f-\u009f]/.test(text))
@@ -84,22 +80,6 @@ function formatHop({ user, host, port }: Remote): string {
   return `${user === undefined ? '' : `${user}@`}${name}${port === undefined ? '' : `:${port}`}`;
 }
 
-/**
- * `user:password@host` and `ssh://user:password@host`, which are not shown: neither the message nor
- * its hint has the password. Throws UsageError.
- */
-export function refusePassword(text: string, place: Place): void {
-  const rest = text.replace(/^ssh:\/\//i, '');
-  const [, user, host = ''] = /^([^@:/[\]]*):(?!\/\/).*@([^@]*)$/.exec(rest) ?? [];
-  if (user === undefined) return;
-  throw new UsageError(
-    `${formatPlace(place)} has a ":" after the user ${quoted(user)}, and what may be a password`,
-    {
-      hint: `write ${user === '' ? '' : `${user}@`}${host}: a password is asked for at the terminal or by SSH_ASKPASS, or use a key of the agent; if the ":" belongs to the user, write ssh://${user}%3A...@${host}`,
-    },
-  );
-}
-
 function parsePlain(text: string): Remote {
   const [prefix, scheme] = /^([a-z][a-z0-9+.-]*):\/\//i.exec(text) ?? [];
   if (prefix !== undefined) throw notSsh(text, text.slice(prefix.length), scheme ?? '');
@@ -129,7 +109,7 @@ function parseUri(text: string): Remote {
   const user = rest.slice(0, Math.max(at, 0));
   if (user.includes(':')) {
     throw new NotationError(
-      'the URI has a ":" in the user, where a password would begin',
+      'the URI has a ":" in the user, and what may be a password after it',
       'leave a password out: it is asked for when it is needed; write %3A if the ":" belongs to the user',
     );
   }

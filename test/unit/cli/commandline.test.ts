@@ -142,8 +142,8 @@ describe('tunnel, used wrongly', () => {
     [['proxy', ...R, '--', 'curl', 'http://10.0.0.1/'], /"curl" is in the place/, /tunnel exec -r/],
     [
       ['-r', 'ssh://user:secret@host', '10/8'],
-      /what may be a password$/m,
-      /ssh:\/\/user%3A\.\.\.@host$/m,
+      /what may be a password after it/,
+      /leave a password out/,
     ],
     [[...R, '--domain', 'corp.example', '10/8'], /--domain needs a resolver/, /--dns-server/],
     [

@@ -326,38 +326,11 @@ describe('each option', () => {
   });
 });
 
-describe('what may be a password', () => {
-  it('is refused without being shown', async () => {
-    for (const args of [
-      ['-r', 'user:secret@host', '10/8'],
-      ['-r', 'host', '-J', 'user:secret@outer', '10/8'],
-      ['user:secret@host', '10/8'],
-      ['-ND', '1080', 'user:secret@host'],
-      ['exec', '-r', 'user:secret@host', '10/8', '--', 'true'],
-      ['nc', '-r', 'user:secret@host', 'db', '1'],
-      ['--save', 'lab', '-r', 'user:secret@host', '10/8'],
-    ]) {
-      const { message, hint } = await refused(args);
-      assert.match(message, /may be a password/, args.join(' '));
-      assert.match(hint ?? '', /asked for at the terminal or by SSH_ASKPASS.*ssh:\/\/user%3A/);
-      assert.doesNotMatch(`${message}${hint}`, /secret/);
-    }
-  });
-
-  it('is a user of a pasted line of ssh, and of a URI', async () => {
-    const { hint } = await refused(['ssh', '-D', '1080', 'user:target@host']);
-    assert.equal(hint, 'write: tunnel proxy -r ssh://user%3Atarget@host --socks 1080');
-    const ran = await run(['-r', 'ssh://user%3Atarget@host', '10/8']);
-    assert.ok(!(ran instanceof UsageError));
-    assert.equal((ran.configuration as Configuration).ssh.remotes[0].user, 'user:target');
-  });
-});
-
 describe('no target', () => {
   it('is answered with the given jump host', async () => {
-    const { message, hint } = await refused(['-r', 'user@a b@host']);
+    const { message, hint } = await refused(['-r', 'user:a b@host']);
     assert.equal(message, 'no target is given');
-    assert.match(hint ?? '', /as in: tunnel -r 'user@a b@host' 10\.0\.0\.0\/8 /);
-    assert.match(hint ?? '', /"tunnel proxy -r 'user@a b@host'" needs none/);
+    assert.match(hint ?? '', /as in: tunnel -r 'user:a b@host' 10\.0\.0\.0\/8 /);
+    assert.match(hint ?? '', /"tunnel proxy -r 'user:a b@host'" needs none/);
   });
 });

@@ -22,8 +22,10 @@ describe('parseRemote', () => {
     ['user@local@target:SSH:primary@bastion', 'user@local@target:SSH:primary', 'bastion'],
     ['DOMAIN\\user name@jump_host', 'DOMAIN\\user name', 'jump_host'],
     ['DOMAIN\\user@jumphost:2222', 'DOMAIN\\user', 'jumphost', 2222],
-    ['user@target:SSH@[2001:db8::1]:2222', 'user@target:SSH', '2001:db8::1', 2222],
-    ['ssh://user%3Atarget@[2001:db8::1]:2222', 'user:target', '2001:db8::1', 2222],
+    ['user:target@warpgate', 'user:target', 'warpgate'],
+    ['user:target@warpgate:2222', 'user:target', 'warpgate', 2222],
+    ['user:target@[2001:db8::1]:2222', 'user:target', '2001:db8::1', 2222],
+    ['user:target@2001:db8::1', 'user:target', '2001:db8::1'],
     ['ssh://user%3Atarget@warpgate:2222', 'user:target', 'warpgate', 2222],
     ['ssh://DOMAIN%5cuser@jumphost', 'DOMAIN\\user', 'jumphost'],
     ['ssh://DOMAIN\\user@jumphost', 'DOMAIN\\user', 'jumphost'],
@@ -91,12 +93,8 @@ describe('parseRemote', () => {
     ['https://u:p@bastion.example.com:8443/x?y', /is a web address/, /USER@bastion\.example\.com,/],
     ['HTTPS://', /is a web address/, /USER@HOST,/],
     ['sftp://u@jumphost:22/dir', /is not an SSH address/, /write ssh:\/\/u@jumphost:22$/],
-    ['ssh://u:secret@jumphost', /may be a password/, /write ssh:\/\/u%3A\.\.\.@jumphost$/],
-    ['ssh://u@session:x@jumphost', /a password would begin/, /write %3A if the ":" belongs/],
-    ['u:secret@jumphost:22', /may be a password/, /write u@jumphost:22: .*SSH_ASKPASS/],
-    ['u:se@cret:22@[2001:db8::1]', /may be a password/, /ssh:\/\/u%3A\.\.\.@\[2001/],
-    ['u:secret@2001:db8::1', /may be a password/],
-    [':secret@jumphost', /may be a password/],
+    ['ssh://u:secret@jumphost', /may be a password/, /write %3A if the ":" belongs to the user/],
+    ['ssh://u@session:secret@jumphost', /may be a password/],
     ['ssh://u@jumphost/path', /something after the host/],
     ['ssh://u%zz@jumphost', /"%" that isn't followed/],
     ['ssh://', /no host/],
@@ -109,7 +107,6 @@ describe('parseRemote', () => {
           assert.ok(error instanceof UsageError);
           assert.match(error.message, message);
           assert.match(error.message, /^-r/);
-          assert.doesNotMatch(`${error.message}${error.hint}`, /secret|se@cret/);
           if (hint !== undefined) assert.match(error.hint ?? '', hint);
           return true;
         },
@@ -117,8 +114,6 @@ describe('parseRemote', () => {
     });
   }
 });
-
-const CONFIG = { kind: 'ssh-config', keyword: 'ProxyJump' } as const;
 
 describe('parseJump', () => {
   it('reads hosts in order, and none', () => {
@@ -137,11 +132,6 @@ describe('parseJump', () => {
     assert.deepEqual(parseJump('NONE', JUMP), []);
   });
 
-  it('takes what may be a password from ssh_config alone', () => {
-    assert.throws(() => parseJump('a,u:secret@b', JUMP), /^UsageError: -J has .*may be a password/);
-    assert.equal(parseJump('a,u:target@b', CONFIG)[1]?.user, 'u:target');
-  });
-
   it('is written as it was read', () => {
     for (const text of [
       'none',
@@ -149,7 +139,7 @@ describe('parseJump', () => {
       'user:target@a:2222,DOMAIN\\user@b',
       '61,db.1:22,gw-10.0.0.1',
     ])
-      assert.equal(formatJump(parseJump(text, CONFIG)), text);
+      assert.equal(formatJump(parseJump(text, JUMP)), text);
   });
 
   it('refuses wrong hosts, and too many', () => {

@@ -150,7 +150,8 @@ export class AuthReport {
         : `${this.#server} accepted ${listed(this.#accepted, ' and ')}, but also wants ${listed(this.methods)}; ${this.#describe()}`;
     const missing = this.#declined ? 'auth-cancelled' : 'no-terminal';
     const code = this.#lacksOnlyAnswers ? missing : 'auth-failed';
-    return new TunnelError(code, message, { hint: this.#hint() });
+    const colon = this.#user.includes(':') ? `; ${PASSWORD_HINT}` : '';
+    return new TunnelError(code, message, { hint: `${this.#hint()}${colon}` });
   }
 
   get #lacksOnlyAnswers(): boolean {
@@ -237,6 +238,8 @@ export class AuthReport {
   }
 }
 
+const PASSWORD_HINT =
+  'all that is before the last "@" is the user, as with ssh: a password is asked for at the terminal, or by SSH_ASKPASS';
 const KEY_HINT = 'check the user name, and that the key is in authorized_keys there (ssh-copy-id)';
 
 interface LeftOut {

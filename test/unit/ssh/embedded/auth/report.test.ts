@@ -44,6 +44,17 @@ describe('the report of a login', () => {
     assert.equal(elsewhere.failure().code, 'auth-failed', 'that key would not help');
   });
 
+  it('says where a password is asked for, if one may be in the name of the user', () => {
+    const hintFor = (user: string) => {
+      const report = new AuthReport({ ...about, user });
+      report.permits(['publickey']);
+      report.offered('a key');
+      return report.failure().hint ?? '';
+    };
+    assert.match(hintFor('user:target'), /ssh-copy-id\); all that is before .* is the user/);
+    assert.doesNotMatch(hintFor('user@target'), /all that is before/);
+  });
+
   it('says what the server has to decide about, and what it has accepted before', () => {
     const report = new AuthReport(about);
     assert.equal(report.underWay, undefined);
