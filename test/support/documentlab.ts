@@ -33,6 +33,7 @@ import { ExecLab } from './execlab.ts';
 import { type Child, type ExecResult, mustRun, SEARCH_PATH } from './process.ts';
 import { MAIN } from './tunnel.ts';
 
+const CHECKOUT = fileURLToPath(new URL('../../..', import.meta.url)).replace(/\/$/, '');
 const TLS_SERVER = fileURLToPath(new URL('./tlsnames.js', import.meta.url));
 const TIMEOUT_MS = 60_000;
 
@@ -192,7 +193,7 @@ export class DocumentLab {
     return this.#exec.close();
   }
 
-  /** The process ids of its tunnels. Root's `tunnel status` has those of all users as well. */
+  /** The process ids of its tunnels. */
   running(): readonly number[] {
     if (!existsSync(this.#sockets)) return [];
     return readdirSync(this.#sockets).flatMap((name) => {
@@ -205,12 +206,27 @@ export class DocumentLab {
     return join(this.#exec.lab.directory, 'run-tunnel');
   }
 
-  /** The machine's own /run/tunnel has the sockets of other tunnels of root. */
+  /**
+   * In a view of the machine without the tunnels of others, all of which root's `tunnel status`
+   * shows: their sockets are in /run/tunnel, /run/user and /tmp.
+   */
   #argv(argv: readonly string[]): string[] {
-    const own = this.#sockets;
-    mkdirSync(own, { recursive: true, mode: 0o700 });
-    const script = `mkdir -p -m 700 /run/tunnel && mount --bind ${own} /run/tunnel && exec "$@"`;
-    return this.#exec.userArgv(argv, { root: true, script });
+    const { directory } = this.#exec.lab;
+    const own = join(directory, 'own');
+    const kept = [directory, CHECKOUT].filter((path) => path.startsWith('/tmp/'));
+    const folders = ['/tmp', '/run/user', ...kept].map((path) => join(own, path));
+    for (const path of [this.#sockets, ...folders]) mkdirSync(path, { recursive: true });
+    chmodSync(this.#sockets, 0o700);
+    chmodSync(join(own, 'tmp'), 0o1777);
+    const script = [
+      'mkdir -p -m 700 /run/tunnel',
+      `mount --bind ${this.#sockets} /run/tunnel`,
+      `{ [ ! -d /run/user ] || mount --bind ${own}/run/user /run/user; }`,
+      ...kept.map((path) => `mount --bind ${path} ${own}${path}`),
+      `mount --rbind ${own}/tmp /tmp`,
+      'exec "$@"',
+    ];
+    return this.#exec.userArgv(argv, { root: true, script: script.join(' && ') });
   }
 
   #environment(): Record<string, string> {
