@@ -239,7 +239,7 @@ describe("a start of the system's ssh that fails", { skip: sshdMissing }, () => 
         settings: { user: 'nobodyhere' },
       },
     ));
-  it('auth-failed, for a key whose passphrase nobody can be asked for', async () => {
+  it('no-terminal, for a key whose passphrase nobody can be asked for', async () => {
     const key = join(directory, 'locked');
     await makeKey(key, 'ed25519', ['-N', 'open sesame']);
     const server = await LoopbackSshd.start({
@@ -249,7 +249,7 @@ describe("a start of the system's ssh that fails", { skip: sshdMissing }, () => 
       const given = { identityFiles: [key] };
       await fails(
         server,
-        'auth-failed',
+        'no-terminal',
         /the server would accept the last one, but ssh could not use it/,
         {
           given,
@@ -259,12 +259,12 @@ describe("a start of the system's ssh that fails", { skip: sshdMissing }, () => 
       await server.stop();
     }
   });
-  it('auth-failed, for a key that the server has accepted, and something else that it wants', async () => {
+  it('no-terminal, for a key that the server has accepted, and something else that it wants', async () => {
     const server = await LoopbackSshd.start({
       config: ['PasswordAuthentication yes', 'AuthenticationMethods publickey,password'],
     });
     try {
-      await fails(server, 'auth-failed', /; the server accepted publickey, and wants more$/, {});
+      await fails(server, 'no-terminal', /; the server accepted publickey, and wants more$/, {});
     } finally {
       await server.stop();
     }
