@@ -3,11 +3,12 @@
  * the question on to the program over the Unix socket that TUNNEL_ASKPASS names, and prints the
  * answer (src/ssh/openssh/askpass.ts).
  *
- *   to the program     what SSH_ASKPASS_PROMPT says, a newline, the question, end
+ *   to the program     what SSH_ASKPASS_PROMPT says, NUL, the question, NUL
  *   from the program   '+' and the answer, end; anything else: there is none
  *
- * The exit status is 0 with an answer and 1 without, as ssh expects it (ssh(1)). Nothing waits for
- * a time: ssh ends this process, and the program closes the socket.
+ * This side doesn't shut its half down: an end that the program sees means that this process has
+ * gone. The exit status is 0 with an answer and 1 without, as ssh expects it (ssh(1)). Nothing
+ * waits for a time: ssh ends this process, and the program closes the socket.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -20,8 +21,9 @@
 
 enum { MAX_ANSWER = 4096 };
 
+/* With its NUL, which no argument and no variable contains. */
 static int send_text(int fd, const char *text) {
-  for (size_t left = strlen(text); left > 0;) {
+  for (size_t left = strlen(text) + 1; left > 0;) {
     const ssize_t sent = send(fd, text, left, MSG_NOSIGNAL);
     if (sent < 0 && errno == EINTR) continue;
     if (sent <= 0) return -1;
@@ -47,9 +49,7 @@ int main(int argc, char **argv) {
   memcpy(address.sun_path, path, strlen(path) + 1);
   const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
   if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof address) < 0) return 1;
-  if (send_text(fd, hint == NULL ? "" : hint) < 0 || send_text(fd, "\n") < 0 ||
-      send_text(fd, argv[1]) < 0 || shutdown(fd, SHUT_WR) < 0)
-    return 1;
+  if (send_text(fd, hint == NULL ? "" : hint) < 0 || send_text(fd, argv[1]) < 0) return 1;
   for (ssize_t received; length < sizeof answer; length += (size_t)received) {
     received = recv(fd, answer + length, sizeof answer - length, 0);
     if (received < 0 && errno == EINTR) received = 0;

@@ -7,13 +7,17 @@
  *                                               `-----> nobody answers: `failed`, which ends ssh
  *                                                       before it sends anything
  *
+ *   reading -> asked -> answered      the connection is closed when the other side has read it
+ *      |         `----> failed        the connection stays open, and ssh waits, until close()
+ *      |         `----> gone          the other side has closed: ssh wants no answer any more
+ *      `--------------> failed        a question that can't be put: too many, too long, or empty
+ *
  * Which kind of question it is, ssh doesn't tell: one that offers yes and no is shown while it is
  * typed. With SSH_ASKPASS_PROMPT `confirm` a yes is wanted, and with `none` only that the text is
  * shown (touch your security key), until ssh has what it waits for.
  *
- * Limits: MAX_ASKING questions at a time, of MAX_QUESTION_BYTES each; what is beyond gets no answer
- * and is counted. The socket is in a directory
- * of mode 0700.
+ * Limits: MAX_ASKING questions at a time, of MAX_QUESTION_BYTES each; with what is beyond, the
+ * login fails, and it is counted. The socket is in a directory of mode 0700.
  */
 import { createServer, type Server, type Socket } from 'node:net';
 import { listenOnSocket } from '../../base/unixsocket.ts';
@@ -24,10 +28,13 @@ import type { Prompter } from '../prompter.ts';
 import { serverText } from '../servertext.ts';
 
 /** ssh asks one after the other; each hop of -J is an ssh of its own. */
-const MAX_ASKING = 8;
+export const MAX_ASKING = 8;
 /** The kernel passes no longer argument (MAX_ARG_STRLEN, execve(2)). */
-const MAX_QUESTION_BYTES = 128 * 1024;
+export const MAX_QUESTION_BYTES = 128 * 1024;
 const MAX_LINES = 40;
+/** Of which those beyond MAX_ASKING wait for the end of ssh. */
+const MAX_CONNECTIONS = 4 * MAX_ASKING;
+const NUL = 0;
 
 export interface AskpassOptions {
   readonly path: string;
@@ -45,7 +52,8 @@ export class AskpassServer {
 
   private constructor(options: AskpassOptions) {
     this.#options = options;
-    this.#server = createServer({ allowHalfOpen: true }, (socket) => this.#accept(socket));
+    this.#server = createServer((socket) => this.#accept(socket));
+    this.#server.maxConnections = MAX_CONNECTIONS;
   }
 
   /** Rejects with TunnelError `openssh-directory`. */
@@ -59,6 +67,7 @@ export class AskpassServer {
         cause,
       });
     }
+    it.#server.on('drop', () => options.observer.count('tunnel_askpass_limit_total'));
     it.#server.on('error', () => {}); // who could not be accepted has no answer
     return it;
   }
@@ -79,44 +88,62 @@ export class AskpassServer {
   }
 
   #accept(socket: Socket): void {
-    if (this.#asking.size >= MAX_ASKING) {
-      this.#options.observer.count('tunnel_askpass_limit_total');
-      socket.destroy();
-      return;
-    }
-    this.#asking.add(socket);
     const gone = new AbortController();
-    const read: Buffer[] = [];
-    let length = 0;
-    socket.on('data', (chunk: Buffer) => {
-      read.push(chunk);
-      length += chunk.length;
-      if (length <= MAX_QUESTION_BYTES || socket.destroyed) return;
-      this.#options.observer.count('tunnel_askpass_limit_total');
-      socket.destroy();
-    });
+    this.#asking.add(socket);
     socket.on('error', () => {}); // its close follows
     socket.on('close', () => {
       this.#asking.delete(socket);
       gone.abort();
     });
+    if (this.#asking.size > MAX_ASKING) {
+      this.#overLimit(`ssh asks more than ${MAX_ASKING} questions at a time`);
+      return;
+    }
     const signal = AbortSignal.any([gone.signal, this.#closing.signal]);
-    socket.once('end', () => {
-      this.#answer(socket, Buffer.concat(read).toString(), signal).catch((error: unknown) => {
+    let read = Buffer.alloc(0);
+    const take = (chunk: Buffer): void => {
+      read = Buffer.concat([read, chunk]);
+      const hintEnd = read.indexOf(NUL);
+      const end = hintEnd < 0 ? -1 : read.indexOf(NUL, hintEnd + 1);
+      if (end < 0 && read.length <= MAX_QUESTION_BYTES) return;
+      socket.off('data', take);
+      // From here on only its end matters.
+      socket.resume();
+      if (end < 0) {
+        this.#overLimit(`ssh asks a question of more than ${MAX_QUESTION_BYTES / 1024} KiB`);
+        return;
+      }
+      const hint = read.toString('utf8', 0, hintEnd);
+      const question = read.toString('utf8', hintEnd + 1, end);
+      this.#answer(socket, { hint, question }, signal).catch((error: unknown) => {
         // ssh has ended by itself, or what it wanted to know is known.
         if (!signal.aborted) this.#options.failed(error);
       });
-    });
+    };
+    socket.on('data', take);
   }
 
-  async #answer(socket: Socket, text: string, signal: AbortSignal): Promise<void> {
-    const [hint = '', ...rest] = text.split('\n');
-    const lines = rest.map((line) => serverText(line)).filter((line) => line !== '');
-    const question = lines.at(-1) ?? '';
+  /** The connection stays open: if it ended, ssh would send an empty answer before it ends. */
+  #overLimit(what: string): void {
+    this.#options.observer.count('tunnel_askpass_limit_total');
+    this.#options.failed(unanswerable(what));
+  }
+
+  async #answer(
+    socket: Socket,
+    { hint, question: text }: { readonly hint: string; readonly question: string },
+    signal: AbortSignal,
+  ): Promise<void> {
+    const lines = text
+      .split('\n')
+      .map((line) => serverText(line))
+      .filter((line) => line !== '');
+    const question = lines.at(-1);
+    if (question === undefined) throw unanswerable('ssh asks a question without a word');
     const preamble = lines.slice(0, -1).slice(-MAX_LINES);
     const { prompter, observer } = this.#options;
     if (hint === 'none') {
-      for (const line of lines.slice(-MAX_LINES)) observer.log('notice', `ssh: ${line}`);
+      for (const line of [...preamble, question]) observer.log('notice', `ssh: ${line}`);
       return;
     }
     if (hint === 'confirm') {
@@ -131,4 +158,10 @@ export class AskpassServer {
       : await prompter.secret(question, ask);
     socket.end(`+${answer}`);
   }
+}
+
+function unanswerable(what: string): TunnelError {
+  return new TunnelError('auth-cancelled', `${what}: it is put to nobody`, {
+    hint: 'the same with "ssh -v" shows what it asks',
+  });
 }

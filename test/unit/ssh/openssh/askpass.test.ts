@@ -1,6 +1,6 @@
 /** Questions of ssh on their way to a prompter: through the real program that ssh would start. */
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { connect } from 'node:net';
@@ -8,11 +8,16 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { after, describe, it } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
 import { TunnelError } from '../../../../src/errors/errors.ts';
-import { AskpassServer } from '../../../../src/ssh/openssh/askpass.ts';
+import {
+  AskpassServer,
+  MAX_ASKING,
+  MAX_QUESTION_BYTES,
+} from '../../../../src/ssh/openssh/askpass.ts';
 import { nobody, type Prompter } from '../../../../src/ssh/prompter.ts';
 
-describe('the askpass of ssh', () => {
+describe('the askpass of ssh', { timeout: 60_000 }, () => {
   const directory = mkdtempSync(join(tmpdir(), 'tunnel-askpass-'));
   after(() => rmSync(directory, { recursive: true }));
   let number = 0;
@@ -20,7 +25,11 @@ describe('the askpass of ssh', () => {
   async function asked(
     prompter: Partial<Prompter>,
     work: (
-      ask: (question: string, hint?: string) => Promise<string>,
+      ask: (
+        question: string,
+        hint?: string,
+        started?: (child: ChildProcess) => void,
+      ) => Promise<string>,
       path: string,
     ) => Promise<void>,
   ) {
@@ -34,11 +43,16 @@ describe('the askpass of ssh', () => {
       failed: (error) => failures.push(error),
     });
     const { environment } = server;
-    const ask = async (question: string, hint?: string) => {
+    const ask = async (
+      question: string,
+      hint?: string,
+      started?: (child: ChildProcess) => void,
+    ) => {
       const child = spawn(environment['SSH_ASKPASS'] ?? '', [question], {
         env: { ...environment, ...(hint === undefined ? {} : { SSH_ASKPASS_PROMPT: hint }) },
         stdio: ['ignore', 'pipe', 'ignore'],
       });
+      started?.(child);
       const [output, [status]] = await Promise.all([text(child.stdout), once(child, 'exit')]);
       return `${status} ${output}`;
     };
@@ -71,10 +85,10 @@ describe('the askpass of ssh', () => {
       },
     );
     await run.done;
-    assert.equal(put.length, 2);
-    assert.match(put[0] ?? '', /^secret\|\(u@h\) .*Code:/);
-    assert.equal(put[0]?.includes('\u001b'), false);
-    assert.match(put[1] ?? '', /^line\|The key is new\|Go on/);
+    assert.deepEqual(put, [
+      'secret|(u@h) Code:',
+      'line|The key is new|Go on (yes/no/[fingerprint])?',
+    ]);
     assert.deepEqual(run.failures, []);
   });
 
@@ -95,22 +109,112 @@ describe('the askpass of ssh', () => {
     assert.deepEqual(run.failures, [error]);
   });
 
-  it('shows what wants no answer, and drops what is too long', async () => {
-    const run = await asked({}, async (ask, path) => {
-      const answer = ask('Touch your key', 'none');
-      while (run.shown.length === 0) await new Promise((resolve) => setImmediate(resolve));
-      const flood = connect(path);
-      const closed = new Promise((resolve) => flood.on('close', resolve));
-      flood.on('error', () => {});
-      flood.write(Buffer.alloc(300_000, 'x'));
-      await closed;
-      run.close();
-      assert.equal(await answer, '1 ');
+  it('shows what wants no answer, and ends it with ssh', async () => {
+    const run = await asked({}, async (ask) => {
+      let child: ChildProcess | undefined;
+      const answer = ask('Touch your key', 'none', (it) => {
+        child = it;
+      });
+      await until(() => run.shown.length > 0);
+      child?.kill();
+      assert.equal(await answer, 'null ');
     });
     await run.done;
-    assert.deepEqual(
-      [run.shown, run.failures],
-      [['ssh: Touch your key', 'tunnel_askpass_limit_total'], []],
-    );
+    assert.deepEqual([run.shown, run.failures], [['ssh: Touch your key'], []]);
+  });
+
+  it('gives up a question whose ssh has gone, and its place', async () => {
+    let given = 0;
+    const secret: Prompter['secret'] = (question, { signal } = {}) =>
+      question === 'Last:'
+        ? Promise.resolve('answer')
+        : new Promise((_, reject) => {
+            given++;
+            signal?.addEventListener('abort', () => {
+              given--;
+              reject(signal.reason);
+            });
+          });
+    const run = await asked({ secret }, async (ask) => {
+      for (let round = 0; round < 2; round++) {
+        const children: ChildProcess[] = [];
+        const answers = Array.from({ length: MAX_ASKING }, (_, n) =>
+          n % 2 === 0
+            ? ask('Code:', undefined, (child) => children.push(child))
+            : ask('Touch your key', 'none', (child) => children.push(child)),
+        );
+        const notices = MAX_ASKING / 2;
+        await until(() => given === notices && run.shown.length === notices * (round + 1));
+        for (const child of children) child.kill();
+        await Promise.all(answers);
+        await until(() => given === 0);
+      }
+      assert.equal(await ask('Last:'), '0 answer\n');
+    });
+    await run.done;
+    assert.equal(run.shown.includes('tunnel_askpass_limit_total'), false);
+    assert.deepEqual(run.failures, []);
+  });
+
+  it('answers nothing beyond its limits, and lets the login fail', async () => {
+    const waits: Prompter['secret'] = (_question, { signal } = {}) =>
+      new Promise((_, reject) => signal?.addEventListener('abort', () => reject(signal.reason)));
+    const many = await asked({ secret: waits }, async (ask) => {
+      let answered = 0;
+      const answers = Array.from({ length: MAX_ASKING + 3 }, () =>
+        ask('Code:').finally(() => answered++),
+      );
+      await until(() => many.failures.length === 3);
+      assert.equal(answered, 0);
+      many.close();
+      assert.deepEqual([...new Set(await Promise.all(answers))], ['1 ']);
+    });
+    await many.done;
+    const long = await asked({}, async (_ask, path) => {
+      const flood = connect(path);
+      flood.on('error', () => {});
+      flood.write(Buffer.alloc(2 * MAX_QUESTION_BYTES, 'x'));
+      await until(() => long.failures.length > 0);
+      assert.equal(flood.destroyed, false);
+      long.close();
+      await once(flood, 'close');
+    });
+    await long.done;
+    for (const [{ shown, failures }, times] of [
+      [many, 3],
+      [long, 1],
+    ] as const) {
+      assert.deepEqual(shown, Array(times).fill('tunnel_askpass_limit_total'));
+      assert.deepEqual(failures.map(codeOf), Array(times).fill('auth-cancelled'));
+    }
+  });
+
+  it('puts no question without a word, and none that is not whole', async () => {
+    const empty = await asked({}, async (ask) => {
+      const answer = ask(' \n\u001b[2J\n');
+      await until(() => empty.failures.length > 0);
+      empty.close();
+      assert.equal(await answer, '1 ');
+    });
+    await empty.done;
+    assert.deepEqual(empty.failures.map(codeOf), ['auth-cancelled']);
+    const asksNobody = await asked({}, async (_ask, path) => {
+      for (const said of ['', '\0', '\0Password:']) {
+        const socket = connect(path).resume();
+        socket.end(said);
+        await once(socket, 'close');
+      }
+    });
+    await asksNobody.done;
+    assert.deepEqual([asksNobody.failures, asksNobody.shown], [[], []]);
   });
 });
+
+function codeOf(error: unknown): string {
+  return error instanceof TunnelError ? error.code : String(error);
+}
+
+/** Fails when the test's own time limit is over. */
+async function until(met: () => boolean): Promise<void> {
+  while (!met()) await delay(5);
+}
