@@ -327,8 +327,8 @@ class SshStart {
   }
 
   async #failure(exit: Exit): Promise<TunnelError> {
-    const { phase, accepted, hostKey, greeting, kept, certificates, offered, acceptedKey } =
-      this.#log;
+    const { phase, accepted, hostKey, greeting, kept, certificates } = this.#log;
+    const { offered, unusedKey, refused, refusedSignatures } = this.#log;
     const { given } = this.#options;
     const files = namedFiles(this.#settings.authentication, [
       ...given.identityFiles,
@@ -343,7 +343,9 @@ class SshStart {
       phase: phase === 'up' ? 'authentication' : phase,
       accepted,
       offered,
-      acceptedKey,
+      unusedKey,
+      refused,
+      refusedSignatures,
       custom: given.command !== undefined,
       unasked: this.#settings.authentication.batch,
       byCommand: this.#settings.proxy.kind === 'command',

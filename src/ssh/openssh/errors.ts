@@ -4,62 +4,17 @@
  * but the server's banner appears there too. So the log is searched first, and stderr only if it
  * can't contain the jump host's banner yet.
  */
-import { resolve } from 'node:path';
-import type { ErrorCode } from '../../errors/codes.ts';
 import { TunnelError } from '../../errors/errors.ts';
 import { formatDestination } from '../../net/destination.ts';
-import { closeToOthersHint } from '../../system/ownfile.ts';
 import { closedUnidentified, notSsh, TURNED_AWAY } from '../dial/notssh.ts';
 import { endedCode } from '../dial/proxycommand.ts';
 import { slowError, timeoutError } from '../dial/tcp.ts';
 import { PORT_OF, type Role } from '../hops.ts';
-import { keysOffered } from '../keys/publickey.ts';
 import { algorithmNames, MAX_SERVER_TEXT, serverText } from '../servertext.ts';
 import type { Phase } from './log.ts';
 import { type Exit, notRunHint } from './process.ts';
-
-export interface StartFailure {
-  /** `host:port` */
-  readonly at: string;
-  /** The time limit for connecting. */
-  readonly seconds: number;
-  /** The log without debug lines. */
-  readonly lines: readonly string[];
-  readonly stderr: readonly string[];
-  readonly exit: Exit;
-  readonly phase: Phase;
-  /** The server's machine has accepted the connection. */
-  readonly accepted: boolean;
-  /** `ssh-ed25519 SHA256:...`, if the server has presented it. */
-  readonly hostKey: string | undefined;
-  /** All keys that ssh has offered, and the last one if the server would accept it. */
-  readonly offered: readonly string[];
-  readonly acceptedKey: string | undefined;
-  /** The command is the user's own (-e). */
-  readonly custom: boolean;
-  /** ssh could ask nobody (BatchMode). */
-  readonly unasked: boolean;
-  /** ssh is connected through a ProxyCommand. */
-  readonly byCommand: boolean;
-  /** ssh reaches the jump host through other hosts (ProxyJump), with a separate ssh for each. */
-  readonly throughHops: boolean;
-  /** The text, if any, that the port sent instead of an SSH identification. */
-  readonly greeting: string | undefined;
-  readonly pins: readonly string[];
-  /** What is wrong with the certificates that were offered, one sentence each. */
-  readonly certificates: readonly string[];
-  /**
-   * Absolute paths of the private keys that the settings name or imply. No hint contains a command
-   * for any other path, since a server may have forged it in ssh's log (log.ts).
-   */
-  readonly keyFiles: ReadonlySet<string>;
-}
-
-interface Diagnosis {
-  readonly code: ErrorCode;
-  readonly message: string;
-  readonly hint?: string | undefined;
-}
+import { authFailed } from './refusedlogin.ts';
+import type { Diagnosis, StartFailure } from './startfailure.ts';
 
 type Rule = readonly [
   pattern: RegExp,
@@ -373,77 +328,6 @@ function unknown(failure: StartFailure): Diagnosis {
 
 function fingerprintIn(hostKey: string | undefined): string {
   return /SHA256:[A-Za-z0-9+/]+/.exec(hostKey ?? '')?.[0] ?? 'SHA256:...';
-}
-
-function authFailed(match: RegExpExecArray, failure: StartFailure): Diagnosis {
-  const { at, certificates, lines, offered, acceptedKey } = failure;
-  const keys = keysOffered(offered.length);
-  const tried = offered.length === 0 ? keys : `${keys}: ${offered.map(briefly).join(', ')}`;
-  const about = lines
-    .filter((line) => /UNPROTECTED|too open|signing failed|no such identity/i.test(line))
-    .map((line) => sentence(line.replaceAll('@', '').trim()))
-    .concat(certificates);
-  const accepted = acceptedInPart(lines);
-  if (accepted.length > 0)
-    about.push(`the server accepted ${accepted.join(' and ')}, and wants more`);
-  else if (acceptedKey !== undefined)
-    about.push('the server would accept the last one, but ssh could not use it');
-  const because = [tried, ...about].join('; ');
-  return {
-    code: isUnanswered(match.input, failure) ? 'no-terminal' : 'auth-failed',
-    message: `${at} did not accept the login: ${sentence(match.input)}; ${because}`,
-    hint: authHint(match.input, failure),
-  };
-}
-
-/** The methods that the server has accepted, of those that it wants together. */
-function acceptedInPart(lines: readonly string[]): string[] {
-  return lines
-    .map((line) => /^Authenticated using "([^"]{1,40})" with partial success/.exec(line)?.[1])
-    .filter((method) => method !== undefined)
-    .map((method) => serverText(method));
-}
-
-/**
- * The server has refused nothing: a question was left, and nobody could be asked. `refusal`: the
- * line that has the methods which the server still offers.
- */
-function isUnanswered(refusal: string, failure: StartFailure): boolean {
-  const { unasked, offered, acceptedKey, lines } = failure;
-  const methods = /Permission denied \(([^)]*)\)/.exec(refusal)?.[1]?.split(',') ?? [];
-  if (!unasked) return false;
-  // The passphrase of the only key that was offered.
-  if (offered.length === 1 && acceptedKey !== undefined) return true;
-  const asks = methods.includes('keyboard-interactive') || methods.includes('password');
-  const keysAreDone = acceptedInPart(lines).length > 0 && !methods.includes('publickey');
-  return asks && (offered.length === 0 || keysAreDone);
-}
-
-/** Without its final full stop, so another one can follow. */
-function sentence(text: string): string {
-  return serverText(text).replace(/[.!]$/, '');
-}
-
-function briefly(key: string): string {
-  return serverText(key, 160);
-}
-
-/** `refusal`: the line in which ssh reports the refusal. */
-function authHint(refusal: string, failure: StartFailure): string {
-  const { lines, certificates, acceptedKey, keyFiles } = failure;
-  const open = lines
-    .map((line) => /^Permissions \d+ for '(.+)' are too open/.exec(line)?.[1])
-    .find((path) => path !== undefined && keyFiles.has(resolve(path)));
-  if (open !== undefined) return closeToOthersHint(open, '-i');
-  if (certificates.length > 0)
-    return "get a new certificate signed, and check this machine's clock";
-  if (acceptedInPart(lines).length > 0)
-    return 'run this at a terminal or set SSH_ASKPASS, to be asked for the rest; or ask for an account that this lets in (AuthenticationMethods in sshd_config)';
-  if (acceptedKey !== undefined)
-    return 'if it has a passphrase, run this at a terminal, set SSH_ASKPASS, or add the key to ssh-agent (ssh-add)';
-  if (/Too many authentication failures/.test(refusal))
-    return 'name the right key with -i and set -o IdentitiesOnly=yes, so that no others are offered; or remove keys with ssh-add -d';
-  return 'check the user, and that one of the keys (-i, ssh-add -l) is in authorized_keys on the jump host (ssh-copy-id)';
 }
 
 const SILENT = /^Timeout, server .* not responding/;

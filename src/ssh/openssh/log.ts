@@ -73,6 +73,12 @@ export class SshLog {
   readonly #certificates = new Set<string>();
   readonly #offered = new Set<string>();
   #acceptedKey: string | undefined;
+  /** The server has not yet judged a signature by `#acceptedKey`. */
+  #unsigned = false;
+  #method: string | undefined;
+  readonly #refused = new Set<string>();
+  readonly #refusedSignatures = new Set<string>();
+  #inPart = false;
   #listenerNext = false;
   #listener: string | undefined;
   #ending = false;
@@ -177,6 +183,21 @@ export class SshLog {
     return this.#acceptedKey;
   }
 
+  /** `acceptedKey`, if ssh has sent no signature by it. */
+  get unusedKey(): string | undefined {
+    return this.#unsigned ? this.#acceptedKey : undefined;
+  }
+
+  /** The methods that the server has refused since it last accepted a part of the login. */
+  get refused(): readonly string[] {
+    return [...this.#refused];
+  }
+
+  /** The keys that the server accepted when they were offered, and refused when ssh signed. */
+  get refusedSignatures(): readonly string[] {
+    return [...this.#refusedSignatures];
+  }
+
   /** ssh may be waiting for an answer from the user. */
   get mayAsk(): boolean {
     return this.#question;
@@ -202,8 +223,14 @@ export class SshLog {
       /^debug1: (?:kex_exchange_identification|ssh_exchange_identification): (?:banner line \d+: )?(.+)$/.exec(
         text,
       )?.[1];
+    this.#loginLine(text);
+  }
+
+  #loginLine(text: string): void {
+    this.#verdictLine(text);
     const [, step, key] =
       /^debug1: (Offering public key|Server accepts key): (.+ \S+ SHA256:[^ ]+)/.exec(text) ?? [];
+    if (key !== undefined) this.#unsigned = step === 'Server accepts key';
     if (step === 'Server accepts key') this.#acceptedKey = key;
     else if (key !== undefined && this.#offered.size < MAX_KEPT_LINES) {
       this.#acceptedKey = undefined;
@@ -212,6 +239,28 @@ export class SshLog {
     const certificate = /^debug1: Offering public key: (.+) \S+-CERT SHA256:/.exec(text)?.[1];
     if (certificate !== undefined && this.#certificates.size < MAX_KEPT_LINES)
       this.#certificates.add(certificate);
+  }
+
+  /**
+   * Each failure message of the server (RFC 4252 §5.1) makes ssh log what it may go on with. The
+   * first one answers the question what there is; the others refuse what was sent, except those
+   * that follow a partial success. What ssh can't send, as with a locked key, has no such line.
+   */
+  #verdictLine(text: string): void {
+    if (/^Authenticated (?:using "[^"]*" )?with partial success\./.test(text)) this.#inPart = true;
+    this.#method = /^debug1: Next authentication method: (\S+)/.exec(text)?.[1] ?? this.#method;
+    if (!text.startsWith('debug1: Authentications that can continue:')) return;
+    if (this.#inPart) {
+      this.#refused.clear();
+    } else if (this.#method !== undefined && this.#refused.size < MAX_KEPT_LINES) {
+      this.#refused.add(this.#method);
+      if (this.#unsigned && this.#acceptedKey !== undefined) {
+        this.#refusedSignatures.add(this.#acceptedKey);
+        this.#acceptedKey = undefined;
+      }
+    }
+    this.#inPart = false;
+    this.#unsigned = false;
   }
 
   #hostKeyLine(text: string): void {

@@ -101,6 +101,61 @@ describe("ssh's log", () => {
     assert.deepEqual(refused, []);
   });
 
+  describe('knows what of the login the server has refused', () => {
+    const key = '/k ED25519 SHA256:abc';
+    const next = (method: string) => `debug1: Next authentication method: ${method}`;
+    const fails = (methods: string) => `debug1: Authentications that can continue: ${methods}`;
+    const offer = `debug1: Offering public key: ${key} explicit`;
+    const accepts = `debug1: Server accepts key: ${key} explicit`;
+    const rows: readonly (readonly [
+      what: string,
+      lines: readonly string[],
+      refused: readonly string[],
+      refusedSignatures?: readonly string[],
+      unusedKey?: string,
+    ])[] = [
+      ['nothing but the question what there is', [fails('publickey,password')], []],
+      ['a locked key', [fails('publickey'), next('publickey'), offer, accepts], [], [], key],
+      ['a key', [fails('publickey'), next('publickey'), offer, fails('publickey')], ['publickey']],
+      [
+        'a signature',
+        [fails('publickey'), next('publickey'), offer, accepts, fails('publickey')],
+        ['publickey'],
+        [key],
+      ],
+      [
+        'a ticket, and a host key',
+        [
+          ...[fails('gssapi-with-mic,hostbased,password'), next('gssapi-with-mic')],
+          ...[fails('gssapi-with-mic,hostbased,password'), next('hostbased')],
+          fails('gssapi-with-mic,hostbased,password'),
+        ],
+        ['gssapi-with-mic', 'hostbased'],
+      ],
+      ['no ticket that was not sent', [fails('gssapi-with-mic'), next('gssapi-with-mic')], []],
+      ...['using "publickey" ', ''].map(
+        (using) =>
+          [
+            `nothing since a partial success ${using}`,
+            [
+              ...[fails('hostbased,publickey'), next('hostbased'), fails('hostbased,publickey')],
+              ...[next('publickey'), offer, accepts],
+              ...[`Authenticated ${using}with partial success.`, fails('password')],
+            ],
+            [],
+          ] as const,
+      ),
+    ];
+    for (const [what, lines, refused, refusedSignatures = [], unusedKey] of rows)
+      it(what, () => {
+        const { log } = read(lines);
+        assert.deepEqual(
+          [log.refused, log.refusedSignatures, log.unusedKey],
+          [refused, refusedSignatures, unusedKey],
+        );
+      });
+  });
+
   it('follows the phases, and knows when somebody may be asked', () => {
     const { log } = read(['debug1: Connecting to 10.0.0.1 [10.0.0.1] port 22.']);
     assert.equal(log.phase, 'identification');

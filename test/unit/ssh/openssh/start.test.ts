@@ -11,7 +11,8 @@ import { after, before, describe, it } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { silentObserver } from '../../../../src/observe/observer.ts';
 import { parseHostKeyPin } from '../../../../src/ssh/keys/pin.ts';
-import { type StartFailure, startError } from '../../../../src/ssh/openssh/errors.ts';
+import { startError } from '../../../../src/ssh/openssh/errors.ts';
+import type { StartFailure } from '../../../../src/ssh/openssh/startfailure.ts';
 import { LoopbackSshd, makeKey, sshdMissing } from '../../../support/loopback-sshd.ts';
 import type { Changes } from '../../../support/openssh.ts';
 import {
@@ -102,7 +103,9 @@ describe("a start of the system's ssh that fails", { skip: sshdMissing }, () => 
     accepted: false,
     hostKey: undefined,
     offered: [],
-    acceptedKey: undefined,
+    unusedKey: undefined,
+    refused: [],
+    refusedSignatures: [],
     custom: false,
     unasked: false,
     byCommand: false,
@@ -125,11 +128,16 @@ describe("a start of the system's ssh that fails", { skip: sshdMissing }, () => 
     const part = 'Authenticated using "publickey" with partial success.';
     assert.equal(code({ offered: [key] }, 'keyboard-interactive', part), 'no-terminal');
     assert.equal(code({}, 'publickey,password'), 'no-terminal');
-    assert.equal(code({ offered: [key], acceptedKey: key }, 'publickey'), 'no-terminal');
+    assert.equal(code({ offered: [key], unusedKey: key }, 'publickey'), 'no-terminal');
     const asked = { offered: [key], unasked: false };
     assert.equal(code(asked, 'keyboard-interactive', part), 'auth-failed');
-    assert.equal(code({ offered: [key] }, 'publickey,password'), 'auth-failed', 'a refused key');
-    assert.equal(code({ offered: [key] }, 'publickey,password', part), 'auth-failed', 'unclear');
+    const refused = { offered: [key], refused: ['publickey'] };
+    assert.equal(code(refused, 'publickey,password'), 'auth-failed', 'a refused key');
+    assert.equal(code(refused, 'publickey,password', part), 'auth-failed', 'a second key');
+    const signed = { ...refused, refusedSignatures: [key] };
+    assert.equal(code(signed, 'publickey,password'), 'auth-failed', 'a refused signature');
+    for (const method of ['gssapi-with-mic', 'hostbased'])
+      assert.equal(code({ refused: [method] }, `${method},password`), 'auth-failed', method);
     assert.equal(code({}, 'publickey'), 'auth-failed', 'there was nothing to ask');
   });
   it('jumphost-proxy, when ssh finds it gone as it writes', () => {
@@ -255,6 +263,18 @@ describe("a start of the system's ssh that fails", { skip: sshdMissing }, () => 
           given,
         },
       );
+    } finally {
+      await server.stop();
+    }
+  });
+  const notRoot = process.getuid?.() === 0 ? false : 'PermitRootLogin is about root';
+  it('auth-failed, for a key that the server knows, of a user who may not log in', {
+    skip: notRoot,
+  }, async () => {
+    const server = await LoopbackSshd.start({ config: ['PermitRootLogin no'] });
+    try {
+      const said = /the server knows \S+user_key ED25519 SHA256:\S+, but refused the signed login$/;
+      await fails(server, 'auth-failed', said);
     } finally {
       await server.stop();
     }
