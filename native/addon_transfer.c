@@ -6,6 +6,10 @@
  * used: MSG_DONTWAIT for sockets, RWF_NOWAIT for everything else (preadv2(2); pipes know it since
  * Linux 6.4, files give what is in the page cache). A kernel or a file that can't do it is like one
  * where nothing waits: the caller then takes a way that may wait.
+ *
+ * A socket tells its error once (SO_ERROR, socket(7)): after a reset the next read sees an orderly
+ * end. So that error is thrown. What is no socket fails again in the other way, and there this way
+ * alone may be forbidden, by a filter of system calls that doesn't know it.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -27,12 +31,17 @@ static ssize_t transfer(long call, int fd, struct iovec *parts, size_t count) {
   return (ssize_t)syscall(call, fd, parts, count, -1L, -1L, RWF_NOWAIT);
 }
 
+static ssize_t or_again(ssize_t octets) {
+  if (octets < 0) errno = EAGAIN;
+  return octets;
+}
+
 static ssize_t read_waiting(int fd, uint8_t *into, size_t length) {
   struct iovec part = {.iov_base = into, .iov_len = length};
   const ssize_t received = recv(fd, into, length, MSG_DONTWAIT);
 
   if (received >= 0 || errno != ENOTSOCK) return received;
-  return transfer(SYS_preadv2, fd, &part, 1);
+  return or_again(transfer(SYS_preadv2, fd, &part, 1));
 }
 
 static ssize_t write_fitting(int fd, struct iovec *parts, size_t count) {
@@ -40,11 +49,21 @@ static ssize_t write_fitting(int fd, struct iovec *parts, size_t count) {
   const ssize_t sent = sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
 
   if (sent >= 0 || errno != ENOTSOCK) return sent;
-  return transfer(SYS_pwritev2, fd, parts, count);
+  return or_again(transfer(SYS_pwritev2, fd, parts, count));
 }
 
-static napi_value octets_or_nothing(napi_env env, ssize_t octets) {
+/* Whether a call that may wait can do what this one couldn't. */
+static bool may_succeed_waiting(int error) {
+  return error == EAGAIN || error == EWOULDBLOCK || error == EINTR || error == EOPNOTSUPP ||
+         error == EINVAL;
+}
+
+/* Right after the call: its error is in errno. */
+static napi_value octets_or_nothing(napi_env env, const char *call, ssize_t octets) {
+  const int error = errno;
   napi_value result;
+
+  if (octets < 0 && !may_succeed_waiting(error)) return addon_throw_errno(env, call, error);
   return napi_create_int32(env, octets < 0 ? -1 : (int32_t)octets, &result) == napi_ok ? result
                                                                                        : NULL;
 }
@@ -61,7 +80,7 @@ static napi_value read_waiting_js(napi_env env, napi_callback_info info) {
     napi_throw_type_error(env, NULL, "readWaiting(a descriptor, octets)");
     return NULL;
   }
-  return octets_or_nothing(env, read_waiting(fd, into, length));
+  return octets_or_nothing(env, "read", read_waiting(fd, into, length));
 }
 
 static napi_value write_fitting_js(napi_env env, napi_callback_info info) {
@@ -83,7 +102,7 @@ static napi_value write_fitting_js(napi_env env, napi_callback_info info) {
     }
     parts[i - 1].iov_base = data;
   }
-  return octets_or_nothing(env, write_fitting(fd, parts, argc - 1));
+  return octets_or_nothing(env, "write", write_fitting(fd, parts, argc - 1));
 }
 
 /* More than a user may have is refused, and what is no pipe as well: then it stays as it is. */

@@ -108,8 +108,8 @@ export async function reloadTunnel(
   const answer = await ask(tunnel.path, { do: 'reload' }, options);
   const reload = fieldOf(answer, 'reload');
   const notices = fieldOf(reload, 'notices');
-  return [textOf(reload, 'said'), ...(Array.isArray(notices) ? notices.map(String) : [])].filter(
-    (text) => text !== undefined,
+  return [textOf(reload, 'said'), ...(Array.isArray(notices) ? notices : [])].filter(
+    (text) => typeof text === 'string',
   );
 }
 

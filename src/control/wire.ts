@@ -18,12 +18,6 @@ export const MAX_REQUEST_BYTES = 64 * 1024;
 /** A line of a tunnel: the status of MAX_FLOWS flows has some 4 MiB. */
 export const MAX_ANSWER_BYTES = 32 * 1024 * 1024;
 
-export interface WireError {
-  readonly code: string;
-  readonly message: string;
-  readonly hint: string | undefined;
-}
-
 /** A question for a person (ssh/prompter.ts). */
 export interface WireQuestion {
   readonly kind: 'secret' | 'line' | 'confirm';

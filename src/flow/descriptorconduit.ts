@@ -45,7 +45,11 @@ export interface Descriptors {
   readonly atOnce?: AtOnce | undefined;
 }
 
-/** Calls that never wait. -1: nothing can be done at once, or there is an error. */
+/**
+ * Calls that never wait. -1: nothing can be done at once, and a call that may wait can tell why.
+ * They throw the system's error, with `code` and `syscall`, where that call might not see it again:
+ * a socket tells its error once.
+ */
 export interface AtOnce {
   readonly read: (fd: number, into: Buffer) => number;
   readonly write: (fd: number, parts: readonly Buffer[]) => number;
@@ -141,15 +145,15 @@ export class DescriptorConduit implements Conduit {
     return !this.#inputEnded && !this.#done;
   }
 
-  /** False: nothing waits, or it has ended, or there is an error. #readWaiting finds out which. */
+  /** False: nothing waits, or it has ended, or this can't read it. #readWaiting tells which. */
   #readAtOnce(): boolean {
     const { atOnce, input } = this.#descriptors;
     if (atOnce === undefined) return false;
     const slab = this.#pool.take();
-    const bytes = atOnce.read(input, slab.bytes);
-    if (bytes > 0) this.#take(slab, bytes);
+    const bytes = this.#orLost(() => atOnce.read(input, slab.bytes));
+    if (bytes !== undefined && bytes > 0) this.#take(slab, bytes);
     slab.release();
-    return bytes > 0;
+    return bytes === undefined || bytes > 0;
   }
 
   #readWaiting(): void {
@@ -200,9 +204,9 @@ export class DescriptorConduit implements Conduit {
   #writeAtOnce(): boolean {
     const { atOnce, output } = this.#descriptors;
     if (atOnce === undefined) return false;
-    const bytes = atOnce.write(output, this.#nextPieces());
-    if (bytes > 0) this.#written(bytes);
-    return bytes > 0;
+    const bytes = this.#orLost(() => atOnce.write(output, this.#nextPieces()));
+    if (bytes !== undefined && bytes > 0) this.#written(bytes);
+    return bytes === undefined || bytes > 0;
   }
 
   #writeWaiting(): void {
@@ -235,12 +239,7 @@ export class DescriptorConduit implements Conduit {
   #endOutput(): void {
     if (this.#outputEnded) return;
     this.#outputEnded = true;
-    try {
-      this.#descriptors.endOutput();
-    } catch (error) {
-      this.#lose(error instanceof Error ? error : new Error(String(error)));
-      return;
-    }
+    this.#orLost(() => this.#descriptors.endOutput());
     this.#endIfOver();
   }
 
@@ -250,6 +249,16 @@ export class DescriptorConduit implements Conduit {
 
   #dropQueue(): void {
     for (const { memory } of this.#queue.splice(0)) memory?.release();
+  }
+
+  /** What `call` returns. If it throws, the conduit is over. */
+  #orLost<Result>(call: () => Result): Result | undefined {
+    try {
+      return call();
+    } catch (error) {
+      this.#lose(error instanceof Error ? error : new Error(String(error)));
+      return undefined;
+    }
   }
 
   /** A descriptor can't be used any more. */

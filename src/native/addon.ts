@@ -200,10 +200,14 @@ export interface Addon {
   /**
    * Reads what waits at a descriptor of any kind into `into`, and never waits
    * (native/addon_transfer.c). Returns the number of octets; 0: it has ended; -1: nothing waits, or
-   * it can't be read, or not in this way. Then a read that may wait tells which.
+   * it can't be read in this way. Then a read that may wait tells which. Throws an Error with
+   * `errno` (positive) for a socket's error, such as ECONNRESET: the next read would see an end.
    */
   readWaiting(fd: number, into: Uint8Array): number;
-  /** The same for writing up to 32 `parts`, one after the other. Returns how much was taken. */
+  /**
+   * The same for writing up to 32 `parts`, one after the other. Returns how much was taken. Throws
+   * an Error with `errno` (positive) for a socket's error.
+   */
   writeFitting(fd: number, ...parts: Uint8Array[]): number;
   /**
    * Lets a pipe hold this much, if it holds less and the kernel allows it (F_SETPIPE_SZ, fcntl(2)).

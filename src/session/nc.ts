@@ -16,6 +16,7 @@ import { type AtOnce, DescriptorConduit } from '../flow/descriptorconduit.ts';
 import { join } from '../flow/join.ts';
 import { addonIfAny } from '../native/addon.ts';
 import { formatDestination } from '../net/destination.ts';
+import { systemErrorName } from '../system/helper/errors.ts';
 import { linux } from './machine.ts';
 import { inSession } from './session.ts';
 import { openTunnel, type RunOptions } from './tunnel.ts';
@@ -65,9 +66,20 @@ function callsAtOnce(): AtOnce | undefined {
   if (native === undefined) return undefined;
   for (const fd of [STDIN, STDOUT]) native.enlargePipe(fd, PIPE_BYTES);
   return {
-    read: (fd, into) => native.readWaiting(fd, into),
-    write: (fd, parts) => native.writeFitting(fd, ...parts),
+    read: (fd, into) => asSystemCall('read', () => native.readWaiting(fd, into)),
+    write: (fd, parts) => asSystemCall('write', () => native.writeFitting(fd, ...parts)),
   };
+}
+
+/** The native part's errors get `code` and `syscall`, as those of node:fs have them. */
+function asSystemCall<Result>(syscall: 'read' | 'write', call: () => Result): Result {
+  try {
+    return call();
+  } catch (cause) {
+    const errno = cause instanceof Error && 'errno' in cause ? Number(cause.errno) : 0;
+    const code = systemErrorName(errno);
+    throw Object.assign(new Error(`${syscall}: ${code}`, { cause }), { code, syscall });
+  }
 }
 
 /**

@@ -1,11 +1,13 @@
 /** `tunnel nc` with both transports at a real sshd: by pipes, by sockets, and for a real ssh. */
 import assert from 'node:assert/strict';
 import { createHash, randomBytes } from 'node:crypto';
+import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
 import { shellWord } from '../../src/net/notation.ts';
 import { LoopbackSshd, sshdMissing } from '../support/loopback-sshd.ts';
 import { Child, type RunOptions, run } from '../support/process.ts';
@@ -38,6 +40,15 @@ function digest(socket: Socket, done: (digest: string) => void): void {
     setTimeout(() => socket.resume(), length < MIB ? 5 : 0);
   });
   socket.on('end', () => done(`${length} ${hash.digest('hex')}`));
+}
+
+/** What the other end of `socket`, on this machine, has not read yet (proc_pid_net(5)). */
+function unreadBehind({ localPort, remotePort }: Socket): number {
+  const port = (number = 0) => `:${number.toString(16).padStart(4, '0').toUpperCase()}`;
+  const ends = `${port(remotePort)} [0-9A-F]{8}${port(localPort)}`;
+  const row = new RegExp(`${ends} [0-9A-F]{2} [0-9A-F]{8}:([0-9A-F]{8}) `);
+  const [, queue = '0'] = row.exec(readFileSync('/proc/net/tcp', 'latin1')) ?? [];
+  return Number.parseInt(queue, 16);
 }
 
 describe('tunnel nc', { skip: sshdMissing, timeout: 300_000 }, () => {
@@ -206,6 +217,31 @@ describe('tunnel nc', { skip: sshdMissing, timeout: 300_000 }, () => {
       { env, timeout: RUN_MS },
     );
     assert.equal(stdout.trim(), '10');
+  });
+
+  it('does not take a reset of its input for the end, while more waits than is taken', async () => {
+    const destination = createServer({ pauseOnConnect: true });
+    const source = createServer();
+    servers.push(destination, source);
+    const arrived = once(destination, 'connection') as Promise<[Socket]>;
+    const connected = once(source, 'connection') as Promise<[Socket]>;
+    const [to, from] = [await listening(destination), await listening(source)];
+    const script = `exec 3<>/dev/tcp/127.0.0.1/${from}; ${await line('localhost', to)} <&3`;
+    const ended = run(['bash', '-c', script], { env, timeout: RUN_MS });
+    const [input] = await connected;
+    // More than all buffers on the way take.
+    input.on('error', () => {}).write(Buffer.alloc(64 * MIB));
+    const [far] = await arrived;
+    for (let last = 0, now = -1; now !== last || now === 0; await delay(50)) {
+      last = now;
+      now = unreadBehind(input);
+    }
+    input.resetAndDestroy();
+    far.on('error', () => {}).resume();
+    const { status, stderr } = await ended;
+    assert.equal(status, 1, stderr);
+    assert.match(stderr, /error \[input-failed\]: standard input can't be read: ECONNRESET/);
+    far.destroy();
   });
 
   it('refuses what is no host and no port', async () => {

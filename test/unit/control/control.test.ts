@@ -38,7 +38,7 @@ import {
   socketIn,
 } from '../../../src/control/directory.ts';
 import { type ControlHandlers, ControlServer, MAX_CLIENTS } from '../../../src/control/server.ts';
-import type { Status } from '../../../src/control/status.ts';
+import type { ReloadAnswer, Status } from '../../../src/control/status.ts';
 import { fieldOf, textOf } from '../../../src/control/wire.ts';
 import { TunnelError } from '../../../src/errors/errors.ts';
 import { silentObserver } from '../../../src/observe/observer.ts';
@@ -358,6 +358,25 @@ describe('the status socket', () => {
       const tunnel = { pid: process.pid, user: uid, path, status: statusOf('lab') };
       const said = await reloadTunnel(tunnel, nobody('nobody'), new AbortController().signal);
       assert.deepEqual(said, ['reloaded: 1 target added', 'needs a restart: --socks']);
+    });
+  });
+
+  it('takes texts only from what a reload has come to, and from an error', async () => {
+    const odd = { toString: 1, valueOf: 1 };
+    const answer = { said: odd, notices: [odd, 7, 'needs a restart: --socks'] } as unknown;
+    await serving({ reload: async () => answer as ReloadAnswer }, async (path) => {
+      const tunnel = { pid: process.pid, user: uid, path, status: statusOf('lab') };
+      const said = await reloadTunnel(tunnel, nobody('nobody'), new AbortController().signal);
+      assert.deepEqual(said, ['needs a restart: --socks']);
+    });
+    const failure = Object.assign(new TunnelError('control-failed', 'x'), { message: odd });
+    const reload = (): Promise<never> => Promise.reject(Object.assign(failure, { hint: odd }));
+    await serving({ reload }, async (path) => {
+      await assert.rejects(ask(path, { do: 'reload' }), (error: TunnelError) => {
+        assert.equal(error.message, 'its answer is not understood');
+        assert.equal(error.hint, undefined);
+        return true;
+      });
     });
   });
 

@@ -125,6 +125,29 @@ describe('DescriptorConduit', () => {
     assert.equal(unended.error?.message, 'not that one');
   });
 
+  it('is lost with the error of a call at once: one that may wait would not see it', async () => {
+    writeFileSync(path('empty'), '');
+    writeFileSync(path('a'), 'some');
+    const failing = (syscall: 'read' | 'write'): AtOnce => ({
+      ...never,
+      [syscall]: () => {
+        throw Object.assign(new Error(`${syscall}: ECONNRESET`), { code: 'ECONNRESET' });
+      },
+    });
+    let ends = 0;
+    const far = conduit('empty', 'x', () => ends++);
+    const unread = await joined(
+      conduit('empty', 'y', () => {}, failing('read')),
+      far,
+    );
+    assert.equal(unread.error?.message, 'read: ECONNRESET');
+    assert.equal(ends, 0);
+    const unwritten = conduit('empty', 'y', () => ends++, failing('write'));
+    const { error } = await joined(conduit('a', 'x'), unwritten);
+    assert.equal(error?.message, 'write: ECONNRESET');
+    assert.equal(ends, 0);
+  });
+
   it('is over when it is shut and has ended its output, while a read waits', async () => {
     spawnSync('mkfifo', [path('fifo')]);
     // Open for both: nobody writes, and it has no end.

@@ -1,12 +1,15 @@
 /** readWaiting, writeFitting and enlargePipe at pipes, sockets, files and what is none of them. */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
+import { once } from 'node:events';
 import { closeSync, mkdtempSync, openSync, rmSync, writeFileSync } from 'node:fs';
+import { type AddressInfo, createServer, Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
 import { addon } from '../../../src/native/addon.ts';
 import { addonFile } from '../../../src/native/files.ts';
+import { systemErrorName } from '../../../src/system/helper/errors.ts';
 
 /** open(2): O_NONBLOCK, as /proc/PID/fdinfo has it. */
 const NONBLOCK = 0o4000;
@@ -38,7 +41,46 @@ describe('transfers that never wait', () => {
   const directory = mkdtempSync(join(tmpdir(), 'tunnel-transfer-'));
   const native = addon();
   const into = Buffer.alloc(100);
-  after(() => rmSync(directory, { recursive: true }));
+  const sockets: Socket[] = [];
+  after(() => {
+    for (const socket of sockets) socket.destroy();
+    rmSync(directory, { recursive: true });
+  });
+
+  /** The descriptor of a socket that its peer has reset, and in which three octets wait. */
+  const resetSocket = async (kind: 'TCP' | 'Unix'): Promise<number> => {
+    const server = createServer({ pauseOnConnect: true });
+    const path = join(directory, 'socket');
+    await new Promise<void>((resolve) => {
+      if (kind === 'TCP') server.listen(0, '127.0.0.1', resolve);
+      else server.listen(path, resolve);
+    });
+    const accepted = once(server, 'connection');
+    const socket = new Socket().on('error', () => {}).pause();
+    sockets.push(socket);
+    if (kind === 'TCP') socket.connect((server.address() as AddressInfo).port, '127.0.0.1');
+    else socket.connect(path);
+    const [peer] = (await accepted) as [Socket];
+    server.close();
+    await new Promise((resolve) => socket.write('x', resolve));
+    await new Promise((resolve) => peer.write('abc', resolve));
+    if (kind === 'TCP') peer.resetAndDestroy();
+    // It has not read what it has, so this is a reset as well.
+    else peer.destroy();
+    await once(peer, 'close');
+    const { _handle: handle } = socket as unknown as { _handle: { readonly fd: number } };
+    return handle.fd;
+  };
+  /** Calls until it throws, because the reset may be on its way; or it returns 0. */
+  const errorOf = async (call: () => number): Promise<string | undefined> => {
+    try {
+      for (const until = Date.now() + 10_000; Date.now() < until && call() !== 0; )
+        await new Promise((resolve) => setTimeout(resolve, 1));
+      return undefined;
+    } catch (error) {
+      return systemErrorName((error as { errno: number }).errno);
+    }
+  };
 
   it('a pipe: some, its end, all that fits; it stays blocking', (t) => {
     // Only unnamed pipes can do it, and only since Linux 6.4.
@@ -67,9 +109,26 @@ describe('transfers that never wait', () => {
     closeSync(fd);
   });
 
-  it('what is no open descriptor, and what is no octets', () => {
-    assert.equal(native.readWaiting(9999, into), -1);
-    assert.equal(native.writeFitting(9999, into), -1);
+  for (const kind of ['TCP', 'Unix'] as const) {
+    it(`a ${kind} socket that is reset: what waits, then the error, told once`, async () => {
+      const reader = await resetSocket(kind);
+      let read = 0;
+      const failed = await errorOf(() => {
+        const octets = native.readWaiting(reader, into);
+        read += Math.max(octets, 0);
+        return octets;
+      });
+      assert.deepEqual([read, failed], [3, 'ECONNRESET']);
+      assert.equal(native.readWaiting(reader, into), 0);
+      const writer = await resetSocket(kind);
+      const written = await errorOf(() => native.writeFitting(writer, into));
+      assert.equal(written, kind === 'TCP' ? 'ECONNRESET' : 'EPIPE');
+    });
+  }
+
+  it('what is no open descriptor, and what is no octets', async () => {
+    assert.equal(await errorOf(() => native.readWaiting(9999, into)), 'EBADF');
+    assert.equal(await errorOf(() => native.writeFitting(9999, into)), 'EBADF');
     native.enlargePipe(9999, PIPE);
     const many = Array.from({ length: 33 }, () => into);
     assert.throws(() => native.writeFitting(1, ...many), /up to 32/);
