@@ -16,8 +16,9 @@
  * that always prints a password agrees to nothing.
  */
 import { TunnelError } from '../errors/errors.ts';
-import { printable } from '../observe/printable.ts';
+import { harmless, printable } from '../observe/printable.ts';
 import type { ConfirmOptions, Prompter, QuestionOptions } from '../ssh/prompter.ts';
+import { findProgram } from '../system/path.ts';
 import { runAskpass } from '../system/programs/askpass.ts';
 import { ownsTerminal } from '../system/terminal.ts';
 import { askAtTerminal, MAX_ANSWER_LENGTH } from './terminal.ts';
@@ -31,6 +32,11 @@ type Environment = Readonly<Record<string, string | undefined>>;
 
 export function createPrompter(environment: Environment = process.env): Prompter {
   return new UserPrompter(environment);
+}
+
+/** `program`: a path, or a name in PATH. */
+function canRun(program: string): boolean {
+  return findProgram(program, program.includes('/') ? [''] : undefined) !== undefined;
 }
 
 class UserPrompter implements Prompter {
@@ -53,12 +59,9 @@ class UserPrompter implements Prompter {
   }
 
   canAsk(): boolean {
-    return this.#askpass.allowed || ownsTerminal();
-  }
-
-  asksElsewhere(): 'askpass' | undefined {
-    const { allowed, first } = this.#askpass;
-    return first || (allowed && !ownsTerminal()) ? 'askpass' : undefined;
+    const { program, allowed, first } = this.#askpass;
+    // Without it, ssh would send an empty answer.
+    return (allowed && canRun(program)) || (!first && ownsTerminal());
   }
 
   secret(question: string, options: QuestionOptions = {}): Promise<string> {
@@ -106,7 +109,8 @@ class UserPrompter implements Prompter {
     const useAskpass = (): Promise<string> =>
       runAskpass({
         program,
-        message: [...preamble, question].join('\n'),
+        // Such programs may know questions by the blanks at their end.
+        message: [...preamble, harmless(text)].join('\n'),
         limit: MAX_ANSWER_LENGTH,
         signal,
       });

@@ -23,6 +23,8 @@ const LOOK_MS = 50;
 const LOOK_AT_WAIT_MS = 1_000;
 const LONG_WAIT_MS = 3_000;
 const MAX_REASON = 300;
+/** Nobody has to answer them, so nothing else bounds how many a tunnel sends. */
+const MAX_NOTICES = 32;
 
 /** Resolves when its process has ended. Rejects with TunnelError `control-failed`. */
 export async function stopTunnel(tunnel: RunningTunnel, signal: AbortSignal): Promise<void> {
@@ -44,17 +46,22 @@ export async function stopTunnel(tunnel: RunningTunnel, signal: AbortSignal): Pr
   }
 }
 
-/**
- * Resolves when the link stands again. Its questions go to `prompter`. `waits` is told of each wait
- * before the jump host is dialled, if it is long enough to be told.
- */
+/** What the caller of a command is told meanwhile. */
+export interface Told {
+  /** A wait before the jump host is dialled, if it is long enough to be told. */
+  readonly waits: (sentence: string) => void;
+  /** A line of a notice that wants no answer, such as to touch a security key. */
+  readonly says: (line: string) => void;
+}
+
+/** Resolves when the link stands again. Its questions go to `prompter`. */
 export async function reconnectTunnel(
   tunnel: RunningTunnel,
   prompter: Prompter,
   signal: AbortSignal,
-  waits: (sentence: string) => void,
+  { waits, says }: Told,
 ): Promise<void> {
-  const questions = await questionsOf(tunnel, prompter, signal);
+  const questions = await questionsOf(tunnel, { prompter, says }, signal);
   const options = { limit: undefined, signal, questions, listener: tunnel };
   const over = new AbortController();
   void tellWaits(tunnel, AbortSignal.any([signal, over.signal]), waits);
@@ -102,8 +109,9 @@ export async function reloadTunnel(
   tunnel: RunningTunnel,
   prompter: Prompter,
   signal: AbortSignal,
+  says: Told['says'],
 ): Promise<readonly string[]> {
-  const questions = await questionsOf(tunnel, prompter, signal);
+  const questions = await questionsOf(tunnel, { prompter, says }, signal);
   const options = { limit: undefined, signal, questions, listener: tunnel };
   const answer = await ask(tunnel.path, { do: 'reload' }, options);
   const reload = fieldOf(answer, 'reload');
@@ -116,10 +124,11 @@ export async function reloadTunnel(
 /** Puts a tunnel's questions to a person, who is told first whose tunnel asks. */
 async function questionsOf(
   { pid, status }: RunningTunnel,
-  prompter: Prompter,
+  { prompter, says }: { readonly prompter: Prompter; readonly says: Told['says'] },
   stop: AbortSignal,
 ): Promise<NonNullable<AskOptions['questions']>> {
   const accounts = await Accounts.read();
+  let notices = 0;
   return async (asked, { user }, over) => {
     const whose = user === undefined ? undefined : (accounts.nameOf(user) ?? `user ${user}`);
     const { name } = status;
@@ -128,6 +137,12 @@ async function questionsOf(
       user: whose,
       pid,
     });
+    if (kind === 'notice') {
+      if (++notices > MAX_NOTICES)
+        throw new TunnelError('control-failed', `there are more than ${MAX_NOTICES} notices`);
+      for (const line of [...preamble, question]) says(line);
+      return '';
+    }
     const options = { preamble, signal: AbortSignal.any([stop, over]) };
     if (kind === 'secret') return prompter.secret(question, options);
     if (kind === 'line') return prompter.line(question, options);

@@ -10,7 +10,7 @@
  * Limits: MAX_PREAMBLE_LINES, MAX_TEXT_LENGTH; what is longer is cut.
  */
 import { TunnelError } from '../errors/errors.ts';
-import { printable } from '../observe/printable.ts';
+import { harmless, printable } from '../observe/printable.ts';
 import { fieldOf, textOf, type WireQuestion } from './wire.ts';
 
 /** Lines above a question; a login's explanation is shorter. */
@@ -35,7 +35,7 @@ export function questionFrom(value: unknown, asker: Asker): WireQuestion {
   const kind = textOf(value, 'kind');
   const question = textOf(value, 'question');
   const preamble = fieldOf(value, 'preamble');
-  if ((kind !== 'secret' && kind !== 'line' && kind !== 'confirm') || question === undefined)
+  if (!isKind(kind) || question === undefined)
     throw new TunnelError('control-failed', 'its question is not understood');
   const all: readonly unknown[] = Array.isArray(preamble) ? preamble : [];
   const lines = all.filter((line) => typeof line === 'string');
@@ -45,7 +45,7 @@ export function questionFrom(value: unknown, asker: Asker): WireQuestion {
     kind,
     question: marked(question),
     preamble: [
-      introduction(asker),
+      introduction(asker, kind === 'notice' ? 'says' : 'asks'),
       ...shown,
       ...(more > 0 ? [`and ${more} more lines, which are left out`] : []),
     ],
@@ -53,9 +53,13 @@ export function questionFrom(value: unknown, asker: Asker): WireQuestion {
   };
 }
 
-function introduction({ name, user, pid }: Asker): string {
+function isKind(kind: string | undefined): kind is WireQuestion['kind'] {
+  return kind === 'secret' || kind === 'line' || kind === 'confirm' || kind === 'notice';
+}
+
+function introduction({ name, user, pid }: Asker, does: 'asks' | 'says'): string {
   const whose = user === undefined ? 'the tunnel' : `${bounded(user, MAX_NAME_LENGTH)}'s tunnel`;
-  return `${whose} "${bounded(name, MAX_NAME_LENGTH)}" (pid ${pid}) asks:`;
+  return `${whose} "${bounded(name, MAX_NAME_LENGTH)}" (pid ${pid}) ${does}:`;
 }
 
 function alternativeFrom(value: unknown): WireQuestion['alternative'] {
@@ -64,11 +68,12 @@ function alternativeFrom(value: unknown): WireQuestion['alternative'] {
   return { text: text.slice(0, MAX_TEXT_LENGTH), name: bounded(name, MAX_NAME_LENGTH) };
 }
 
+/** With the blanks at its end: the caller's SSH_ASKPASS may know questions by them. */
 function marked(text: string): string {
-  return `${MARK}${bounded(text, MAX_TEXT_LENGTH)}`;
+  return `${MARK}${bounded(text, MAX_TEXT_LENGTH, harmless)}`;
 }
 
-function bounded(text: string, most: number): string {
-  const shown = printable(text.slice(0, 4 * most));
+function bounded(text: string, most: number, clean = printable): string {
+  const shown = clean(text.slice(0, 4 * most));
   return shown.length > most ? `${shown.slice(0, most)}...` : shown;
 }

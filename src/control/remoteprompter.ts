@@ -25,8 +25,13 @@ export class RemotePrompter implements Prompter {
     return !this.#closed;
   }
 
-  asksElsewhere(): 'caller' {
-    return 'caller';
+  asksElsewhere(): boolean {
+    return true;
+  }
+
+  /** Resolves when the caller has them. */
+  async show(lines: readonly string[]): Promise<void> {
+    await this.#inTurn('notice', lines.at(-1) ?? '', { preamble: lines.slice(0, -1) });
   }
 
   secret(question: string, options: QuestionOptions = {}): Promise<string> {

@@ -18,9 +18,9 @@ export const MAX_REQUEST_BYTES = 64 * 1024;
 /** A line of a tunnel: the status of MAX_FLOWS flows has some 4 MiB. */
 export const MAX_ANSWER_BYTES = 32 * 1024 * 1024;
 
-/** A question for a person (ssh/prompter.ts). */
+/** A question for a person (ssh/prompter.ts). A notice is shown, and any answer says that it is. */
 export interface WireQuestion {
-  readonly kind: 'secret' | 'line' | 'confirm';
+  readonly kind: 'secret' | 'line' | 'confirm' | 'notice';
   readonly question: string;
   readonly preamble: readonly string[];
   readonly alternative: { readonly text: string; readonly name: string } | undefined;

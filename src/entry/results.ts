@@ -57,9 +57,10 @@ export async function reconnect(self: Self, configuration: ControlConfiguration)
   const { reconnectTunnel } = await import('../control/commands.ts');
   await printResult(self, configuration, async ({ name }, { observer, prompter, stop: signal }) => {
     const tunnel = tunnelNamed(await findTunnels(), name);
-    await reconnectTunnel(tunnel, prompter, signal, (sentence) =>
-      observer.log('notice', `${printable(tunnel.status.name)}: ${sentence}`),
-    );
+    await reconnectTunnel(tunnel, prompter, signal, {
+      waits: (sentence) => observer.log('notice', `${printable(tunnel.status.name)}: ${sentence}`),
+      says: (line) => observer.log('notice', line),
+    });
     observer.log('info', `${tunnel.status.name} (pid ${tunnel.pid}) has reconnected`);
     return '';
   });
@@ -68,9 +69,10 @@ export async function reconnect(self: Self, configuration: ControlConfiguration)
 export async function reload(self: Self, configuration: ControlConfiguration): Promise<void> {
   const { findTunnels, tunnelNamed } = await import('../control/client.ts');
   const { reloadTunnel } = await import('../control/commands.ts');
-  await printResult(self, configuration, async ({ name }, { prompter, stop: signal }) => {
+  await printResult(self, configuration, async ({ name }, { observer, prompter, stop: signal }) => {
     const tunnel = tunnelNamed(await findTunnels(), name);
-    const said = await reloadTunnel(tunnel, prompter, signal);
+    const says = (line: string): void => observer.log('notice', line);
+    const said = await reloadTunnel(tunnel, prompter, signal, says);
     return said.map((sentence) => `${printable(sentence)}\n`).join('');
   });
 }

@@ -85,7 +85,7 @@ export class OpensshDialler {
     const { ssh, prompter, observer, deviceFor, answers, replicas } = this.#options;
     const { authentication } = settings;
     const batch = authentication.batch || !prompter.canAsk();
-    const elsewhere = batch ? undefined : prompter.asksElsewhere?.();
+    const elsewhere = !batch && (prompter.asksElsewhere?.() ?? false);
     const home = homeDirectory();
     const moved = home !== passwdHome();
     // ssh reads the configuration in the passwd entry's home directory, but the settings come from
@@ -108,7 +108,7 @@ export class OpensshDialler {
           defaultIdentities: moved ? defaultIdentityFiles(home) : undefined,
         },
         addresses,
-        ...(elsewhere && { relay: { prompter, needed: elsewhere === 'caller' } }),
+        ...(elsewhere && { relay: prompter }),
         deviceFor: deviceFor(settings),
         answers,
         observer,

@@ -16,9 +16,14 @@ const UNPRINTABLE = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}\p{Default_Ignorable_Code_Po
 
 /** One line without such characters; each run of them becomes one space. */
 export function printable(text: string): string {
+  return harmless(text).trim();
+}
+
+/** The same, with the blanks at both ends, for text that programs compare. */
+export function harmless(text: string): string {
   const cut =
     text.length > MAX_PRINTABLE_LENGTH ? `${text.slice(0, MAX_PRINTABLE_LENGTH)}...` : text;
-  return stripVTControlCharacters(cut).replace(UNPRINTABLE, ' ').trim();
+  return stripVTControlCharacters(cut).replace(UNPRINTABLE, ' ');
 }
 
 /** What JSON.stringify() leaves as it is although a terminal acts on it: DEL and C1 controls. */

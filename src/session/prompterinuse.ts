@@ -73,8 +73,12 @@ export class PrompterInUse implements Prompter {
     return this.#asks.canAsk();
   }
 
-  asksElsewhere(): ReturnType<NonNullable<Prompter['asksElsewhere']>> {
-    return this.#asks.asksElsewhere?.();
+  asksElsewhere(): boolean {
+    return this.#asks.asksElsewhere?.() ?? false;
+  }
+
+  async show(lines: readonly string[]): Promise<void> {
+    await this.#asks.show?.(lines);
   }
 
   secret(question: string, options?: QuestionOptions): Promise<string> {

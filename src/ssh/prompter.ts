@@ -23,10 +23,12 @@ export interface Prompter {
   /** Whether anybody can be asked now. */
   canAsk(): boolean;
   /**
-   * Where questions are put, if not at this process's terminal: to the caller of another command,
-   * whom a program that this one starts could not ask by itself, or through SSH_ASKPASS.
+   * Whether questions go to the caller of another command, whom a program that this one starts
+   * could not ask by itself.
    */
-  asksElsewhere?(): 'caller' | 'askpass' | undefined;
+  asksElsewhere?(): boolean;
+  /** Shows lines that want no answer, where questions go to the caller of another command. */
+  show?(lines: readonly string[]): Promise<void>;
   /** Reads one line without echo. */
   secret(question: string, options?: QuestionOptions): Promise<string>;
   /** Reads one line that is shown while it is typed. */

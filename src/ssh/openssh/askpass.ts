@@ -22,10 +22,11 @@
 import { createServer, type Server, type Socket } from 'node:net';
 import { listenOnSocket } from '../../base/unixsocket.ts';
 import { TunnelError } from '../../errors/errors.ts';
+import { reasonOf } from '../../errors/reason.ts';
 import { ASKPASS_PATH } from '../../native/addon.ts';
 import type { Observer } from '../../observe/observer.ts';
+import { harmless } from '../../observe/printable.ts';
 import type { Prompter } from '../prompter.ts';
-import { serverText } from '../servertext.ts';
 
 /** ssh asks one after the other; each hop of -J is an ssh of its own. */
 export const MAX_ASKING = 8;
@@ -136,16 +137,13 @@ export class AskpassServer {
   ): Promise<void> {
     const lines = text
       .split('\n')
-      .map((line) => serverText(line))
-      .filter((line) => line !== '');
+      .map((line) => harmless(line))
+      .filter((line) => line.trim() !== '');
     const question = lines.at(-1);
     if (question === undefined) throw unanswerable('ssh asks a question without a word');
     const preamble = lines.slice(0, -1).slice(-MAX_LINES);
-    const { prompter, observer } = this.#options;
-    if (hint === 'none') {
-      for (const line of [...preamble, question]) observer.log('notice', `ssh: ${line}`);
-      return;
-    }
+    const { prompter } = this.#options;
+    if (hint === 'none') return await this.#show([...preamble, question]);
     if (hint === 'confirm') {
       if (await prompter.confirm(question, { preamble, signal })) socket.end('+');
       else socket.end();
@@ -157,6 +155,17 @@ export class AskpassServer {
       ? await prompter.line(question, ask)
       : await prompter.secret(question, ask);
     socket.end(`+${answer}`);
+  }
+
+  /** ssh goes on waiting, whether or not anybody has seen it. */
+  async #show(lines: readonly string[]): Promise<void> {
+    const { prompter, observer } = this.#options;
+    for (const line of lines) observer.log('notice', `ssh: ${line.trim()}`);
+    try {
+      await prompter.show?.(lines);
+    } catch (error) {
+      observer.log('info', `what ssh says was not shown to whoever is asked: ${reasonOf(error)}`);
+    }
   }
 }
 

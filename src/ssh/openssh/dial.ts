@@ -95,7 +95,7 @@ function mayRelay({ given }: OpensshOptions, version: OpensshVersion): boolean {
 /** Where ssh would reach nobody, it is told to ask nothing: it would send an empty answer. */
 function withoutRelay({ relay, settings, ...options }: OpensshOptions): OpensshOptions {
   const { authentication } = settings;
-  const batch = authentication.batch || (relay?.needed ?? false);
+  const batch = authentication.batch || relay !== undefined;
   return { ...options, settings: { ...settings, authentication: { ...authentication, batch } } };
 }
 
@@ -143,7 +143,7 @@ class SshStart {
       relay &&
       (await AskpassServer.start({
         path: this.#directory.askpass,
-        prompter: relay.prompter,
+        prompter: relay,
         observer,
         failed: (error) => this.#refuse(error),
       }));

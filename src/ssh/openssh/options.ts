@@ -8,12 +8,6 @@ import type { Prompter } from '../prompter.ts';
 import type { SshSettings } from '../settings.ts';
 import type { GivenOptions } from './arguments.ts';
 
-export interface QuestionRelay {
-  readonly prompter: Prompter;
-  /** ssh by itself would reach nobody. */
-  readonly needed: boolean;
-}
-
 export interface OpensshOptions {
   /**
    * ssh reads the same configuration files itself. We pass it only the settings that aren't in
@@ -27,8 +21,8 @@ export interface OpensshOptions {
    */
   readonly addresses?: readonly RemoteAddress[];
   readonly deviceFor?: DialDevice | undefined;
-  /** Gets ssh's questions. undefined: ssh asks by itself. */
-  readonly relay?: QuestionRelay;
+  /** Gets ssh's questions; ssh by itself would reach nobody. undefined: ssh asks by itself. */
+  readonly relay?: Prompter;
   readonly observer: Observer;
   /** For messages about what takes long. Default: `notice`. */
   readonly progress?: Level | undefined;

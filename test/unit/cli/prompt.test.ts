@@ -372,6 +372,25 @@ describe('questions by SSH_ASKPASS', () => {
     });
   }
 
+  it('can ask nobody through a program that is not there', async () => {
+    const able = `show('able', prompter.canAsk());`;
+    for (const SSH_ASKPASS of [join(directory, 'none'), directory, 'no-such-askpass'])
+      for (const environment of [{ DISPLAY: ':7' }, { SSH_ASKPASS_REQUIRE: 'force' }]) {
+        const output = await detached(able, { SSH_ASKPASS, ...environment });
+        assert.match(output, /<able:false>/, `${SSH_ASKPASS} ${JSON.stringify(environment)}`);
+      }
+    const found = { SSH_ASKPASS: 'true', SSH_ASKPASS_REQUIRE: 'force' };
+    assert.match(await detached(able, found), /<able:true>/);
+  });
+
+  it('gives the program the question with the blanks at its end', async () => {
+    const told = join(directory, 'told');
+    const SSH_ASKPASS = askpass(`printf '<%s>' "$1" >'${told}'; echo`);
+    const ask = `await prompter.secret('Enter PIN for \\u001b[2Jk: ').catch(failed);`;
+    await detached(ask, { SSH_ASKPASS, SSH_ASKPASS_REQUIRE: 'force' });
+    assert.equal(readFileSync(told, 'utf8'), '<Enter PIN for k: >');
+  });
+
   for (const [environment, who] of [
     [{ DISPLAY: ':7' }, 'terminal'],
     [{ DISPLAY: ':7', SSH_ASKPASS_REQUIRE: 'prefer' }, 'window'],

@@ -50,6 +50,7 @@ const uid = process.geteuid?.() ?? 0;
 const whose = { env: { RUNTIME_DIRECTORY: join(base, 'run') }, uid };
 /** A process id that no process can have. */
 const NO_PID = 4_194_305;
+const untold = { waits() {}, says() {} };
 
 function statusOf(name: string, more: Partial<Status> = {}): Status {
   return {
@@ -267,8 +268,8 @@ describe('the status socket', () => {
     try {
       await serving(handlers, async (path) => {
         const tunnel = { pid: process.pid, user: uid, path, status: statusOf('lab') };
-        await reconnectTunnel(tunnel, person, signal, () => {});
-        assert.deepEqual(await reloadTunnel(tunnel, person, signal), ['reloaded']);
+        await reconnectTunnel(tunnel, person, signal, untold);
+        assert.deepEqual(await reloadTunnel(tunnel, person, signal, untold.says), ['reloaded']);
         const questions = (): Promise<string> => person.secret('Code:');
         await assert.rejects(ask(path, { do: 'reconnect' }, { questions }), /no answer within 5 s/);
       });
@@ -298,10 +299,57 @@ describe('the status socket', () => {
       const said: string[] = [];
       const tunnel = { pid: process.pid, user: uid, path, status };
       const { signal } = new AbortController();
-      await reconnectTunnel(tunnel, nobody('nobody'), signal, (text) => said.push(text));
+      const waits = (text: string) => void said.push(text);
+      await reconnectTunnel(tunnel, nobody('nobody'), signal, { ...untold, waits });
       assert.equal(said.length, 1, said.join('\n'));
       assert.match(said[0] ?? '', /^it waits [56] min before it connects again: the login was/);
       assert.equal(said[0]?.includes('\u001b'), false);
+    });
+  });
+
+  it('shows what wants no answer, and goes on asking', async () => {
+    const own = userInfo().username;
+    const asks: ControlHandlers['reconnect'] = async (prompter) => {
+      await prompter.show?.(['Confirm user\u001b[2J presence', 'for key ED25519-SK']);
+      assert.equal(await prompter.secret('PIN:'), '1234');
+    };
+    const reload: ControlHandlers['reload'] = async (prompter) => {
+      await asks(prompter, new AbortController().signal);
+      return { said: 'reloaded', notices: [] };
+    };
+    await serving({ reconnect: asks, reload }, async (path) => {
+      const person: Prompter = { ...nobody('nobody'), secret: async () => '1234' };
+      const tunnel = { pid: process.pid, user: uid, path, status: statusOf('lab') };
+      const { signal } = new AbortController();
+      const expected = [
+        `${own}'s tunnel "lab" (pid ${process.pid}) says:`,
+        '| Confirm user presence',
+        '| for key ED25519-SK',
+      ];
+      const said: string[] = [];
+      const says = (line: string) => void said.push(line);
+      await reconnectTunnel(tunnel, person, signal, { ...untold, says });
+      assert.deepEqual(said.splice(0), expected);
+      await reloadTunnel(tunnel, person, signal, says);
+      assert.deepEqual(said, expected);
+      // An older "tunnel reconnect" does not know notices, and declines them.
+      const old = { questions: () => Promise.reject(new TunnelError('control-failed', 'what?')) };
+      await assert.rejects(ask(path, { do: 'reconnect' }, old), /what/);
+    });
+  });
+
+  it('shows a bounded number of notices', async () => {
+    const reconnect: ControlHandlers['reconnect'] = async (prompter) => {
+      for (let i = 0; i < 1000; i++) await prompter.show?.(['touch your key']);
+    };
+    await serving({ reconnect }, async (path) => {
+      let lines = 0;
+      const says = (): void => void lines++;
+      const tunnel = { pid: process.pid, user: uid, path, status: statusOf('lab') };
+      const { signal } = new AbortController();
+      const told = reconnectTunnel(tunnel, nobody('nobody'), signal, { ...untold, says });
+      await assert.rejects(told, /more than 32 notices/);
+      assert.equal(lines, 2 * 32);
     });
   });
 
@@ -323,7 +371,7 @@ describe('the status socket', () => {
       const status = statusOf('lab"\x1b[1m (pid 1) asks:\n');
       const { signal } = new AbortController();
       const tunnel = { pid: process.pid, user: uid, path, status };
-      await reconnectTunnel(tunnel, prompter, signal, () => {});
+      await reconnectTunnel(tunnel, prompter, signal, untold);
       assert.deepEqual(shown, [
         `${own}'s tunnel "lab" (pid 1) asks:" (pid ${process.pid}) asks:`,
         `| root's tunnel "prod" (pid 1) asks:`,
@@ -356,7 +404,8 @@ describe('the status socket', () => {
     const answer = { said: 'reloaded: 1 target added', notices: ['needs a restart: --socks'] };
     await serving({ reload: async () => answer }, async (path) => {
       const tunnel = { pid: process.pid, user: uid, path, status: statusOf('lab') };
-      const said = await reloadTunnel(tunnel, nobody('nobody'), new AbortController().signal);
+      const { signal } = new AbortController();
+      const said = await reloadTunnel(tunnel, nobody('nobody'), signal, untold.says);
       assert.deepEqual(said, ['reloaded: 1 target added', 'needs a restart: --socks']);
     });
   });
@@ -366,7 +415,8 @@ describe('the status socket', () => {
     const answer = { said: odd, notices: [odd, 7, 'needs a restart: --socks'] } as unknown;
     await serving({ reload: async () => answer as ReloadAnswer }, async (path) => {
       const tunnel = { pid: process.pid, user: uid, path, status: statusOf('lab') };
-      const said = await reloadTunnel(tunnel, nobody('nobody'), new AbortController().signal);
+      const { signal } = new AbortController();
+      const said = await reloadTunnel(tunnel, nobody('nobody'), signal, untold.says);
       assert.deepEqual(said, ['needs a restart: --socks']);
     });
     const failure = Object.assign(new TunnelError('control-failed', 'x'), { message: odd });

@@ -29,6 +29,16 @@ describe('a question of another tunnel', () => {
     assert.deepEqual(unknown.preamble, ['the tunnel "ab" (pid 4711) asks:']);
   });
 
+  it('keeps the blanks that an askpass program may know it by', () => {
+    const { question } = questionFrom({ kind: 'secret', question: 'Enter PIN for "k": ' }, asker);
+    assert.equal(question, '| Enter PIN for "k": ');
+  });
+
+  it('may be a notice, which says something', () => {
+    const { kind, preamble } = questionFrom({ kind: 'notice', question: 'Touch your key' }, asker);
+    assert.deepEqual([kind, preamble], ['notice', [`alice's tunnel "lab" (pid 4711) says:`]]);
+  });
+
   it('is bounded, and has no control characters', () => {
     const long = 'x'.repeat(1_000_000);
     const { question, preamble } = questionFrom(

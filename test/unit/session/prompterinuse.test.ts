@@ -61,6 +61,22 @@ describe('the prompter in use', () => {
     assert.equal(await prompter.secret('?'), 'own');
   });
 
+  it('shows notices to whoever is asked, if that is somewhere else', async () => {
+    const prompter = new PrompterInUse(new Person('own'));
+    const shown: (readonly string[])[] = [];
+    class Caller extends Person {
+      readonly asksElsewhere = () => true;
+      readonly show = async (lines: readonly string[]) => void shown.push(lines);
+    }
+    await prompter.show(['to nobody']);
+    assert.equal(prompter.asksElsewhere(), false);
+    await prompter.during(new Caller('caller'), async () => {
+      assert.equal(prompter.asksElsewhere(), true);
+      await prompter.show(['touch your key']);
+    });
+    assert.deepEqual(shown, [['touch your key']]);
+  });
+
   it('asks nobody who has left, and lets the next one in', async () => {
     const prompter = new PrompterInUse(new Person('own'));
     const [caller, next] = [new Person('caller'), new Person('next')];

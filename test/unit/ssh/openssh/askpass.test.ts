@@ -85,9 +85,10 @@ describe('the askpass of ssh', { timeout: 60_000 }, () => {
       },
     );
     await run.done;
+    // With their blanks, by which some programs know a question.
     assert.deepEqual(put, [
-      'secret|(u@h) Code:',
-      'line|The key is new|Go on (yes/no/[fingerprint])?',
+      'secret|(u@h) Code: ',
+      'line|The key is new|Go on (yes/no/[fingerprint])? ',
     ]);
     assert.deepEqual(run.failures, []);
   });
@@ -109,18 +110,35 @@ describe('the askpass of ssh', { timeout: 60_000 }, () => {
     assert.deepEqual(run.failures, [error]);
   });
 
-  it('shows what wants no answer, and ends it with ssh', async () => {
-    const run = await asked({}, async (ask) => {
+  it('shows what wants no answer to whoever is asked, and ends it with ssh', async () => {
+    const shown: string[] = [];
+    const show = async (lines: readonly string[]) => void shown.push(...lines);
+    const run = await asked({ show }, async (ask) => {
       let child: ChildProcess | undefined;
-      const answer = ask('Touch your key', 'none', (it) => {
+      const answer = ask('Confirm user presence for key\nED25519-SK', 'none', (it) => {
         child = it;
       });
-      await until(() => run.shown.length > 0);
+      await until(() => shown.length > 0);
       child?.kill();
       assert.equal(await answer, 'null ');
     });
     await run.done;
-    assert.deepEqual([run.shown, run.failures], [['ssh: Touch your key'], []]);
+    const lines = ['Confirm user presence for key', 'ED25519-SK'];
+    assert.deepEqual(shown, lines);
+    assert.deepEqual([run.shown, run.failures], [lines.map((line) => `ssh: ${line}`), []]);
+  });
+
+  it('lets ssh wait for what could not be shown', async () => {
+    const show = () => Promise.reject(new Error('whoever was asked has left'));
+    const run = await asked({ show }, async (ask) => {
+      const answer = ask('Touch your key', 'none');
+      await until(() => run.shown.length === 2);
+      run.close();
+      assert.equal(await answer, '1 ');
+    });
+    await run.done;
+    assert.match(run.shown[1] ?? '', /has left$/);
+    assert.deepEqual(run.failures, []);
   });
 
   it('gives up a question whose ssh has gone, and its place', async () => {
