@@ -111,6 +111,7 @@ async function serving<T>(
     path,
     {
       status: () => statusOf('lab', { pid }),
+      link: () => statusOf('lab', { pid }).link,
       stop: () => {},
       reconnect: () => Promise.resolve(),
       reload: () => Promise.resolve({ said: 'reloaded', notices: [] }),
@@ -289,8 +290,12 @@ describe('the status socket', () => {
     let looks = 0;
     const handlers: Partial<ControlHandlers> = {
       status() {
+        end();
+        return assert.fail('all flows are asked for');
+      },
+      link() {
         if (++looks === 3) end();
-        return status;
+        return status.link;
       },
       reconnect: () => work,
     };
@@ -302,6 +307,14 @@ describe('the status socket', () => {
       assert.equal(said.length, 1, said.join('\n'));
       assert.match(said[0] ?? '', /^it waits [56] min before it connects again: the login was/);
       assert.equal(said[0]?.includes('\u001b'), false);
+    });
+  });
+
+  it('tells of the link alone who asks for that alone', async () => {
+    const { link } = statusOf('lab');
+    await serving({ status: () => assert.fail('all is made') }, async (path) => {
+      const answer = await ask(path, { do: 'status', only: 'link' });
+      assert.deepEqual(answer, { ok: true, status: JSON.parse(JSON.stringify({ link })) });
     });
   });
 
