@@ -2,7 +2,7 @@
 import { isLinux } from '../base/platform.ts';
 import { DOCTOR_GROUPS } from '../config/doctoroptions.ts';
 import { EXIT, type ExitStatus, exitStatusOf } from '../errors/codes.ts';
-import { printable } from '../observe/printable.ts';
+import { printable, printableJson } from '../observe/printable.ts';
 import { canCapture, type Diagnosis, type Finding } from '../system/doctor/diagnosis.ts';
 import type { CommandDeclaration } from './command.ts';
 
@@ -80,8 +80,8 @@ export function formatJson(diagnosis: Diagnosis, oneLine: boolean): string {
   const { state, exitStatus, line } = verdictOf(diagnosis);
   const verdict = { state, exitStatus, summary: line };
   return oneLine
-    ? `${JSON.stringify(verdict)}\n`
-    : `${JSON.stringify({ ...verdict, ...diagnosis }, undefined, 2)}\n`;
+    ? `${printableJson(verdict)}\n`
+    : `${printableJson({ ...verdict, ...diagnosis }, 2)}\n`;
 }
 
 /** Ends in a newline. */

@@ -6,7 +6,7 @@ import { layersOf, merge } from '../config/profiles/inherit.ts';
 import { TARGETS } from '../config/profiles/keys.ts';
 import { findTunnels } from '../control/client.ts';
 import { filePrefix } from '../net/place.ts';
-import { printable } from '../observe/printable.ts';
+import { printable, printableJson } from '../observe/printable.ts';
 import type { CommandDeclaration } from './command.ts';
 
 const EXAMPLES = `\
@@ -72,8 +72,8 @@ export async function listProfiles(
       running: running(name),
     };
   });
-  if (json !== undefined) return `${JSON.stringify(listed, undefined, 2)}\n`;
-  if (listed.length === 0) return `no profiles in ${paths.join(' and ')}\n`;
+  if (json !== undefined) return `${printableJson(listed, 2)}\n`;
+  if (listed.length === 0) return `${printable(`no profiles in ${paths.join(' and ')}`)}\n`;
   return formatProfiles(listed);
 }
 

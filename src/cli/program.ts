@@ -337,6 +337,10 @@ function optionElsewhere(option: string, used: CommandName): string | undefined 
     optionShapes(COMMANDS[name]).some(({ short, long }) => option === short || option === long),
   );
   if (takers.length === 0) return undefined;
+  if (used === 'up' && ['-D', '--daemon'].includes(option))
+    return 'leave it out: "tunnel up" runs on without the terminal in any case';
+  if (used === 'up' && option === '--profile')
+    return 'leave it out: "tunnel up" takes the name alone, as in: tunnel up office';
   if (used === 'up' && takers.includes('connect'))
     return `"tunnel up" takes what belongs to the run alone; write: tunnel -D --profile NAME ${option} ...`;
   if (takers.includes(used)) return `leave the value out: ${option} takes no value`;

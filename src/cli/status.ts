@@ -2,7 +2,7 @@
 import { CONTROL_GROUPS, STATUS_GROUPS } from '../config/controloptions.ts';
 import type { Found, RunningTunnel, Unanswering } from '../control/client.ts';
 import type { AskedStatus, Glance, LinkStatus, Status } from '../control/status.ts';
-import { printable } from '../observe/printable.ts';
+import { printable, printableJson } from '../observe/printable.ts';
 import type { CommandDeclaration } from './command.ts';
 
 const NAMES = `
@@ -97,12 +97,12 @@ const SHOWN = 10;
 /** Ends in a newline. */
 export function formatStatusJson({ tunnels, silent }: Found): string {
   const all = { tunnels: tunnels.map(({ status }) => status), silent };
-  return `${JSON.stringify(all, undefined, 2)}\n`;
+  return `${printableJson(all, 2)}\n`;
 }
 
 /** The same in one line, for --watch. */
 export function formatStatusLine({ tunnels, silent }: Found): string {
-  return `${JSON.stringify({ tunnels: tunnels.map(({ status }) => status), silent })}\n`;
+  return `${printableJson({ tunnels: tunnels.map(({ status }) => status), silent })}\n`;
 }
 
 /** Ends in a newline. */
@@ -117,14 +117,19 @@ export function isWell({ status }: RunningTunnel): boolean {
 }
 
 function formatSilent({ pid, why }: Unanswering): string {
-  return `pid ${pid}: does not answer: ${printable(why)}\n`;
+  return `${printable(`pid ${pid}: does not answer: ${why}`)}\n`;
 }
 
 function formatTunnel({ status, user }: RunningTunnel): string {
   return `${statusLines(status, user === process.geteuid?.() ? undefined : user).join('\n')}\n`;
 }
 
-/** What is shown of one tunnel. `user`: whose it is, where that is to be told. */
+/**
+ * What is shown of one tunnel, printable. `user`: whose it is, where that is to be told.
+ *
+ * Any text of a status may come from another user (control/shape.ts). So no part of a line is made
+ * printable by itself: line() does it for each line as a whole.
+ */
 export function statusLines(status: Status, user?: number): readonly string[] {
   const { name, command, pid, at, startedAt, device, proxies, forwards, flows } = status;
   const captured = [device, ...proxies.map((address) => `proxy at ${address}`)].filter(
@@ -145,8 +150,16 @@ export function statusLines(status: Status, user?: number): readonly string[] {
   ];
   const whose = user === undefined ? '' : `, user ${user}`;
   const head = `${name} (${command}, pid ${pid}${whose}, for ${duration(at - startedAt)}${status.ready ? '' : ', not ready'})`;
-  const lines = rows.map(([label, text]) => `  ${label.padEnd(14)}${printable(text)}`);
-  return [printable(head), ...lines, ...busiest(status), ...refused(status)];
+  return [
+    line(head),
+    ...rows.map(([label, text]) => line(`${label.padEnd(14)}${text}`, 2)),
+    ...[...busiest(status), ...refused(status)].map((text) => line(text, 4)),
+  ];
+}
+
+/** The indent is ours; whatever the text is, it adds no spaces to that. */
+function line(text: string, indent = 0): string {
+  return `${' '.repeat(indent)}${printable(text)}`;
 }
 
 export function describeLink(link: LinkStatus, at: number): string {
@@ -232,18 +245,15 @@ function busiest({ flows, at }: Status): string[] {
   return most.map((flow) => {
     const names = flow.names.length === 0 ? '' : ` (${flow.names[0]})`;
     const bytes = `${formatBytes(flow.sentBytes)} up, ${formatBytes(flow.receivedBytes)} down`;
-    const text = `${flow.destination}${names} from ${flow.source}: ${flow.state}, ${bytes}`;
-    return `    ${printable(text)}, ${duration(at - flow.askedAt)}`;
+    const from = `${flow.destination}${names} from ${flow.source}`;
+    return `${from}: ${flow.state}, ${bytes}, ${duration(at - flow.askedAt)}`;
   });
 }
 
 function refused({ refusals, at }: Status): string[] {
   return refusals
     .slice(0, SHOWN)
-    .map(
-      ({ at: when, refusal, why }) =>
-        `    ${refusal} ${duration(at - when)} ago: ${printable(why)}`,
-    );
+    .map(({ at: when, refusal, why }) => `${refusal} ${duration(at - when)} ago: ${why}`);
 }
 
 function some(all: readonly string[]): string {

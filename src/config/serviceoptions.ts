@@ -11,7 +11,7 @@ export const SERVICE_OPTIONS = {
       'have the process id in this file while it is ready',
       nonEmpty('the name of the file'),
     ),
-    syslog: toggle('--syslog', 'log to the system log once it is ready; with -D it always does'),
+    syslog: toggle('--syslog', 'log to the system log once it is ready; in the background always'),
   },
 } as const;
 

@@ -17,7 +17,7 @@ import {
 } from './directory.ts';
 import { readStatus } from './shape.ts';
 import type { Status } from './status.ts';
-import { fieldOf, MAX_ANSWER_BYTES, readLines, type WireError } from './wire.ts';
+import { fieldOf, MAX_ANSWER_BYTES, readLines, textOf } from './wire.ts';
 
 /** For an answer of a tunnel that lives. */
 export const ANSWER_MS = 5_000;
@@ -354,16 +354,13 @@ function impostor(
   return isKnown ? undefined : `process ${pid} listens there`;
 }
 
-/** Throws the tunnel's own error. */
+/** Throws the tunnel's own error, which may hold any text, but nothing else. */
 function checked(answer: unknown): unknown {
   if (fieldOf(answer, 'ok') === true) return answer;
-  const error = fieldOf(answer, 'error') as WireError | undefined;
-  const said = error?.message ?? 'its answer is not understood';
-  throw new TunnelError(
-    'control-failed',
-    said,
-    error?.hint === undefined ? {} : { hint: error.hint },
-  );
+  const error = fieldOf(answer, 'error');
+  const said = textOf(error, 'message') ?? 'its answer is not understood';
+  const hint = textOf(error, 'hint');
+  throw new TunnelError('control-failed', said, hint === undefined ? {} : { hint });
 }
 
 /** Whether nobody listens any more. */

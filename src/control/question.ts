@@ -37,8 +37,9 @@ export function questionFrom(value: unknown, asker: Asker): WireQuestion {
   const preamble = fieldOf(value, 'preamble');
   if ((kind !== 'secret' && kind !== 'line' && kind !== 'confirm') || question === undefined)
     throw new TunnelError('control-failed', 'its question is not understood');
-  const lines: readonly unknown[] = Array.isArray(preamble) ? preamble : [];
-  const shown = lines.slice(0, MAX_PREAMBLE_LINES).map((line) => marked(String(line)));
+  const all: readonly unknown[] = Array.isArray(preamble) ? preamble : [];
+  const lines = all.filter((line) => typeof line === 'string');
+  const shown = lines.slice(0, MAX_PREAMBLE_LINES).map(marked);
   const more = lines.length - shown.length;
   return {
     kind,

@@ -6,7 +6,8 @@
  *   of another user      root asks the tunnels of all users, and those may answer anything. What
  *                        has another type would make trouble wherever it is shown: it is no status
  *
- * Unknown is the text `unknown`, NaN as a number (`null` in JSON), and an empty list.
+ * Unknown is the text `unknown`, NaN as a number (`null` in JSON), and an empty list. Two fields
+ * differ: `targets` has the text `unknown`, because none would mean everything; `ready` is true.
  */
 import type { Status } from './status.ts';
 import { fieldOf } from './wire.ts';
@@ -155,6 +156,7 @@ const anyStatus = objectOf<Status>({
   version: text,
   startedAt: number,
   at: number,
+  // Every version tells it; one that is not ready says so.
   ready: truth(true),
   remote: text,
   // No targets at all would mean everything.

@@ -3,6 +3,8 @@
  *
  *   client                                     tunnel
  *   {"do":"status"}                        ->  {"ok":true,"status":{...}}
+ *   {"do":"status","only":"link"}          ->  {"ok":true,"status":{"link":{...}}}, or all of it
+ *                                              from a tunnel of an earlier version
  *   {"do":"stop"}                          ->  {"ok":true}              then it ends in order
  *   {"do":"reconnect"}                     ->  {"ask":{...}}            any number of times
  *   {"answer":"..."} or {"declined":true}  ->  {"ok":true} when the link stands, or an error
@@ -17,12 +19,6 @@ import type { Socket } from 'node:net';
 export const MAX_REQUEST_BYTES = 64 * 1024;
 /** A line of a tunnel: the status of MAX_FLOWS flows has some 4 MiB. */
 export const MAX_ANSWER_BYTES = 32 * 1024 * 1024;
-
-export interface WireError {
-  readonly code: string;
-  readonly message: string;
-  readonly hint: string | undefined;
-}
 
 /** A question for a person (ssh/prompter.ts). */
 export interface WireQuestion {

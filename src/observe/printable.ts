@@ -20,3 +20,14 @@ export function printable(text: string): string {
     text.length > MAX_PRINTABLE_LENGTH ? `${text.slice(0, MAX_PRINTABLE_LENGTH)}...` : text;
   return stripVTControlCharacters(cut).replace(UNPRINTABLE, ' ').trim();
 }
+
+/** What JSON.stringify() leaves as it is although a terminal acts on it: DEL and C1 controls. */
+const UNESCAPED = /[\u007f-\u009f]/g;
+
+/** JSON (RFC 8259) without any control characters, except newlines where it is indented. */
+export function printableJson(value: unknown, indent?: number): string {
+  return JSON.stringify(value, undefined, indent).replace(
+    UNESCAPED,
+    (character) => `\\u00${character.charCodeAt(0).toString(16)}`,
+  );
+}

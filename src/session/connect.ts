@@ -80,11 +80,13 @@ export function runConnect(given: Configuration, options: RunOptions): Promise<n
     session.endsWith(link.ended);
     if (configuration !== wanted) await captured.setRules(rulesOf(configuration, resolvers));
     const asGiven = { ...configuration, exclusions: given.exclusions };
-    // The tables take the kernel a while. They are read while the helper starts.
+    // The tables take the kernel a while. They are read while the helper starts, and that may wait
+    // for a password: an error of theirs is handled when the session comes to it, below.
     const reported = reportIncoming(
       { wanted: asGiven, captured: configuration, login },
       { incoming, routing, observer },
     );
+    reported.catch(() => {});
     warnOfOtherFamily(asGiven, routing, observer);
     if (configuration.capture.failClosed)
       warnOfNames(

@@ -87,7 +87,7 @@ export function isCaptured(
 
 /**
  * Says who is cut off, and who is left out. `wanted`: without what leaveOutLogin() has added for
- * `login`, the login's peers. Never rejects.
+ * `login`, the login's peers. Rejects if the kernel can't be asked, as without descriptors.
  */
 export async function reportIncoming(
   { wanted, captured, login }: { wanted: Capturing; captured: Capturing; login: readonly string[] },

@@ -11,6 +11,7 @@ import { ConnectError, type Connector } from '../../flow/connector.ts';
 import { isAddress } from '../../net/address.ts';
 import { type Destination, formatDestination } from '../../net/destination.ts';
 import type { Refusal } from '../../net/refusal.ts';
+import { printableJson } from '../../observe/printable.ts';
 import type { Cloud } from '../settings/cloud.ts';
 import type { CloudTarget } from '../targets/rules.ts';
 import { type CloudTargets, formatAge } from '../targets/targets.ts';
@@ -92,7 +93,7 @@ async function probe(
 export function formatReport(report: CloudReport, format: ReportFormat): string {
   switch (format) {
     case 'json':
-      return `${JSON.stringify(jsonOf(report), undefined, 2)}\n`;
+      return `${printableJson(jsonOf(report), 2)}\n`;
     case 'targets':
       return report.targets.map((target) => `${formatDestination(target)}\n`).join('');
     case 'permitopen':

@@ -38,7 +38,7 @@ import {
   socketIn,
 } from '../../../src/control/directory.ts';
 import { type ControlHandlers, ControlServer, MAX_CLIENTS } from '../../../src/control/server.ts';
-import type { Status } from '../../../src/control/status.ts';
+import type { ReloadAnswer, Status } from '../../../src/control/status.ts';
 import { fieldOf, textOf } from '../../../src/control/wire.ts';
 import { TunnelError } from '../../../src/errors/errors.ts';
 import { silentObserver } from '../../../src/observe/observer.ts';
@@ -111,6 +111,7 @@ async function serving<T>(
     path,
     {
       status: () => statusOf('lab', { pid }),
+      link: () => statusOf('lab', { pid }).link,
       stop: () => {},
       reconnect: () => Promise.resolve(),
       reload: () => Promise.resolve({ said: 'reloaded', notices: [] }),
@@ -289,8 +290,12 @@ describe('the status socket', () => {
     let looks = 0;
     const handlers: Partial<ControlHandlers> = {
       status() {
+        end();
+        return assert.fail('all flows are asked for');
+      },
+      link() {
         if (++looks === 3) end();
-        return status;
+        return status.link;
       },
       reconnect: () => work,
     };
@@ -302,6 +307,14 @@ describe('the status socket', () => {
       assert.equal(said.length, 1, said.join('\n'));
       assert.match(said[0] ?? '', /^it waits [56] min before it connects again: the login was/);
       assert.equal(said[0]?.includes('\u001b'), false);
+    });
+  });
+
+  it('tells of the link alone who asks for that alone', async () => {
+    const { link } = statusOf('lab');
+    await serving({ status: () => assert.fail('all is made') }, async (path) => {
+      const answer = await ask(path, { do: 'status', only: 'link' });
+      assert.deepEqual(answer, { ok: true, status: JSON.parse(JSON.stringify({ link })) });
     });
   });
 
@@ -358,6 +371,25 @@ describe('the status socket', () => {
       const tunnel = { pid: process.pid, user: uid, path, status: statusOf('lab') };
       const said = await reloadTunnel(tunnel, nobody('nobody'), new AbortController().signal);
       assert.deepEqual(said, ['reloaded: 1 target added', 'needs a restart: --socks']);
+    });
+  });
+
+  it('takes texts only from what a reload has come to, and from an error', async () => {
+    const odd = { toString: 1, valueOf: 1 };
+    const answer = { said: odd, notices: [odd, 7, 'needs a restart: --socks'] } as unknown;
+    await serving({ reload: async () => answer as ReloadAnswer }, async (path) => {
+      const tunnel = { pid: process.pid, user: uid, path, status: statusOf('lab') };
+      const said = await reloadTunnel(tunnel, nobody('nobody'), new AbortController().signal);
+      assert.deepEqual(said, ['needs a restart: --socks']);
+    });
+    const failure = Object.assign(new TunnelError('control-failed', 'x'), { message: odd });
+    const reload = (): Promise<never> => Promise.reject(Object.assign(failure, { hint: odd }));
+    await serving({ reload }, async (path) => {
+      await assert.rejects(ask(path, { do: 'reload' }), (error: TunnelError) => {
+        assert.equal(error.message, 'its answer is not understood');
+        assert.equal(error.hint, undefined);
+        return true;
+      });
     });
   });
 

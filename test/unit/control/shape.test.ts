@@ -1,5 +1,6 @@
 /** Statuses of tunnels of other versions, and of other users. */
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { describe, it } from 'node:test';
 import { formatStatus, formatStatusJson, isWell } from '../../../src/cli/status.ts';
 import { History } from '../../../src/cli/watch/history.ts';
@@ -9,6 +10,7 @@ import { readStatus } from '../../../src/control/shape.ts';
 import type { Status } from '../../../src/control/status.ts';
 
 const PID = 4242;
+const OPERATIONS = new URL('../../../../docs/operations.md', import.meta.url);
 const START = 1_795_930_000_000;
 
 /** As the first version with `tunnel status` told it: without forwards, and two times of link. */
@@ -95,6 +97,19 @@ describe('the status of a tunnel of another version', () => {
     assert.doesNotMatch(watched(status), /NaN|undefined/);
     const all = { tunnels: [{ path: '', pid: PID, user: 0, status }], silent: [] };
     assert.equal(JSON.parse(formatStatusJson(all)).tunnels[0].flows.live, null);
+  });
+
+  it('has as unknown what docs/operations.md says', () => {
+    const { name: _, pid: __, ...rest } = known({ name: 'lab', pid: PID });
+    const { ready, targets, link, flows, ...others } = rest;
+    assert.deepEqual([ready, targets], [true, ['unknown']]);
+    for (const [name, value] of Object.entries({ ...others, ...link, ...flows })) {
+      const isUnknown = value === 'unknown' || value === undefined || Number.isNaN(value);
+      assert.ok(isUnknown || Object.keys(value).length === 0, name);
+    }
+    const said = readFileSync(OPERATIONS, 'utf8').replaceAll('\n', ' ');
+    assert.match(said, /a number [^.]* is `null`, a text `unknown`, a list empty\./);
+    assert.match(said, /`targets` is then `\["unknown"\]`[^.]* and `ready` is `true`\./);
   });
 
   it('has flows of which only the number is known', () => {

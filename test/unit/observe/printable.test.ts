@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
-import { MAX_PRINTABLE_LENGTH, printable } from '../../../src/observe/printable.ts';
+import { MAX_PRINTABLE_LENGTH, printable, printableJson } from '../../../src/observe/printable.ts';
 
 describe('printable', () => {
   const table: readonly (readonly [text: string, shown: string])[] = [
@@ -37,5 +37,25 @@ describe('printable', () => {
   it('cuts what is too long', () => {
     assert.equal(printable('x'.repeat(MAX_PRINTABLE_LENGTH)).length, MAX_PRINTABLE_LENGTH);
     assert.equal(printable('x'.repeat(MAX_PRINTABLE_LENGTH + 1)).length, MAX_PRINTABLE_LENGTH + 3);
+  });
+});
+
+describe('printableJson', () => {
+  it('writes DEL and C1 controls as escapes, and loses nothing', () => {
+    assert.equal(
+      printableJson('a\u007fb\u0085\u009b2J\u00a0'),
+      '"a\\u007fb\\u0085\\u009b2J\u00a0"',
+    );
+    fc.assert(
+      fc.property(fc.string({ unit: 'binary' }), (text) => {
+        const json = printableJson({ [text]: [text] });
+        assert.doesNotMatch(json, /\p{Cc}/u);
+        assert.deepEqual(JSON.parse(json), JSON.parse(JSON.stringify({ [text]: [text] })));
+      }),
+    );
+  });
+
+  it('indents with newlines', () => {
+    assert.equal(printableJson([1], 2), '[\n  1\n]');
   });
 });

@@ -224,6 +224,35 @@ describe('connect', { timeout: 20_000 }, () => {
     await stop();
   });
 
+  it('ends in order where the kernel can not be asked while the helper waits for a password', async (t) => {
+    const machine = new MemoryMachine();
+    const failure = Object.assign(new Error('too many open files'), { code: 'EMFILE' });
+    const unhandled: unknown[] = [];
+    const note = (error: unknown) => unhandled.push(error);
+    process.on('unhandledRejection', note);
+    t.after(() => process.removeListener('unhandledRejection', note));
+    let asked = () => {};
+    const hasAsked = new Promise<void>((resolve) => {
+      asked = resolve;
+    });
+    machine.incoming = {
+      ...machine.incoming,
+      connections() {
+        asked();
+        return Promise.reject(failure);
+      },
+    };
+    machine.atStep = (step) =>
+      step === 'start the helper'
+        ? hasAsked.then(() => new Promise((resolve) => setImmediate(resolve)))
+        : undefined;
+    const run = runConnect(MemoryMachine.configuration(['10.0.0.0/8']), machine.options());
+    await assert.rejects(run, (error) => error === failure);
+    assert.ok(machine.steps.includes('create the device'), 'it went on until it came to the error');
+    assert.deepEqual([...machine.standing], []);
+    assert.deepEqual(unhandled, []);
+  });
+
   it('ends with the error of a device that is taken away', async () => {
     const machine = new MemoryMachine();
     const { run } = await running(machine);

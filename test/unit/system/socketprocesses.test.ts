@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict';
-import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import fs, { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { syncBuiltinESMExports } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { SocketProcesses } from '../../../src/system/socketprocesses.ts';
+import { AT_ONCE, MAX_DESCRIPTORS, SocketProcesses } from '../../../src/system/socketprocesses.ts';
 
 /** A /proc with these processes, each with a name and the inodes of its sockets. */
 function procWith(t: TestContext, processes: Readonly<Record<number, [string, ...number[]]>>) {
@@ -52,4 +53,55 @@ test('the process that was found last is looked at first, and alone if it has al
 
 test('processes that can not be listed end the search', async () => {
   await assert.rejects(searched(new SocketProcesses('/nowhere'), ['1']), { code: 'ENOENT' });
+});
+
+/** How many descriptors are read in each turn of the event loop. */
+async function turnsOf(t: TestContext, work: () => Promise<unknown>): Promise<readonly number[]> {
+  const turns = [0];
+  const { readlinkSync } = fs;
+  t.mock.method(fs, 'readlinkSync', (path: string) => {
+    turns.push((turns.pop() ?? 0) + 1);
+    return readlinkSync(path);
+  });
+  syncBuiltinESMExports();
+  let clock = setImmediate(function next() {
+    turns.push(0);
+    clock = setImmediate(next);
+  });
+  try {
+    await work();
+  } finally {
+    clearImmediate(clock);
+    t.mock.restoreAll();
+    syncBuiltinESMExports();
+  }
+  return turns;
+}
+
+const many = (count: number) => Array.from({ length: count }, (_, i) => i + 1000);
+
+test('a process with many descriptors does not hold up other work', async (t) => {
+  const proc = procWith(t, { 10: ['server', ...many(4 * AT_ONCE)], 5: ['client', 7] });
+  const turns = await turnsOf(t, async () => {
+    assert.deepEqual(await searched(new SocketProcesses(proc), ['7']), [['7', '5 (client)']]);
+  });
+  assert.equal(Math.max(...turns), AT_ONCE);
+});
+
+test('a search ends within a process, at the limit and when all are found', async (t) => {
+  const proc = procWith(t, {
+    10: ['server', ...many(MAX_DESCRIPTORS + AT_ONCE)],
+    5: ['client', 7],
+  });
+  const read = async (inode: string): Promise<number> => {
+    const turns = await turnsOf(t, () => searched(new SocketProcesses(proc), [inode]));
+    return turns.reduce((sum, turn) => sum + turn, 0);
+  };
+  assert.equal(await read('7'), MAX_DESCRIPTORS);
+  for (const fd of many(3 * AT_ONCE)) {
+    const path = join(proc, '10', 'fd', String(fd));
+    rmSync(path);
+    symlinkSync('socket:[8]', path);
+  }
+  assert.ok((await read('8')) < MAX_DESCRIPTORS / 2);
 });
