@@ -12,7 +12,6 @@
  * alone may be forbidden, by a filter of system calls that doesn't know it.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
@@ -105,26 +104,8 @@ static napi_value write_fitting_js(napi_env env, napi_callback_info info) {
   return octets_or_nothing(env, "write", write_fitting(fd, parts, argc - 1));
 }
 
-/* More than a user may have is refused, and what is no pipe as well: then it stays as it is. */
-static napi_value enlarge_pipe_js(napi_env env, napi_callback_info info) {
-  napi_value argv[2];
-  size_t argc = 2;
-  int32_t fd, octets;
-
-  if (napi_get_cb_info(env, info, &argc, argv, NULL, NULL) != napi_ok || argc < 2 ||
-      napi_get_value_int32(env, argv[0], &fd) != napi_ok ||
-      napi_get_value_int32(env, argv[1], &octets) != napi_ok) {
-    napi_throw_type_error(env, NULL, "enlargePipe(a descriptor, a number)");
-    return NULL;
-  }
-  const int now = fcntl(fd, F_GETPIPE_SZ);
-  if (now >= 0 && now < octets) (void)fcntl(fd, F_SETPIPE_SZ, octets);
-  return NULL;
-}
-
 napi_status addon_transfer_register(napi_env env, napi_value exports) {
   napi_status status = addon_function(env, exports, "readWaiting", read_waiting_js);
   if (status == napi_ok) status = addon_function(env, exports, "writeFitting", write_fitting_js);
-  if (status == napi_ok) status = addon_function(env, exports, "enlargePipe", enlarge_pipe_js);
   return status;
 }

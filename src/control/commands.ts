@@ -14,7 +14,7 @@ import {
 } from './client.ts';
 import { lives } from './directory.ts';
 import { questionFrom } from './question.ts';
-import { fieldOf, textOf } from './wire.ts';
+import { fieldOf, MAX_ANSWER_BYTES, textOf } from './wire.ts';
 
 /** Longer than a session takes to close all its parts. */
 const STOP_MS = 30_000;
@@ -78,11 +78,13 @@ async function tellWaits(
   signal: AbortSignal,
   tell: (sentence: string) => void,
 ): Promise<void> {
+  const { path, maxBytes = MAX_ANSWER_BYTES } = tunnel;
+  const request = { do: 'status', only: 'link' };
   let last: number | undefined;
   try {
     for (;;) {
       await delay(LOOK_AT_WAIT_MS, undefined, { signal });
-      const answer = await ask(tunnel.path, { do: 'status' }, { signal, listener: tunnel });
+      const answer = await ask(path, request, { signal, listener: tunnel, maxBytes });
       const link = fieldOf(fieldOf(answer, 'status'), 'link');
       const redialAt = fieldOf(link, 'redialAt');
       if (textOf(link, 'state') !== 'waiting' || typeof redialAt !== 'number') continue;

@@ -20,7 +20,7 @@ import { reasonOf } from '../errors/reason.ts';
 import type { Observer } from '../observe/observer.ts';
 import type { Prompter } from '../ssh/prompter.ts';
 import { RemotePrompter } from './remoteprompter.ts';
-import type { ReloadAnswer, Status } from './status.ts';
+import type { LinkStatus, ReloadAnswer, Status } from './status.ts';
 import { fieldOf, MAX_REQUEST_BYTES, readLines, textOf } from './wire.ts';
 
 export const MAX_CLIENTS = 32;
@@ -31,6 +31,8 @@ const MOST_EVERY_MS = 60_000;
 
 export interface ControlHandlers {
   status(): Status;
+  /** That part of it alone, which costs little. */
+  link(): LinkStatus;
   /** Ends the tunnel in order; returns at once. */
   stop(): void;
   /** Resolves when the link stands again. Questions go to `prompter`. */
@@ -135,7 +137,14 @@ class Client {
     clearTimeout(this.#deadline);
     const what = textOf(value, 'do');
     try {
-      if (what === 'status') this.#last({ ok: true, status: this.#handlers.status() });
+      if (what === 'status')
+        this.#last({
+          ok: true,
+          status:
+            textOf(value, 'only') === 'link'
+              ? { link: this.#handlers.link() }
+              : this.#handlers.status(),
+        });
       else if (what === 'watch') this.#watch(Number(fieldOf(value, 'everyMs') ?? 1_000));
       else if (what === 'stop') {
         this.#last({ ok: true });

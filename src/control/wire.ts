@@ -3,6 +3,8 @@
  *
  *   client                                     tunnel
  *   {"do":"status"}                        ->  {"ok":true,"status":{...}}
+ *   {"do":"status","only":"link"}          ->  {"ok":true,"status":{"link":{...}}}, or all of it
+ *                                              from a tunnel of an earlier version
  *   {"do":"stop"}                          ->  {"ok":true}              then it ends in order
  *   {"do":"reconnect"}                     ->  {"ask":{...}}            any number of times
  *   {"answer":"..."} or {"declined":true}  ->  {"ok":true} when the link stands, or an error

@@ -209,10 +209,6 @@ export interface Addon {
    * an Error with `errno` (positive) for a socket's error.
    */
   writeFitting(fd: number, ...parts: Uint8Array[]): number;
-  /**
-   * Lets a pipe hold this much, if it holds less and the kernel allows it (F_SETPIPE_SZ, fcntl(2)).
-   */
-  enlargePipe(fd: number, bytes: number): void;
 
   /**
    * The size of the terminal that is open as `fd`, and whether this process may draw on it: it is

@@ -11,7 +11,8 @@
  *
  * Each file is complete, with its section, its interface and the names. When FILE has its size it
  * becomes FILE.1, in place of the one before, and a new FILE begins. An earlier FILE becomes FILE.1
- * at the start.
+ * at the start. If FILE has been removed, another tunnel may have made it again by then: that one
+ * keeps its name, and this tunnel's packets are left out and counted.
  *
  * A write that fails (a full disk) is cut back to the end of a block, said once, and its packets
  * are counted. The next piece is the next try. The file ends in a whole block unless the machine
@@ -35,7 +36,7 @@ import {
   sectionBlock,
   statisticsBlock,
 } from './pcapng.ts';
-import { createPrivateFile, fileError, openPrivateFile } from './privatefile.ts';
+import { createPrivateFile, fileError, type OpenedFile, openPrivateFile } from './privatefile.ts';
 
 const FLUSH_MS = 250;
 /** How many pieces of memory there are. */
@@ -66,6 +67,7 @@ export class PcapFile implements PacketTap, FlowWatcher {
   readonly #name: string;
   readonly #free: Buffer[] = [];
   #file: FileHandle;
+  #identity: string;
   #size = 0;
   /** What is still to be written before any packets. */
   #head: readonly Buffer[];
@@ -81,11 +83,12 @@ export class PcapFile implements PacketTap, FlowWatcher {
   #failing = false;
   #lost = 0;
 
-  private constructor(options: PcapFileOptions, file: FileHandle) {
+  private constructor(options: PcapFileOptions, { handle, identity }: OpenedFile) {
     this.whole = options.payload;
     this.#options = options;
     this.#name = `--pcap ${options.path}`;
-    this.#file = file;
+    this.#file = handle;
+    this.#identity = identity;
     this.#head = [sectionBlock(options.application)];
     const bytes = options.payload ? WHOLE_PIECE_BYTES : PIECE_BYTES;
     for (let i = 0; i < PIECES; i++) this.#free.push(Buffer.allocUnsafeSlow(bytes));
@@ -96,12 +99,12 @@ export class PcapFile implements PacketTap, FlowWatcher {
   static async open(options: PcapFileOptions): Promise<PcapFile> {
     const { path } = options;
     await putAside(path);
-    const { handle } = await createPrivateFile(path, '--pcap');
-    const file = new PcapFile(options, handle);
+    const opened = await createPrivateFile(path, '--pcap');
+    const file = new PcapFile(options, opened);
     try {
       await file.#append([]);
     } catch (cause) {
-      await handle.close();
+      await opened.handle.close();
       const hint = 'make room on its file system, or name a file on another one';
       throw fileError(`${file.#name}: it can't be written to: ${reasonOf(cause)}`, hint, cause);
     }
@@ -241,10 +244,11 @@ export class PcapFile implements PacketTap, FlowWatcher {
   async #rotate(): Promise<void> {
     const { path, application } = this.#options;
     await this.#append([statisticsBlock(Date.now(), this.#lost)]).catch(() => {}); // a full disk
-    await putAside(path, { isOurs: true });
-    const { handle } = await createPrivateFile(path, '--pcap');
+    await putAside(path, this.#identity);
+    const { handle, identity } = await createPrivateFile(path, '--pcap');
     await this.#file.close();
     this.#file = handle;
+    this.#identity = identity;
     this.#size = 0;
     const names = this.#names.size > 0 ? [namesBlock(this.#names)] : [];
     const section = sectionBlock(application);
@@ -256,9 +260,12 @@ function standsForName(address: string): boolean {
   return isAddress(address) && OWN_RANGES.some((it) => prefixContains(it, hostPrefix(address)));
 }
 
-/** An earlier file becomes FILE.1, if it is one of ours. Throws TunnelError `record-file`. */
-async function putAside(path: string, { isOurs = false } = {}): Promise<void> {
-  const { handle, size } = await openPrivateFile(path, '--pcap', { isOurs });
+/**
+ * A file of packets becomes FILE.1, unless another tunnel writes to it. `ours`: the identity of the
+ * one that this tunnel writes to. Throws TunnelError `record-file`.
+ */
+async function putAside(path: string, ours?: string): Promise<void> {
+  const { handle, size } = await openPrivateFile(path, '--pcap', ours);
   if (size === 0) {
     await handle.close();
     await rm(path);

@@ -27,20 +27,17 @@ export interface OpenedFile {
 }
 
 /**
- * Opens a file to append to it; makes it if it isn't there. `isOurs`: this tunnel has it open
- * already. Throws TunnelError `record-file`.
+ * Opens a file to append to it; makes it if it isn't there. `ours`: the identity of the one that
+ * this tunnel has open already. The path may lead to another one by now, which another tunnel may
+ * have open. Throws TunnelError `record-file`.
  */
-export function openPrivateFile(
-  path: string,
-  option: string,
-  { isOurs = false } = {},
-): Promise<OpenedFile> {
-  return opened(path, option, O_RDWR | O_APPEND | O_CREAT | SAFELY, isOurs);
+export function openPrivateFile(path: string, option: string, ours?: string): Promise<OpenedFile> {
+  return opened(path, option, O_RDWR | O_APPEND | O_CREAT | SAFELY, ours);
 }
 
 /** Makes a file that isn't there yet. Throws TunnelError `record-file`. */
 export function createPrivateFile(path: string, option: string): Promise<OpenedFile> {
-  return opened(path, option, O_RDWR | O_APPEND | O_CREAT | O_EXCL | SAFELY, false);
+  return opened(path, option, O_RDWR | O_APPEND | O_CREAT | O_EXCL | SAFELY);
 }
 
 export function identityOf({ dev, ino }: { readonly dev: number; readonly ino: number }): string {
@@ -51,7 +48,7 @@ async function opened(
   path: string,
   option: string,
   flags: number,
-  isOurs: boolean,
+  ours?: string,
 ): Promise<OpenedFile> {
   let handle: FileHandle;
   try {
@@ -63,11 +60,12 @@ async function opened(
     const status = await handle.stat();
     const wrong = faultOf(path, status);
     if (wrong !== undefined) throw fileError(`${option} ${path}: it ${wrong.what}`, wrong.hint);
-    if (!isOurs && addonIfAny()?.claimFile(handle.fd) === false) {
+    const identity = identityOf(status);
+    if (identity !== ours && addonIfAny()?.claimFile(handle.fd) === false) {
       const hint = 'give each tunnel a file of its own; "tunnel status" shows those that run';
       throw fileError(`${option} ${path}: another tunnel writes to it`, hint);
     }
-    return { handle, size: status.size, identity: identityOf(status) };
+    return { handle, size: status.size, identity };
   } catch (error) {
     await handle.close();
     throw error;

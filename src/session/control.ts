@@ -34,6 +34,7 @@ export async function offerControl(session: Session, parts: ControlParts): Promi
     const path = socketIn(directory, process.pid);
     const handlers = {
       status: () => overview.status(),
+      link: () => overview.link(),
       stop,
       // A question of the first login belongs to whoever starts the tunnel: it ends if that one is
       // not answered.

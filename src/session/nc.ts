@@ -23,8 +23,6 @@ import { openTunnel, type RunOptions } from './tunnel.ts';
 
 const STDIN = 0;
 const STDOUT = 1;
-/** What a pipe may hold: with Linux's 64 KiB, both ends wait for each other at each read. */
-const PIPE_BYTES = 1024 * 1024;
 /** How often it is looked whether the server still has the channel. */
 const LOOK_MS = 5;
 
@@ -60,11 +58,14 @@ export function runNc(
   });
 }
 
-/** undefined: without the native part each read and each write passes a thread. */
+/**
+ * undefined: without the native part each read and each write passes a thread. Pipes keep their
+ * size: larger ones would hardly be faster, and all pipes of a user share one limit, above which
+ * other programs get pipes of 8 KiB (pipe-user-pages-soft, pipe(7)).
+ */
 function callsAtOnce(): AtOnce | undefined {
   const native = addonIfAny();
   if (native === undefined) return undefined;
-  for (const fd of [STDIN, STDOUT]) native.enlargePipe(fd, PIPE_BYTES);
   return {
     read: (fd, into) => asSystemCall('read', () => native.readWaiting(fd, into)),
     write: (fd, parts) => asSystemCall('write', () => native.writeFitting(fd, ...parts)),

@@ -75,6 +75,10 @@ export class Overview {
     };
   }
 
+  link(): LinkStatus {
+    return linkStatus(this.#parts.link.view());
+  }
+
   /** With the last `refusals`. */
   glance(destinations: DestinationTable, refusals: number): Glance {
     const { flows, namesOf } = this.#parts;
@@ -95,7 +99,7 @@ export class Overview {
   }
 
   #head() {
-    const { identity, remote, link, prompter, targets } = this.#parts;
+    const { identity, remote, prompter, targets } = this.#parts;
     return {
       name: identity.name,
       command: identity.command,
@@ -108,7 +112,7 @@ export class Overview {
       device: this.device,
       proxies: this.proxies,
       forwards: this.forwards(),
-      link: linkStatus(link.view()),
+      link: this.link(),
       asked: prompter.question,
     };
   }

@@ -1,8 +1,18 @@
 /** `tunnel nc` with both transports at a real sshd: by pipes, by sockets, and for a real ssh. */
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  constants,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
 import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -190,6 +200,31 @@ describe('tunnel nc', { skip: sshdMissing, timeout: 300_000 }, () => {
     }
     const { status } = await child.stop('SIGINT');
     assert.equal(status, 130);
+  });
+
+  it('leaves its pipes at their size: all pipes of a user share one limit', async () => {
+    /** It can't wait, so the test can fill it. */
+    const fifo = (name: string): number => {
+      spawnSync('mkfifo', [join(directory, name)]);
+      return openSync(join(directory, name), constants.O_RDWR | constants.O_NONBLOCK);
+    };
+    const capacity = (fd: number): number => {
+      for (let held = 0; ; ) {
+        try {
+          held += writeSync(fd, Buffer.alloc(4096));
+        } catch (error) {
+          assert.equal((error as NodeJS.ErrnoException).code, 'EAGAIN');
+          closeSync(fd);
+          return held;
+        }
+      }
+    };
+    const [pipe, other] = [fifo('pipe'), fifo('other')];
+    const script = `exec ${await line('-v', 'localhost', answering)} > ${join(directory, 'pipe')}`;
+    const child = await Child.start(['sh', '-c', script], { env, stdin: 'open' });
+    await child.waitForLine(/connected to localhost/, RUN_MS);
+    await child.stop('SIGINT');
+    assert.equal(capacity(pipe), capacity(other));
   });
 
   it('ends when the link is lost, also while it waits for input', async () => {

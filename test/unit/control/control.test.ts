@@ -112,6 +112,7 @@ async function serving<T>(
     path,
     {
       status: () => statusOf('lab', { pid }),
+      link: () => statusOf('lab', { pid }).link,
       stop: () => {},
       reconnect: () => Promise.resolve(),
       reload: () => Promise.resolve({ said: 'reloaded', notices: [] }),
@@ -290,8 +291,12 @@ describe('the status socket', () => {
     let looks = 0;
     const handlers: Partial<ControlHandlers> = {
       status() {
+        end();
+        return assert.fail('all flows are asked for');
+      },
+      link() {
         if (++looks === 3) end();
-        return status;
+        return status.link;
       },
       reconnect: () => work,
     };
@@ -350,6 +355,14 @@ describe('the status socket', () => {
       const told = reconnectTunnel(tunnel, nobody('nobody'), signal, { ...untold, says });
       await assert.rejects(told, /more than 32 notices/);
       assert.equal(lines, 2 * 32);
+    });
+  });
+
+  it('tells of the link alone who asks for that alone', async () => {
+    const { link } = statusOf('lab');
+    await serving({ status: () => assert.fail('all is made') }, async (path) => {
+      const answer = await ask(path, { do: 'status', only: 'link' });
+      assert.deepEqual(answer, { ok: true, status: JSON.parse(JSON.stringify({ link })) });
     });
   });
 

@@ -1,4 +1,4 @@
-/** readWaiting, writeFitting and enlargePipe at pipes, sockets, files and what is none of them. */
+/** readWaiting and writeFitting at pipes, sockets, files and what is none of them. */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { once } from 'node:events';
@@ -13,20 +13,18 @@ import { systemErrorName } from '../../../src/system/helper/errors.ts';
 
 /** open(2): O_NONBLOCK, as /proc/PID/fdinfo has it. */
 const NONBLOCK = 0o4000;
-const PIPE = 1024 * 1024;
 
 /** Standard input gives five octets; nobody reads standard output until it has ended. */
 const CHILD = `
 const { readFileSync, writeFileSync } = require('node:fs');
 process.on('exit', () => writeFileSync(process.argv[2], ''));
-const { readWaiting, writeFitting, enlargePipe } = require(process.argv[1]);
+const { readWaiting, writeFitting } = require(process.argv[1]);
 const into = Buffer.alloc(100);
 let length = 0, ended = -1;
 for (const until = Date.now() + 5000; ended !== 0 && Date.now() < until; ) {
   ended = readWaiting(0, into.subarray(length));
   if (ended > 0) length += ended;
 }
-enlargePipe(1, ${PIPE});
 let held = 0;
 const block = Buffer.alloc(32 * 1024);
 for (let some = 1; some > 0; ) {
@@ -94,7 +92,8 @@ describe('transfers that never wait', () => {
     });
     const [read, ended, held, flags] = JSON.parse(stderr) as [string, number, number, string];
     if (read === '') return t.skip('no RWF_NOWAIT for pipes');
-    assert.deepEqual([read, ended, held], ['abcde', 0, PIPE]);
+    assert.deepEqual([read, ended], ['abcde', 0]);
+    assert.ok(held > 0);
     assert.equal(Number.parseInt(flags, 8) & NONBLOCK, 0);
   });
 
@@ -105,7 +104,6 @@ describe('transfers that never wait', () => {
     // 0 and -1 both say: ask again in a way that may wait.
     assert.deepEqual([native.readWaiting(fd, into), native.readWaiting(fd, into)], [100, 50]);
     assert.ok(native.readWaiting(fd, into) <= 0);
-    native.enlargePipe(fd, PIPE);
     closeSync(fd);
   });
 
@@ -129,7 +127,6 @@ describe('transfers that never wait', () => {
   it('what is no open descriptor, and what is no octets', async () => {
     assert.equal(await errorOf(() => native.readWaiting(9999, into)), 'EBADF');
     assert.equal(await errorOf(() => native.writeFitting(9999, into)), 'EBADF');
-    native.enlargePipe(9999, PIPE);
     const many = Array.from({ length: 33 }, () => into);
     assert.throws(() => native.writeFitting(1, ...many), /up to 32/);
     assert.throws(() => native.writeFitting(1, 'text' as unknown as Buffer), /octets are needed/);

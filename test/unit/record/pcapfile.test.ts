@@ -247,6 +247,33 @@ test('a second tunnel on the same file is refused', async (t) => {
   await (await opened(path)).close();
 });
 
+test('a file that another tunnel has made in place of a removed one keeps its name', async (t) => {
+  const path = place(t);
+  const size = 2 ** 20;
+  const file = await opened(path, size);
+  file.setDevice('tun7');
+  const device = new Device(file);
+  rmSync(path);
+  const other = await opened(path, size);
+  const { ino } = statSync(path);
+  const record = async (packets: number) => {
+    for (let i = 0; i < packets; i++) {
+      device.packet();
+      if (i % 100 === 0) await new Promise((resolve) => setTimeout(resolve, 1));
+    }
+  };
+  await record(2000);
+  assert.equal(statSync(path).ino, ino);
+  assert.ok(!existsSync(`${path}.1`));
+  await other.close();
+  await record(600); // nobody else has it now
+  file.detach();
+  await file.close();
+  assert.equal(statSync(`${path}.1`).ino, ino);
+  assert.deepEqual(typesIn(path).slice(0, 2), [SECTION, INTERFACE]);
+  assert.ok(typesIn(path).includes(PACKET ?? 0));
+});
+
 test('an earlier file is kept; what is none is refused', async (t) => {
   const path = place(t);
   for (let i = 0; i < 2; i++) await (await opened(path)).close();
