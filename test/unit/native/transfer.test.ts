@@ -97,14 +97,16 @@ describe('transfers that never wait', () => {
     assert.equal(Number.parseInt(flags, 8) & NONBLOCK, 0);
   });
 
-  it('a file: at its position, like read(2)', () => {
+  it('a file: at its position, like read(2)', (t) => {
     const path = join(directory, 'file');
     writeFileSync(path, 'x'.repeat(150));
     const fd = openSync(path, 'r');
+    const read = [native.readWaiting(fd, into), native.readWaiting(fd, into)];
     // 0 and -1 both say: ask again in a way that may wait.
-    assert.deepEqual([native.readWaiting(fd, into), native.readWaiting(fd, into)], [100, 50]);
     assert.ok(native.readWaiting(fd, into) <= 0);
     closeSync(fd);
+    if (read[0] === -1) return t.skip('the file system has no RWF_NOWAIT, as tmpfs');
+    assert.deepEqual(read, [100, 50]);
   });
 
   for (const kind of ['TCP', 'Unix'] as const) {

@@ -16,6 +16,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { closedToOthers } from '../../support/requirements.ts';
 
 const source = (path: string) => new URL(`../../../src/${path}`, import.meta.url).href;
 const TERMINAL = fileURLToPath(new URL('../../../../test/support/terminal.py', import.meta.url));
@@ -164,7 +165,10 @@ describe('standard error', () => {
   });
 
   it("waits for no terminal that it can't open again", {
-    skip: LACKING || (process.getuid?.() !== 0 && 'it needs root, to be another user'),
+    skip:
+      LACKING ||
+      (process.getuid?.() !== 0 && 'it needs root, to be another user') ||
+      closedToOthers(fileURLToPath(import.meta.url)),
   }, async () => {
     const terminal = new Terminal();
     const logging = await terminal.run({}, 65_534);
