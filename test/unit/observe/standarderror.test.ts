@@ -291,6 +291,8 @@ class Terminal {
   #text = '';
 
   constructor() {
+    // Of a test that has failed: it would keep this process.
+    after(() => this.#python.kill());
     this.#python.stdout.on('data', (chunk: Buffer) => {
       this.#text += chunk.toString();
     });
