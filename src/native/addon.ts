@@ -232,6 +232,19 @@ export interface Addon {
   lockPrivileges(): void;
 
   /**
+   * The user's supplementary groups (initgroups(3)), with `group`; of a user whom the user database
+   * doesn't have, `group` alone. These four are for all threads (nptl(7)), and throw an Error with
+   * `errno` (positive).
+   */
+  initGroups(user: number, group: number): void;
+  /** The octets of numbers of 32 bits, in the machine's own order (setgroups(2)). */
+  setGroups(groups: Uint8Array): void;
+  /** setgid(2) and setuid(2): for good. */
+  setUser(user: number, group: number): void;
+  /** setegid(2) and seteuid(2), from root to a user and back. */
+  setEffectiveUser(user: number, group: number): void;
+
+  /**
    * Leaves the session and the terminal (setsid(2)), and has /dev/null as standard input, output
    * and error from here on. Throws an Error with `errno` (positive): EPERM for the leader of a
    * process group.

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { credentialsIn, readSecret } from '../../../src/ssh/credentials.ts';
+import { actAs } from '../../../src/system/launcher/caller.ts';
 
 const ROOT_ONLY = process.getuid?.() !== 0 && 'files of other users need root';
 const OTHER = 47_110;
@@ -75,14 +76,12 @@ describe('readSecret', () => {
     chownSync(acl, 0, OTHER);
     const open = secret('everybody', 0o444);
     chmodSync(directory, 0o711);
-    process.setegid?.(OTHER);
-    process.seteuid?.(OTHER);
+    const back = actAs({ uid: OTHER, gid: OTHER });
     try {
       assert.equal(await readSecret(acl), 'correct horse');
       await assert.rejects(readSecret(open), /may be read or written by others \(mode 0444\)/);
     } finally {
-      process.seteuid?.(0);
-      process.setegid?.(0);
+      back();
     }
   });
 });
