@@ -31,7 +31,8 @@ static napi_value lock_privileges_js(napi_env env, napi_callback_info info) {
 static bool numbers(napi_env env, napi_callback_info info, size_t count, uint32_t *values) {
   napi_value argv[2];
   size_t argc = count;
-  if (napi_get_cb_info(env, info, &argc, argv, NULL, NULL) != napi_ok || argc != count) return false;
+  if (napi_get_cb_info(env, info, &argc, argv, NULL, NULL) != napi_ok || argc != count)
+    return false;
   for (size_t i = 0; i < count; i++)
     if (napi_get_value_uint32(env, argv[i], &values[i]) != napi_ok) return false;
   return true;
@@ -46,8 +47,7 @@ static napi_value init_groups_js(napi_env env, napi_callback_info info) {
   if (entry == NULL && errno != 0 && errno != ENOENT && errno != ESRCH)
     return addon_throw_errno(env, "getpwuid", errno);
   const gid_t group = id[1];
-  const int result =
-      entry == NULL ? setgroups(1, &group) : initgroups(entry->pw_name, group);
+  const int result = entry == NULL ? setgroups(1, &group) : initgroups(entry->pw_name, group);
   return result < 0 ? addon_throw_errno(env, "setgroups", errno) : NULL;
 }
 
