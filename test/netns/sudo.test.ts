@@ -347,7 +347,7 @@ describe('tunnel as root', { skip: labUnavailable('openssl', 'unshare', 'setpriv
     assert.equal(status, 1);
   });
 
-  it('is nobody else who only says so', async () => {
+  it('is nobody else who only says so', { skip: closedToOthers(MAIN) }, async () => {
     const env = { SUDO_UID: '0', DOAS_USER: 'root', TUNNEL_PRIVILEGED_FD: '1' };
     const { status, stderr } = await sudo.run(TUNNEL, { env });
     assert.match(stderr, /error \[privileged-lost\]/);
