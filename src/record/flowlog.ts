@@ -243,7 +243,6 @@ export class FlowLog implements FlowWatcher {
       this.#missing++;
       this.#counts.missing++;
       this.#observer.count('tunnel_flow_log_missing_total');
-      return;
     }
   }
 

@@ -3,6 +3,7 @@
  * the SSH connection and the command run as the user who called sudo or doas, with that user's keys
  * and known_hosts.
  */
+import { TunnelError } from '../../errors/errors.ts';
 import { addon } from '../../native/addon.ts';
 import type { Observer } from '../../observe/observer.ts';
 import { identity } from '../loginvariables.ts';
@@ -71,7 +72,12 @@ function change(byNode: () => void, byAddon: () => void): void {
     byNode();
   } catch (error) {
     const refused = error instanceof Error && 'code' in error && error.code === 'ERR_INVALID_STATE';
-    if (!refused || mayUseIoUring()) throw error;
+    if (!refused) throw error;
+    if (mayUseIoUring())
+      throw new TunnelError('launcher-privileges', `Node changes no users: ${error.message}`, {
+        hint: 'unset UV_USE_IO_URING, or use a Node that has its own libuv',
+        cause: error,
+      });
     byAddon();
   }
 }
