@@ -105,10 +105,9 @@ case "$1" in *passcode*) echo 012345 ;; *) echo hunter2 ;; esac
       assert.match(stdout, /192\.0\.2\.1:8774/);
       assert.doesNotMatch(stderr, /hunter2|012345/);
     }
-    assert.deepEqual(readFileSync(asked, 'utf8').trim().split('\n'), [
-      'Password for the cloud demo:',
-      'TOTP passcode for the cloud demo:',
-    ]);
+    // The program asks as ssh does, with the blank behind the colon.
+    const questions = ['Password for the cloud demo: ', 'TOTP passcode for the cloud demo: '];
+    assert.equal(readFileSync(asked, 'utf8'), questions.map((it) => `${it}\n`).join(''));
     const user = { name: '0089', domain: { id: 'default' } };
     assert.deepEqual(
       logins.map((it) => JSON.parse(it)),
