@@ -153,17 +153,21 @@ archive_debian() {
   wait
 }
 
-# Roots in which the Debian package is tested: what it depends on, and what its tests run; and with
-# lintian, since each release's has faults of its own.
+# Roots in which the Debian package is tested: what it depends on, and what its tests run; one with
+# systemd; and with lintian, since each release's has faults of its own.
 archive_package_roots() {
   local release packages=nodejs,openssh-client,ca-certificates,systemd-standalone-sysusers
   for release in bookworm trixie noble; do
     archive_root "package-$release" "$release" --variant=minbase \
-      --include="$packages,sudo,apparmor,procps,curl,libnss-extrausers" \
+      --include="$packages,sudo,doas,apparmor,procps,curl,libnss-extrausers" \
       --dpkgopt='path-include=/usr/share/doc/tunnel-vpn/*' &
     [ "$release" = noble ] || ! chosen '^netns/debian-package' ||
       archive_root "lintian-$release" "$release" --variant=minbase --include=lintian &
   done
+  ! chosen '^netns/debian-systemd' ||
+    archive_root systemd-trixie trixie --variant=minbase \
+      --include=nodejs,openssh-client,ca-certificates,systemd,procps,curl \
+      --dpkgopt='path-include=/usr/share/doc/tunnel-vpn/*' &
   wait
 }
 

@@ -3,26 +3,20 @@
  * helper and the launcher know them, too. Here the module is extrausers, with files of its own.
  */
 import assert from 'node:assert/strict';
-import { existsSync, readdirSync } from 'node:fs';
+import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import { fileURLToPath } from 'node:url';
 import { API1, PRIVATE4 } from '../support/addresses.ts';
+import { packageFile, packageMissing } from '../support/debianpackage.ts';
 import { DebianRoot, rootMissing } from '../support/debianroot.ts';
 import { Lab, labUnavailable } from '../support/lab.ts';
 import { REMOTE } from '../support/tunnel.ts';
 
-const BUILT = fileURLToPath(new URL('../../deb', import.meta.url));
 const ARCHIVE = 'package-trixie';
 const READY_MS = 30_000;
 const MEMBER = 'corpmember';
 const OTHER = 'corpother';
 const GROUP = 'corpnet';
-
-const architecture = process.arch === 'x64' ? 'amd64' : process.arch;
-const built = existsSync(BUILT)
-  ? readdirSync(BUILT).find((file) => file.endsWith(`_${architecture}.deb`))
-  : undefined;
 
 const ACCOUNTS = `
 sed -i -E 's/^(passwd|group|shadow):.*/& extrausers/' /etc/nsswitch.conf
@@ -45,10 +39,7 @@ echo 'ALL ALL=(root) NOPASSWD: /usr/libexec/tunnel-helper' >/etc/sudoers.d/tunne
 `;
 
 describe('a user whom only NSS knows', {
-  skip:
-    labUnavailable('nsenter') ||
-    rootMissing(ARCHIVE) ||
-    (built === undefined && 'no package here: scripts/deb builds it'),
+  skip: labUnavailable('nsenter') || rootMissing(ARCHIVE) || packageMissing(),
   timeout: 300_000,
 }, () => {
   let lab: Lab;
@@ -57,7 +48,7 @@ describe('a user whom only NSS knows', {
   before(async () => {
     lab = await Lab.create();
     root = await DebianRoot.start(lab.client, ARCHIVE, join(lab.directory, ARCHIVE));
-    root.copy(join(BUILT, built ?? ''), '/tmp/package.deb');
+    root.copy(packageFile(), '/tmp/package.deb');
     await root.script('apt-get install -qq --no-install-recommends /tmp/package.deb');
     await root.script(ACCOUNTS);
     root.write('/etc/tunnel/helper.conf', `permit %${GROUP} ${PRIVATE4}\n`);

@@ -1,25 +1,30 @@
 /**
- * The life of the Debian package that scripts/deb builds, in roots of Debian's releases: it is
- * installed, used by an ordinary user against the lab's jump host, upgraded beside a running
- * tunnel, removed and purged. Debian 12 has an older Node: there the package is refused, until a
- * newer one is installed. That for arm64 is unpacked, and runs by qemu-user.
+ * The life of the Debian package that scripts/deb builds, in roots of Debian's releases without
+ * systemd: it is installed, used by an ordinary user against the lab's jump host, upgraded,
+ * downgraded and purged beside a running tunnel, removed and installed again. Debian 12 has an
+ * older Node: there the package is refused, until a newer one is installed. That for arm64 is
+ * unpacked, and runs by qemu-user.
  */
 import assert from 'node:assert/strict';
-import { execFileSync, spawnSync } from 'node:child_process';
-import {
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  writeFileSync,
-} from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { appendFileSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { API1, Port, PRIVATE4 } from '../support/addresses.ts';
+import {
+  ALICE,
+  ARCHITECTURE,
+  addAlice,
+  nodeOfRelease,
+  nodePackage,
+  PACKAGE,
+  packageAs,
+  packageFile,
+  packageMissing,
+  packageName,
+} from '../support/debianpackage.ts';
 import { DebianRoot, rootMissing } from '../support/debianroot.ts';
 import { linksOutOf } from '../support/documents.ts';
 import { Lab, labUnavailable } from '../support/lab.ts';
@@ -28,9 +33,7 @@ import { type Child, mustRun } from '../support/process.ts';
 import { REMOTE } from '../support/tunnel.ts';
 
 const ROOT = fileURLToPath(new URL('../../../', import.meta.url));
-const BUILT = join(ROOT, 'dist/deb');
-const NAME = 'tunnel-vpn';
-const USER = 'alice';
+const HELPER_BY_SUDO = 'ALL=(root) NOPASSWD: /usr/libexec/tunnel-helper';
 const READY_MS = 30_000;
 /** In qemu-user. */
 const EMULATED_MS = 60_000;
@@ -39,17 +42,10 @@ const BUILD_TIMEOUT_MS = 300_000;
 /** Bytes of a download that goes on while the package is upgraded, at a rate for half a minute. */
 const LONG_BYTES = 30_000_000;
 const SLOWLY = ['--limit-rate', '1M'];
+/** dpkg would ask what to do about a conffile that both sides have changed. */
+const KEEP_EDITED = ['-o', 'Dpkg::Options::=--force-confold'];
 
-const architecture = process.arch === 'x64' ? 'amd64' : process.arch;
-const built = existsSync(BUILT)
-  ? readdirSync(BUILT).find((file) => file.endsWith(`_${architecture}.deb`))
-  : undefined;
-const packageMissing = built === undefined && 'no package here: scripts/deb builds it';
-const deb = join(BUILT, built ?? '');
-
-/** Debian's own Node is linked with a library of its release; others run in each. */
-const libraries = spawnSync('ldd', [process.execPath], { encoding: 'utf8' }).stdout ?? '';
-const nodeOfRelease = libraries.includes('libnode') && "this machine's Node is for its own release";
+const deb = packageFile();
 
 let directory = '';
 /** The next version. */
@@ -58,54 +54,16 @@ let newer = '';
 let nodejs = '';
 
 before(() => {
-  if (packageMissing !== false || labUnavailable() !== false) return;
+  if (packageMissing() !== false || labUnavailable() !== false) return;
   directory = mkdtempSync(join(tmpdir(), 'tunnel-test-'));
-  newer = nextVersion();
-  nodejs = nodePackage();
+  newer = packageAs('99.0.0', directory, (tree) =>
+    appendFileSync(join(tree, 'etc/tunnel/helper.conf'), '# of the new version\n'),
+  );
+  nodejs = nodePackage(directory);
 });
 after(() => {
   if (directory !== '') rmSync(directory, { recursive: true });
 });
-
-/** The same files, except that the program says another version. */
-function nextVersion(): string {
-  const tree = join(directory, 'next');
-  execFileSync('dpkg-deb', ['--raw-extract', deb, tree]);
-  replaceIn(join(tree, 'DEBIAN/control'), /^Version: .*$/m, 'Version: 99.0.0-1');
-  replaceIn(
-    join(tree, 'usr/lib/tunnel-vpn/package.json'),
-    /"version": ".*"/,
-    '"version": "99.0.0"',
-  );
-  return pack(tree, 'next.deb');
-}
-
-function nodePackage(): string {
-  const tree = join(directory, 'nodejs');
-  mkdirSync(join(tree, 'DEBIAN'), { recursive: true });
-  mkdirSync(join(tree, 'usr/bin'), { recursive: true });
-  execFileSync('cp', ['--dereference', process.execPath, join(tree, 'usr/bin/node')]);
-  const control = `Package: nodejs
-Version: ${process.versions.node}-1
-Architecture: ${architecture}
-Multi-Arch: allowed
-Maintainer: The test <test@localhost>
-Depends: libc6, libstdc++6
-Description: the Node that runs the tests
-`;
-  writeFileSync(join(tree, 'DEBIAN/control'), control);
-  return pack(tree, 'nodejs.deb');
-}
-
-function pack(tree: string, name: string): string {
-  const file = join(directory, name);
-  execFileSync('dpkg-deb', ['--root-owner-group', '-Zgzip', '-z1', '--build', tree, file]);
-  return file;
-}
-
-function replaceIn(file: string, pattern: RegExp, by: string): void {
-  writeFileSync(file, readFileSync(file, 'utf8').replace(pattern, by));
-}
 
 /** Every file of a root, except what apt and dpkg write about themselves, and accounts. */
 const LIST = `
@@ -115,16 +73,6 @@ find / -xdev \\( -path /proc -o -path /sys -o -path /dev -o -path /run -o -path 
 find /etc -type f ! -name 'passwd*' ! -name 'group*' ! -name '*shadow*' ! -name 'sub[ug]id*' \\
   -exec md5sum {} + | sort
 `;
-
-/** Who can log in at the lab's jump host, and may start the helper by sudo. */
-async function addUser(root: DebianRoot, lab: Lab): Promise<void> {
-  await root.script(`useradd --create-home --user-group --shell /bin/bash ${USER}
-    install -d -m 700 -o ${USER} -g ${USER} /home/${USER}/.ssh
-    echo '${USER} ALL=(root) NOPASSWD: /usr/libexec/tunnel-helper' >/etc/sudoers.d/tunnel-test`);
-  const from = join(lab.clientHome, '.ssh');
-  for (const file of readdirSync(from)) root.copy(join(from, file), `/home/${USER}/.ssh/${file}`);
-  await root.script(`cd /home/${USER}/.ssh && chown ${USER}: * && chmod 600 *`);
-}
 
 const fetched = ['curl', '-sS', '--max-time', '20', `http://${API1}/`];
 
@@ -138,25 +86,46 @@ for (const { release, ownNode, appArmor } of [
     skip:
       labUnavailable('nsenter', 'dpkg-deb') ||
       rootMissing(`package-${release}`) ||
-      packageMissing ||
+      packageMissing() ||
       (!ownNode && nodeOfRelease),
     timeout: 600_000,
   }, () => {
     let lab: Lab;
     let root: DebianRoot;
     let clean = '';
+    let untouched = '';
     let tunnel: Child;
 
-    const install = (file: string) => {
+    const install = (file: string, ...options: readonly string[]) => {
       root.copy(file, '/tmp/package.deb');
       // What it depends on is there: nothing is downloaded.
-      return root.exec(['apt-get', 'install', '-y', '--no-install-recommends', '/tmp/package.deb']);
+      const argv = ['apt-get', 'install', '-y', '--no-install-recommends', ...options];
+      return root.exec([...argv, '/tmp/package.deb']);
+    };
+    const fetchesByTunnel = async () =>
+      assert.match((await root.exec(fetched)).stdout, /"host":"api1"/);
+    const download = () =>
+      root.spawn([
+        ...['curl', '-sS', ...SLOWLY, '-o', '/dev/null', '-w', '%{size_download}'],
+        `http://${API1}:${Port.http}/bytes/${LONG_BYTES}`,
+      ]);
+    const isWhole = async (long: Child) => {
+      await long.wait(120_000);
+      assert.equal(long.stdout, String(LONG_BYTES), long.stderr);
+    };
+    const captures = async () => {
+      const child = await root.spawn(['tunnel', 'connect', '-r', REMOTE, PRIVATE4], {
+        user: ALICE,
+      });
+      await child.waitForLine(/tunnel: ready\n/, READY_MS);
+      await fetchesByTunnel();
+      return child;
     };
 
     before(async () => {
       lab = await Lab.create();
       root = await DebianRoot.start(lab.client, `package-${release}`, join(lab.directory, release));
-      await addUser(root, lab);
+      await addAlice(root, lab, HELPER_BY_SUDO);
     });
     after(async () => {
       await root?.close();
@@ -175,13 +144,14 @@ for (const { release, ownNode, appArmor } of [
 
     it("is installed, and what it has is root's", async () => {
       clean = await root.script(LIST);
+      untouched = await lab.client.hostState();
       const { status, stderr } = await install(deb);
       assert.deepEqual([status, stderr.replace(/^debconf: .*\n/gm, '')], [0, '']);
       assert.equal(await root.script('dpkg --audit'), '');
-      assert.match(await root.script('tunnel --version', { user: USER }), /^\d+\.\d+\.\d+/);
+      assert.match(await root.script('tunnel --version', { user: ALICE }), /^\d+\.\d+\.\d+/);
       const helpers = 'stat -c "%a %U %G" /usr/libexec/tunnel-helper /usr/libexec/tunnel-launcher';
       assert.equal(await root.script(helpers), '755 root root\n755 root root\n');
-      const writable = `dpkg -L ${NAME} | xargs stat -c '%A %U %n' | grep -v '^l' | grep -v '^[^ ]*r-x root\\|^-rw-r--r-- root' || true`;
+      const writable = `dpkg -L ${PACKAGE} | xargs stat -c '%A %U %n' | grep -v '^l' | grep -v '^[^ ]*r-x root\\|^-rw-r--r-- root' || true`;
       assert.equal(await root.script(writable), '');
       const linked = '/etc/systemd/system/sockets.target.wants/tunnel-helper.socket';
       await root.script(`getent group tunnel && test -L ${linked}`);
@@ -217,7 +187,7 @@ for (const { release, ownNode, appArmor } of [
 
     it('runs a command in a network of its own, without root', async () => {
       const argv = ['tunnel', 'exec', '--isolate', '-r', REMOTE, PRIVATE4, '--', ...fetched];
-      const { status, stdout, stderr } = await root.exec(argv, { user: USER });
+      const { status, stdout, stderr } = await root.exec(argv, { user: ALICE });
       assert.equal(status, 0, stderr);
       assert.match(stdout, /"host":"api1"/);
     });
@@ -225,20 +195,18 @@ for (const { release, ownNode, appArmor } of [
     it('is a proxy, without root', async () => {
       const proxy = await root.spawn(
         ['tunnel', 'proxy', '-r', REMOTE, '--socks', '127.0.0.1:1080'],
-        { user: USER },
+        { user: ALICE },
       );
       await proxy.waitForLine(/tunnel: ready\n/, READY_MS);
       const argv = [...fetched, '-x', 'socks5h://127.0.0.1:1080'];
-      const { stdout, stderr } = await root.exec(argv, { user: USER });
+      const { stdout, stderr } = await root.exec(argv, { user: ALICE });
       assert.match(stdout, /"host":"api1"/, stderr);
-      await root.script('tunnel stop', { user: USER });
+      await root.script('tunnel stop', { user: ALICE });
       assert.equal((await proxy.exited).status, 0);
     });
 
     it('captures, by the helper in /usr/libexec and sudo', async () => {
-      tunnel = await root.spawn(['tunnel', 'connect', '-r', REMOTE, PRIVATE4], { user: USER });
-      await tunnel.waitForLine(/tunnel: ready\n/, READY_MS);
-      assert.match((await root.exec(fetched)).stdout, /"host":"api1"/);
+      tunnel = await captures();
       const helper = await root.script('readlink /proc/$(pgrep -x tunnel-helper | head -n 1)/exe');
       assert.equal(helper, '/usr/libexec/tunnel-helper\n');
     });
@@ -246,40 +214,76 @@ for (const { release, ownNode, appArmor } of [
     it('is upgraded beside the running tunnel, whose connections and rules stay', async () => {
       await root.script('echo "# of the administrator" >>/etc/tunnel/helper.conf');
       const before = await processes(root);
-      const long = await root.spawn([
-        'curl',
-        '-sS',
-        ...SLOWLY,
-        '-o',
-        '/dev/null',
-        '-w',
-        '%{size_download}',
-        `http://${API1}:${Port.http}/bytes/${LONG_BYTES}`,
-      ]);
-      const { status, stderr } = await install(newer);
+      const long = await download();
+      const { status, stderr } = await install(newer, ...KEEP_EDITED);
       assert.equal(status, 0, stderr);
       assert.equal(await root.script('tunnel --version'), '99.0.0\n');
       assert.deepEqual(await processes(root), before);
-      assert.match((await root.exec(fetched)).stdout, /"host":"api1"/);
-      assert.match(await root.script('tail -n 1 /etc/tunnel/helper.conf'), /of the administrator/);
+      await fetchesByTunnel();
+      assert.match(root.read('/etc/tunnel/helper.conf'), /# of the administrator\n$/);
+      assert.match(root.read('/etc/tunnel/helper.conf.dpkg-dist'), /# of the new version\n$/);
 
-      const shown = await root.script('tunnel status --json', { user: USER });
+      const shown = await root.script('tunnel status --json', { user: ALICE });
       assert.equal(JSON.parse(shown).tunnels.length, 1);
-      await long.wait(120_000);
-      assert.equal(long.stdout, String(LONG_BYTES));
-      await root.script('tunnel reconnect', { user: USER });
-      assert.match((await root.exec(fetched)).stdout, /"host":"api1"/);
-      await root.script('tunnel stop', { user: USER });
+      await isWhole(long);
+      await root.script('tunnel reconnect', { user: ALICE });
+      await fetchesByTunnel();
+      await root.script('tunnel stop', { user: ALICE });
       assert.equal((await tunnel.exited).status, 0);
     });
 
+    it('is downgraded beside a running tunnel', async () => {
+      tunnel = await captures();
+      const before = await processes(root);
+      const { status, stderr } = await install(deb, '--allow-downgrades', ...KEEP_EDITED);
+      assert.equal(status, 0, stderr);
+      assert.notEqual(await root.script('tunnel --version'), '99.0.0\n');
+      assert.deepEqual(await processes(root), before);
+      assert.match(root.read('/etc/tunnel/helper.conf'), /# of the administrator\n$/);
+      await root.script('tunnel reconnect', { user: ALICE });
+      await fetchesByTunnel();
+      await root.script('tunnel stop', { user: ALICE });
+      assert.equal((await tunnel.exited).status, 0);
+    });
+
+    it('keeps what the administrator has written when it is removed and installed again', async () => {
+      const rules = root.read('/etc/tunnel/helper.conf');
+      await root.script(`apt-get remove -qq ${PACKAGE}`);
+      await root.script('! command -v tunnel');
+      assert.equal(root.read('/etc/tunnel/helper.conf'), rules);
+      const { status, stderr } = await install(deb);
+      assert.equal(status, 0, stderr);
+      assert.equal(root.read('/etc/tunnel/helper.conf'), rules);
+      // A file that the administrator has removed stays away.
+      await root.script('rm /etc/tunnel/helper.conf');
+      assert.equal((await install(deb, '--reinstall')).status, 0);
+      await root.script('test ! -e /etc/tunnel/helper.conf');
+      tunnel = await captures();
+    });
+
+    it('is purged beside a running tunnel, which goes on until it is ended', async () => {
+      const before = await processes(root);
+      const long = await download();
+      await root.script(`apt-get purge -qq ${PACKAGE}`);
+      await root.script('test ! -e /usr/lib/tunnel-vpn');
+      assert.deepEqual(await processes(root), before);
+      await fetchesByTunnel();
+      await isWhole(long);
+      await lab.sshd.dropConnections();
+      await fetchesByTunnel();
+      await root.script(`pkill -INT -u ${ALICE} -x node`);
+      assert.equal((await tunnel.wait(READY_MS)).status, 0, tunnel.stderr);
+      assert.equal(await lab.client.hostState(), untouched);
+      assert.deepEqual((await root.script(LIST)).split('\n'), clean.split('\n'));
+    });
+
     it('is removed and purged without a trace, except for its group', async () => {
-      await root.script(`apt-get remove -qq ${NAME}`);
+      assert.equal((await install(deb)).status, 0);
+      await root.script(`apt-get remove -qq ${PACKAGE}`);
       await root.script('test -e /etc/tunnel/helper.conf && ! command -v tunnel');
       await root.script('mkdir -p /var/log/tunnel /var/lib/tunnel-service/.ssh');
-      await root.script(`apt-get purge -qq ${NAME}`);
-      const left = (await root.script(LIST)).split('\n');
-      assert.deepEqual(left, clean.split('\n'));
+      await root.script(`apt-get purge -qq ${PACKAGE}`);
+      assert.deepEqual((await root.script(LIST)).split('\n'), clean.split('\n'));
       await root.script('getent group tunnel');
     });
   });
@@ -292,9 +296,8 @@ async function processes(root: DebianRoot): Promise<string[]> {
 }
 
 const arm64 = MACHINES.find(({ platform }) => platform === 'linux-arm64');
-const arm64Deb = existsSync(BUILT)
-  ? readdirSync(BUILT).find((file) => file.endsWith('_arm64.deb'))
-  : undefined;
+/** The root from which it is installed into another. */
+const OUTSIDE = 'package-trixie';
 
 /** ARM's number among processors, and where an ELF file has it (elf(5)). */
 const EM_AARCH64 = 183;
@@ -304,7 +307,7 @@ describe('the package for arm64', {
   skip:
     labUnavailable('curl', 'dpkg-deb') ||
     (arm64?.missing ?? 'not known') ||
-    (arm64Deb === undefined && 'no package for arm64 here: scripts/deb arm64 builds it'),
+    packageMissing('arm64'),
   timeout: 300_000,
 }, () => {
   let lab: Lab;
@@ -313,13 +316,13 @@ describe('the package for arm64', {
   before(async () => {
     lab = await Lab.create();
     tree = join(lab.directory, 'arm64');
-    execFileSync('dpkg-deb', ['--extract', join(BUILT, arm64Deb ?? ''), tree]);
+    execFileSync('dpkg-deb', ['--extract', packageFile('arm64'), tree]);
   });
   after(() => lab?.close());
 
   /** /usr/bin/node is the only thing that isn't there. */
   const onArm64 = (...words: string[]): string[] => {
-    const program = join(tree, 'usr/lib', NAME, 'dist/program/main.cjs');
+    const program = join(tree, 'usr/lib', PACKAGE, 'dist/program/main.cjs');
     const installed = { prefix: tree, home: lab.clientHome, scratch: lab.directory };
     return arm64?.on(['node', program, ...words], installed) ?? [];
   };
@@ -341,6 +344,38 @@ describe('the package for arm64', {
     }
   });
 
+  it('is installed into a root from outside, where no program of it can run', {
+    skip: rootMissing(OUTSIDE),
+  }, async () => {
+    const root = await DebianRoot.start(lab.client, OUTSIDE, join(lab.directory, OUTSIDE));
+    try {
+      root.copy(packageFile('arm64'), '/tmp/arm64.deb');
+      const before = await root.script(LIST);
+      const dpkg = 'dpkg --root=/tmp/target --force-script-chrootless --force-depends';
+      await root.script(`mkdir -p /tmp/target/var/lib/dpkg/info /tmp/target/var/lib/dpkg/updates
+        touch /tmp/target/var/lib/dpkg/status /tmp/target/var/lib/dpkg/available
+        dpkg --root=/tmp/target --add-architecture arm64
+        ${dpkg} --install /tmp/arm64.deb`);
+      const shown = await root.script(`dpkg-query --root=/tmp/target --status ${PACKAGE}:arm64`);
+      assert.match(shown, /^Status: install ok installed$/m);
+      await root.script(`cd /tmp/target && grep ^tunnel: etc/group etc/passwd
+        test -L etc/systemd/system/sockets.target.wants/tunnel-helper.socket
+        install -d var/log/tunnel var/lib/tunnel-service var/lib/tunnel/journal
+        touch var/lib/tunnel/journal/1-0.json
+        mkdir -p etc/systemd/system/multi-user.target.wants
+        ln -s /usr/lib/systemd/system/tunnel@.service \\
+          etc/systemd/system/multi-user.target.wants/tunnel@web.service
+        ${dpkg} --purge ${PACKAGE}:arm64`);
+      const left = await root.script(
+        "cd /tmp/target && find . -name '*tunnel*' ! -path './var/lib/dpkg/*'",
+      );
+      assert.equal(left, '');
+      assert.equal(await root.script(LIST), before);
+    } finally {
+      await root.close();
+    }
+  });
+
   it('is a proxy', async () => {
     const words = ['proxy', '-r', REMOTE, '--socks', '127.0.0.1:1080', PRIVATE4];
     const tunnel = await lab.client.spawn(onArm64(...words));
@@ -356,7 +391,7 @@ describe('the package for arm64', {
   });
 });
 
-describe('the package', { skip: packageMissing, timeout: 600_000 }, () => {
+describe('the package', { skip: packageMissing(), timeout: 600_000 }, () => {
   for (const release of ['trixie', 'bookworm']) {
     const archive = `lintian-${release}`;
     it(`is without a fault that the lintian of Debian's ${release} knows`, {
@@ -366,8 +401,14 @@ describe('the package', { skip: packageMissing, timeout: 600_000 }, () => {
       let root: DebianRoot | undefined;
       try {
         root = await DebianRoot.start(lab.client, archive, join(lab.directory, archive));
-        root.copy(deb, `/tmp/${built}`);
-        const argv = ['lintian', '--allow-root', '--fail-on', 'error,warning', `/tmp/${built}`];
+        root.copy(deb, `/tmp/${packageName()}`);
+        const argv = [
+          'lintian',
+          '--allow-root',
+          '--fail-on',
+          'error,warning',
+          `/tmp/${packageName()}`,
+        ];
         const { status, stdout, stderr } = await root.exec(argv);
         assert.deepEqual([status, stdout + stderr], [0, '']);
       } finally {
@@ -380,7 +421,7 @@ describe('the package', { skip: packageMissing, timeout: 600_000 }, () => {
   it('has the documents, whose links lead to what it has', () => {
     const tree = join(directory, 'documents');
     execFileSync('dpkg-deb', ['--extract', deb, tree]);
-    const documents = join(tree, 'usr/share/doc', NAME);
+    const documents = join(tree, 'usr/share/doc', PACKAGE);
     const files = readdirSync(documents, { recursive: true, encoding: 'utf8' });
     assert.ok(files.includes('docs/usage.md'));
     assert.deepEqual(
@@ -393,12 +434,12 @@ describe('the package', { skip: packageMissing, timeout: 600_000 }, () => {
     const into = mkdtempSync(join(tmpdir(), 'tunnel-test-'));
     try {
       const script = 'umask 077 && exec "$0"';
-      await mustRun(['sh', '-c', script, join(ROOT, 'scripts/deb'), architecture], {
+      await mustRun(['sh', '-c', script, join(ROOT, 'scripts/deb'), ARCHITECTURE], {
         env: { ...cleanEnvironment(), OUT: into, TZ: 'Pacific/Chatham' },
         timeout: BUILD_TIMEOUT_MS,
       });
       const [again = ''] = readdirSync(into);
-      assert.equal(again, built);
+      assert.equal(again, packageName());
       assert.ok(readFileSync(join(into, again)).equals(readFileSync(deb)));
     } finally {
       rmSync(into, { recursive: true });

@@ -16,12 +16,12 @@ import {
   mkdtempSync,
   readdirSync,
   readFileSync,
-  rmdirSync,
   writeFileSync,
 } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { ControlGroup, controlGroupsMissing } from './controlgroup.ts';
 import type { Lab } from './lab.ts';
 import { LabError } from './laberror.ts';
 import { Child, type ExecResult, mustRun, type RunOptions, run } from './process.ts';
@@ -31,42 +31,24 @@ const REPOSITORY = fileURLToPath(new URL('../../../', import.meta.url));
 const BOOT = join(REPOSITORY, 'test/support/systemdboot.sh');
 const PACKAGING = join(REPOSITORY, 'packaging');
 const SYSTEMD = '/lib/systemd/systemd';
-const GROUP = 'tunnel-test-';
 /** For whatever systemd does, on a busy machine. */
 const LIMIT_MS = 120_000;
 const POLL_MS = 50;
-
-/** Where control groups of version 2 are: also beside those of version 1. */
-function controlGroups(): string | undefined {
-  const line = readFileSync('/proc/self/mountinfo', 'utf8')
-    .split('\n')
-    .find((mount) => mount.includes(' - cgroup2 '));
-  return line?.split(' ')[4];
-}
 
 /** For `skip`: false, or why there can be no such machine here. */
 export function systemdUnavailable(): string | false {
   const missing = labUnavailable('unshare', 'nsenter', 'systemctl', 'journalctl');
   if (missing !== false) return missing;
   if (!existsSync(SYSTEMD)) return 'systemd is not installed';
-  const groups = controlGroups();
-  if (groups === undefined) return 'there are no control groups of version 2';
-  const probe = join(groups, `${GROUP}${process.pid}-probe`);
-  try {
-    mkdirSync(probe);
-    rmdirSync(probe);
-    return false;
-  } catch (error) {
-    return `no control group can be made: ${String(error)}`;
-  }
+  return controlGroupsMissing();
 }
 
 export class SystemdMachine {
   readonly #boot: Child;
-  readonly #group: string;
+  readonly #group: ControlGroup;
   readonly #pid: number;
 
-  private constructor(boot: Child, group: string, pid: number) {
+  private constructor(boot: Child, group: ControlGroup, pid: number) {
     this.#boot = boot;
     this.#group = group;
     this.#pid = pid;
@@ -74,15 +56,11 @@ export class SystemdMachine {
 
   /** `files`: of /etc, by their names there. */
   static async start(lab: Lab, files: Readonly<Record<string, string>>): Promise<SystemdMachine> {
-    const groups = controlGroups();
-    if (groups === undefined) throw new LabError('lab-unavailable', 'no control groups');
-    sweep(groups);
-    const group = join(groups, `${GROUP}${process.pid}-${Date.now()}`);
-    mkdirSync(group);
+    const group = ControlGroup.make();
     const etc = installed(lab.directory, files);
     // Not by ip-netns(8), which hides the control groups.
     const enter = ['nsenter', `--net=/run/netns/${lab.client.name}`, '--'];
-    const parts = [group, process.execPath, REPOSITORY, lab.directory, etc];
+    const parts = [group.path, process.execPath, REPOSITORY, lab.directory, etc];
     const boot = await Child.start([...enter, BOOT, ...parts]);
     try {
       const pid = await firstProcess(boot);
@@ -91,7 +69,7 @@ export class SystemdMachine {
       return machine;
     } catch (error) {
       await boot.stop('SIGKILL');
-      remove(group);
+      await group.remove();
       throw error;
     }
   }
@@ -144,8 +122,7 @@ export class SystemdMachine {
 
   async stop(): Promise<void> {
     await this.#boot.stop('SIGKILL');
-    await untilEmpty(this.#group);
-    remove(this.#group);
+    await this.#group.remove();
   }
 
   #inside(argv: readonly string[]): string[] {
@@ -209,33 +186,5 @@ function nameOf(pid: number): string {
     return readFileSync(`/proc/${pid}/comm`, 'latin1').trim();
   } catch {
     return ''; // it has ended
-  }
-}
-
-async function untilEmpty(group: string): Promise<void> {
-  const end = performance.now() + LIMIT_MS;
-  while (readFileSync(join(group, 'cgroup.events'), 'latin1').includes('populated 1')) {
-    if (performance.now() > end) throw new LabError('lab-kill', `${group} has processes left`);
-    await delay(POLL_MS);
-  }
-}
-
-/** The groups that systemd has made go first. */
-function remove(group: string): void {
-  for (const entry of readdirSync(group, { withFileTypes: true }))
-    if (entry.isDirectory()) remove(join(group, entry.name));
-  rmdirSync(group);
-}
-
-/** What tests have left that were killed. */
-function sweep(groups: string): void {
-  for (const name of readdirSync(groups)) {
-    const pid = new RegExp(`^${GROUP}(\\d+)-`).exec(name)?.[1];
-    if (pid === undefined || existsSync(`/proc/${pid}`)) continue;
-    try {
-      remove(join(groups, name));
-    } catch {
-      // EBUSY: its processes are just being killed; the next test removes it.
-    }
   }
 }
