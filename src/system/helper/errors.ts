@@ -137,6 +137,16 @@ export function failedError(failed: FailedMessage, resolversOf = configuredResol
   }
 }
 
+/** Of sudo's refusal, or its absence, where the unit's socket is another way. */
+export function withGroupAdvice(error: unknown): unknown {
+  if (!(error instanceof TunnelError) || error.code !== 'capture-privileges') return error;
+  const group = 'become a member of the group "tunnel", which needs no sudo, and log in again';
+  return new TunnelError(error.code, error.message, {
+    hint: error.hint === undefined ? group : `${error.hint}; or ${group}`,
+    cause: error,
+  });
+}
+
 /** Whether it may come at any time, and is the last message. */
 export function endsSession({ step, errno }: FailedMessage): boolean {
   return step === STEP.lost || (step === STEP.permit && errno === ERRNO.ESTALE);

@@ -42,6 +42,7 @@ import {
   refusedStart,
   systemErrorName,
   versionError,
+  withGroupAdvice,
 } from './errors.ts';
 import {
   type CreateRequest,
@@ -142,11 +143,16 @@ export async function startHelper(options: HelperOptions = {}): Promise<Helper> 
     return startThrough(starter, { path: path ?? helperPath(observer), observer, signal });
   const unitSocket = options.unitSocket ?? (path === undefined ? HELPER_SOCKET : undefined);
   // Root needs nobody's help, and is refused nothing.
-  if (unitSocket !== undefined && process.geteuid?.() !== 0) {
-    const helper = connectedToUnit(unitSocket, observer);
-    if (helper !== undefined) return started(helper, helper.greet('systemd', signal));
+  const unit =
+    unitSocket === undefined || process.geteuid?.() === 0
+      ? 'missing'
+      : connectedToUnit(unitSocket, observer);
+  if (unit instanceof LinkedHelper) return started(unit, unit.greet('systemd', signal));
+  try {
+    return await startedByProgram({ path: path ?? helperPath(observer), observer, signal });
+  } catch (error) {
+    throw unit === 'refused' ? withGroupAdvice(error) : error;
   }
-  return startedByProgram({ path: path ?? helperPath(observer), observer, signal });
 }
 
 interface Starting {
@@ -155,8 +161,8 @@ interface Starting {
   readonly signal: AbortSignal | undefined;
 }
 
-/** The helper that systemd starts for a connection; undefined if there is no such unit for us. */
-function connectedToUnit(socket: string, observer: Observer): LinkedHelper | undefined {
+/** The helper that systemd starts for a connection, or why there is none for us. */
+function connectedToUnit(socket: string, observer: Observer): LinkedHelper | 'missing' | 'refused' {
   const connect = (received: Received) => addon().linkConnect(socket, received);
   try {
     return new LinkedHelper(connect, `of the unit at ${socket}`, observer);
@@ -166,7 +172,7 @@ function connectedToUnit(socket: string, observer: Observer): LinkedHelper | und
     // Not installed; or it doesn't permit this user, whom sudo may permit.
     const level = errno === ERRNO.ENOENT || errno === ERRNO.ECONNREFUSED ? 'debug' : 'info';
     observer.log(level, `no helper from ${socket} (${systemErrorName(errno)})`);
-    return undefined;
+    return errno === ERRNO.EACCES ? 'refused' : 'missing';
   }
 }
 
