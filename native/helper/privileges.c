@@ -99,8 +99,10 @@ static int reduce(uint32_t kept, const char **what) {
   if ((result = bounding_set_drop((held[0].effective & CAP_TO_MASK(CAP_SETPCAP)) != 0)) < 0)
     return result;
 
+  /* Root of a container may lack CAP_SETGID. Its groups stay: they permit root nothing more. */
   *what = "groups";
-  if (getgroups(0, NULL) > 0 && setgroups(0, NULL) < 0) return -errno;
+  const bool may_set_groups = (held[0].effective & CAP_TO_MASK(CAP_SETGID)) != 0;
+  if (may_set_groups && getgroups(0, NULL) > 0 && setgroups(0, NULL) < 0) return -errno;
   *what = "change of user";
   if (setresgid(0, 0, 0) < 0 || setresuid(0, 0, 0) < 0) return -errno;
 

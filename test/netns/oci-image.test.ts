@@ -4,29 +4,32 @@
  * that engines give.
  */
 import assert from 'node:assert/strict';
-import { existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { API1, PRIVATE4 } from '../support/addresses.ts';
+import {
+  ARCHITECTURE,
+  BUILT,
+  packageFile,
+  packageMissing,
+  packageName,
+} from '../support/debianpackage.ts';
 import { DebianRoot, rootMissing } from '../support/debianroot.ts';
 import { Engine, engineMissing } from '../support/engine.ts';
 import { Lab, labUnavailable } from '../support/lab.ts';
 import { REMOTE } from '../support/tunnel.ts';
 
 const ROOT = fileURLToPath(new URL('../../../', import.meta.url));
-const BUILT = join(ROOT, 'dist/deb');
 const READY_MS = 30_000;
+/** Of `tunnel status`. */
+const LINK_IS_DOWN = 5;
 /** What Docker and Podman leave to root, with --cap-add NET_ADMIN. */
 const CAPABILITIES = [
   ...['chown', 'dac_override', 'fowner', 'fsetid', 'kill', 'setgid', 'setuid', 'setpcap'],
   ...['net_bind_service', 'sys_chroot', 'setfcap', 'net_admin'],
 ];
-
-const architecture = process.arch === 'x64' ? 'amd64' : process.arch;
-const built = existsSync(BUILT)
-  ? readdirSync(BUILT).find((file) => file.endsWith(`_${architecture}.deb`))
-  : undefined;
 
 /** The instructions of a Containerfile, with their continued lines. */
 function instructions(text: string): ReadonlyMap<string, string> {
@@ -41,9 +44,7 @@ function instructions(text: string): ReadonlyMap<string, string> {
 const recipe = instructions(readFileSync(join(ROOT, 'packaging/oci/Containerfile'), 'utf8'));
 const release = /debian:(\w+)-slim$/.exec(recipe.get('FROM') ?? '')?.[1] ?? '';
 
-const missing =
-  rootMissing(`package-${release}`) ||
-  (built === undefined && 'no package here: scripts/deb builds it');
+const missing = rootMissing(`package-${release}`) || packageMissing();
 const fetched = ['curl', '-sS', '--max-time', '20', `http://${API1}/`];
 
 describe('the image, by buildah and podman', {
@@ -86,10 +87,48 @@ describe('the image, by buildah and podman', {
     assert.equal((await proxy.stop('SIGTERM', READY_MS)).status, 0, proxy.stderr);
   });
 
-  it('captures as root with NET_ADMIN and /dev/net/tun, and leaves nothing', async () => {
+  for (const [who, id] of [
+    ['nobody', 65_534],
+    ['a user whom the image doesn’t know', 54_321],
+  ] as const) {
+    it(`is a proxy as ${who}, with a health check, and ends in order with podman stop`, async () => {
+      const ssh = engine.volumeOf(join(lab.clientHome, '.ssh'), id);
+      const name = `proxy-${id}`;
+      const proxy = await engine.run([
+        ...['--name', name, '--user', `${id}:${id}`, '--read-only', '--cap-drop', 'all'],
+        ...['--security-opt', 'no-new-privileges', '-v', `${ssh}:/ssh:ro`, 'tunnel'],
+        ...['proxy', '-r', REMOTE, '-i', '/ssh/id_ed25519'],
+        ...['-o', 'UserKnownHostsFile=/ssh/known_hosts', '--socks', '0.0.0.0:1080'],
+        '--allow-remote-clients',
+      ]);
+      await proxy.waitForLine(/tunnel: ready\n/, READY_MS);
+      const { stdout } = await lab.client.exec([...fetched, '-x', 'socks5h://127.0.0.1:1080']);
+      assert.match(stdout, /"host":"api1"/);
+
+      const health = await engine.podman('exec', name, 'tunnel', 'status');
+      assert.equal(health.status, 0, health.stderr);
+      await lab.sshd.kill();
+      // An idle link is made when it is needed, and so is well. This one is needed.
+      const held = await lab.client.spawn([...fetched, '-x', 'socks5h://127.0.0.1:1080']);
+      const end = performance.now() + READY_MS;
+      while ((await engine.podman('exec', name, 'tunnel', 'status')).status !== LINK_IS_DOWN)
+        assert.ok(performance.now() < end, 'it is healthy without a link');
+      await lab.sshd.start();
+      await held.wait(READY_MS);
+      assert.match(held.stdout, /"host":"api1"/, held.stderr);
+
+      const stopped = await engine.podman('stop', '--time', `${READY_MS / 1000}`, name);
+      assert.equal(stopped.status, 0, stopped.stderr);
+      // Not 137: it was the first process, and has not been killed.
+      assert.equal((await proxy.exited).status, 0, proxy.stderr);
+    });
+  }
+
+  it('captures as root with NET_ADMIN and /dev/net/tun alone, and leaves nothing', async () => {
     const before = await lab.client.hostState();
     const ssh = engine.volumeOf(join(lab.clientHome, '.ssh'), 0);
-    const rights = ['--user', '0', '--cap-add', 'NET_ADMIN', '--device', '/dev/net/tun'];
+    const only = ['--cap-drop', 'all', '--cap-add', 'NET_ADMIN', '--device', '/dev/net/tun'];
+    const rights = ['--user', '0', '--read-only', ...only, '--security-opt', 'no-new-privileges'];
     const tunnel = await engine.run([
       ...[...rights, '-v', `${ssh}:/root/.ssh:ro`, 'tunnel', '-r', REMOTE, PRIVATE4],
     ]);
@@ -125,7 +164,7 @@ describe('the image, by its steps', {
   before(async () => {
     lab = await Lab.create();
     root = await DebianRoot.start(lab.client, `package-${release}`, join(lab.directory, release));
-    root.copy(join(BUILT, built ?? ''), `/tmp/${built}`);
+    root.copy(packageFile(), `/tmp/${packageName()}`);
     // The lab has no archive; its packages are there.
     root.write(
       '/usr/local/bin/apt-get',
@@ -148,9 +187,9 @@ describe('the image, by its steps', {
   it('copies what scripts/deb builds, and leaves no list of packages and no log', async () => {
     const pattern = (recipe.get('COPY') ?? '').split(' ')[0] ?? '';
     const name = new RegExp(
-      `^${pattern.replace('*', '.*').replace(/\$\{TARGETARCH\}/, architecture)}$`,
+      `^${pattern.replace('*', '.*').replace(/\$\{TARGETARCH\}/, ARCHITECTURE)}$`,
     );
-    assert.match(built ?? '', name);
+    assert.match(packageName() ?? '', name);
     assert.equal(
       await root.script('ls /var/lib/apt/lists /var/log /tmp'),
       '/tmp:\n\n/var/lib/apt/lists:\n\n/var/log:\n',

@@ -10,7 +10,7 @@ import { chownSync, copyFileSync, cpSync, mkdirSync, readdirSync, writeFileSync 
 import { join } from 'node:path';
 import { rootArchive } from './debianroot.ts';
 import type { Namespace } from './namespace.ts';
-import { Child, mustRun, SEARCH_PATH } from './process.ts';
+import { Child, type ExecResult, mustRun, run, SEARCH_PATH } from './process.ts';
 import { missingPrograms } from './requirements.ts';
 
 const BUILD_TIMEOUT_MS = 180_000;
@@ -63,6 +63,11 @@ export class Engine {
   run(args: readonly string[]): Promise<Child> {
     const options = ['--rm', '--network', 'host', '--cgroups', 'disabled', ...LIMITS];
     return Child.start(this.#inside('podman', 'run', ...options, ...args), this.#options());
+  }
+
+  /** Another command of podman, about a container that runs. */
+  podman(...args: readonly string[]): Promise<ExecResult> {
+    return run(this.#inside('podman', ...args), this.#options());
   }
 
   /** A copy of a directory that `uid` owns, as a volume for it alone. */
