@@ -140,6 +140,22 @@ describe('debuggers', () => {
   });
 });
 
+describe('without Node', () => {
+  it('the launcher says so, with a status that is not the command’s', () => {
+    const directory = mkdtempSync(join(tmpdir(), 'tunnel-node-'));
+    try {
+      const started = (...args: string[]) =>
+        spawnSync('/bin/sh', [LAUNCHER, ...args], { encoding: 'utf8', env: { PATH: directory } });
+      const { status, stderr } = started('-r', 'user@jumphost', '10/8');
+      assert.equal(status, 1);
+      assert.match(stderr, /^tunnel: error \[node-version\]: .*\ntunnel: hint: .*\n$/);
+      assert.equal(started('exec', '-r', 'user@jumphost', '--', 'true').status, 125);
+    } finally {
+      rmSync(directory, { recursive: true });
+    }
+  });
+});
+
 describe("Node's own variables", () => {
   it('do nothing to a program that the launcher starts, and are there for its children', () => {
     const directory = mkdtempSync(join(tmpdir(), 'tunnel-node-'));
@@ -215,7 +231,7 @@ describe("Node's own variables", () => {
       copyFileSync(LAUNCHER, join(directory, 'tunnel'));
       const script = 'console.log(JSON.stringify(process.env));';
       writeFileSync(join(directory, 'dist/src/main.js'), script);
-      const set = (/^names="(.*)"$/m.exec(readFileSync(LAUNCHER, 'utf8'))?.[1] ?? '').split(" ");
+      const set = (/^names="(.*)"$/m.exec(readFileSync(LAUNCHER, 'utf8'))?.[1] ?? '').split(' ');
       const files = [
         ...['NODE_COMPILE_CACHE', 'NODE_EXTRA_CA_CERTS', 'NODE_ICU_DATA'],
         ...['OPENSSL_CONF', 'OPENSSL_ENGINES', 'OPENSSL_MODULES'],
