@@ -35,6 +35,14 @@ const placeOf = (path) =>
 /** Of the module that loads ssh2 in pieces, in an order of its own. */
 const OWN_REQUIRE = 'const require = createRequire(import.meta.url);\n';
 
+const HEAD_OF_LICENCES = `The program in this folder contains these packages.
+
+It also contains profiles of public clouds, from openstacksdk
+(https://opendev.org/openstack/openstacksdk), Copyright its contributors, under the Apache License,
+Version 2.0, whose text is below, at prom-client. They were changed: only the settings that matter
+for addresses and logins were taken.
+`;
+
 /** A module of this program, as the bundle has it. `path`: relative to src/. */
 function moduleText(path: string, text: string): string {
   const place = `placeOf(${JSON.stringify(join('../src', path.replace(/\.ts$/, '.js')))})`;
@@ -83,7 +91,9 @@ const optionalParts: Plugin = {
     }));
     onLoad({ filter: /^sshcrypto/, namespace }, () => ({ contents: NATIVE_CIPHERS }));
     // Which cipher is faster here: ssh2 orders its ciphers by that, and we give it another order.
-    onLoad({ filter: /^cpu-features/, namespace }, () => ({ contents: 'module.exports = () => {};' }));
+    onLoad({ filter: /^cpu-features/, namespace }, () => ({
+      contents: 'module.exports = () => {};',
+    }));
   },
 };
 
@@ -129,7 +139,7 @@ function licences(files: readonly string[]): string {
     return `${name} ${version}\n\n${parts.join('\n\n')}\n`;
   });
   const rule = `\n${'-'.repeat(80)}\n\n`;
-  return ['The program in this folder contains these packages.\n', ...texts].join(rule);
+  return [HEAD_OF_LICENCES, ...texts].join(rule);
 }
 
 /** Writes all files into `output`, a folder of dist/, in place of what is there. */

@@ -86,7 +86,10 @@ describe('the bundle', () => {
     const loaded = join(place, 'loaded');
     const module = 'require("node:fs").writeFileSync(process.env.HOME + "/loaded", __filename);';
     for (const above of ['.node_modules', 'dist/node_modules', 'dist/program/node_modules'])
-      for (const name of ['cpu-features', 'ssh2/lib/protocol/crypto/build/Release/sshcrypto.node']) {
+      for (const name of [
+        'cpu-features',
+        'ssh2/lib/protocol/crypto/build/Release/sshcrypto.node',
+      ]) {
         mkdirSync(join(place, above, name), { recursive: true });
         writeFileSync(join(place, above, name, 'index.js'), module);
       }
@@ -143,6 +146,9 @@ describe('the bundle', () => {
         ([, name]) => name,
       ),
     );
+    const [head = '', ...rest] = licences.split(/^-{80}$/m);
+    assert.match(head, /profiles of public clouds, from openstacksdk/);
+    assert.match(rest.find((own) => /^\s*prom-client /.test(own)) ?? '', /Apache License/);
     assert.ok(packages.has('ssh2') && packages.has('yaml') && packages.has('@noble/hashes'));
     for (const name of packages) {
       const { version } = JSON.parse(readFileSync(manifestOf(String(name)), 'utf8'));
