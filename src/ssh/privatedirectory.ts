@@ -9,8 +9,8 @@
  *
  * A tunnel that is killed leaves its directory behind. The next one removes the directories of the
  * same user whose process no longer exists, or whose process id now belongs to another process. On
- * other systems NS and START are 0, and only the first is known. On a Linux without proc(5), such as
- * a bare chroot, it isn't known which processes they mean, so they stay.
+ * other systems NS and START are 0, and only the first is known. On a Linux without proc(5), such
+ * as a bare chroot, it isn't known which processes they mean, so they stay.
  */
 import { lstatSync, mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
