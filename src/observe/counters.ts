@@ -219,6 +219,10 @@ export const COUNTERS = {
   tunnel_openstack_versions_left_out_total: 'documents of versions that were not asked for',
 
   // system/, observe/
+  tunnel_socket_owners_over_limit_total:
+    'sockets whose user or process was not looked for, as too many were asked for',
+  tunnel_socket_questions_failed_total:
+    'questions whose a socket is that the kernel did not answer; its tables are read',
   tunnel_recovered_total: 'changes of an earlier run that were undone',
   tunnel_flow_log_records_total: 'records written to the flow log',
   tunnel_flow_log_records_waiting: 'records that now wait to be written to the flow log',
