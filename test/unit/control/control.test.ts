@@ -528,7 +528,8 @@ describe('the status socket', () => {
     });
     const all = [running('lab', 5, 1000), running('other', 6, 1000), running('lab', 7, 65534)];
     const found = { tunnels: [...all, running('5', 8, 1000)], silent: [] };
-    const named = (name: string | undefined, user: number) => tunnelNamed(found, name, user).pid;
+    const named = (name: string | undefined, user: number) =>
+      tunnelNamed(found, name, { env: {}, uid: user }).pid;
     assert.equal(named('other', 1000), 6);
     assert.equal(named('7', 1000), 7);
     assert.equal(named('lab', 1000), 5, 'the own one');
@@ -537,6 +538,46 @@ describe('the status socket', () => {
     assert.throws(() => named(undefined, 1000), /several tunnels run/);
     assert.throws(() => named('nobody', 1000), /no tunnel is called nobody/);
     assert.throws(() => tunnelNamed({ tunnels: [], silent: [] }, undefined), /no tunnel runs/);
+  });
+
+  it('takes only the caller’s own tunnel where none is named', () => {
+    const running = (name: string, pid: number, user: number) => ({
+      pid,
+      user,
+      path: '',
+      status: statusOf(name, { pid }),
+    });
+    const take = (all: readonly (readonly [string, number, number])[], uid = 0, env = {}) =>
+      tunnelNamed({ tunnels: all.map((one) => running(...one)), silent: [] }, undefined, {
+        env,
+        uid,
+      }).pid;
+    const failure = (work: () => unknown): TunnelError => {
+      try {
+        work();
+      } catch (error) {
+        if (error instanceof TunnelError) return error;
+      }
+      return assert.fail('it has taken one');
+    };
+    const alices = ['lab', 7, 1000] as const;
+    assert.equal(take([alices, ['own', 8, 0], ['lab', 9, 1001]]), 8);
+    const one = failure(() => take([alices]));
+    assert.equal(one.code, 'no-such-tunnel');
+    assert.match(one.message, /^none of your own tunnels runs$/);
+    assert.match(one.hint ?? '', /these run: lab \(pid 7, user 1000\); name one .* as in 7$/);
+    const two = failure(() => take([alices, ['own', 8, 0], ['other', 9, 0]]));
+    assert.equal(two.message, 'several tunnels run: own (pid 8), other (pid 9)');
+    for (const env of [{ SUDO_UID: '1000' }, { DOAS_USER: 'alice', USER: 'alice' }]) {
+      assert.equal(take([alices], 1000, env), 7, 'the tunnel of who has called sudo');
+      const [variable = ''] = Object.keys(env);
+      assert.match(
+        failure(() => take([], 1000, env)).hint ?? '',
+        new RegExp(`without ${variable}`),
+      );
+    }
+    const other = failure(() => take([], 1001, { SUDO_UID: '1000' }));
+    assert.doesNotMatch(other.hint ?? '', /SUDO_UID/, 'sudo -u');
   });
 
   it('takes no answer for a status that is none', async () => {
