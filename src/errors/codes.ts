@@ -42,6 +42,8 @@ export type ExitStatus =
 interface ErrorGroup {
   readonly codes: readonly string[];
   readonly exit: ExitStatus;
+  /** None of these is thrown without a hint of its own (HintedCode). */
+  readonly hinted?: true;
   /** What the error means and what helps, in one line. */
   readonly meaning: string;
 }
@@ -425,6 +427,13 @@ export const ERRORS = [
       "the cloud couldn't be asked, or gave no usable answer: [list](openstack.md#when-it-fails)",
   },
   {
+    codes: ['system-limit', 'system-disk', 'system-permission'],
+    exit: EXIT.unexpected,
+    hinted: true,
+    meaning:
+      'the system refuses something: descriptors, memory or processes are used up, a disk is full or read-only, or a permission is missing; the message says what, and the hint what limits it',
+  },
+  {
     codes: ['no-such-tunnel'],
     exit: EXIT.usage,
     meaning: 'no running tunnel of this user has that name, or several have: `tunnel status`',
@@ -464,6 +473,12 @@ export const ERRORS = [
 
 /** Stable and machine-readable, in kebab-case. */
 export type ErrorCode = (typeof ERRORS)[number]['codes'][number];
+
+/** Without a hint, such an error doesn't compile. */
+export type HintedCode = Extract<
+  (typeof ERRORS)[number],
+  { readonly hinted: true }
+>['codes'][number];
 
 const EXIT_OF: ReadonlyMap<ErrorCode, ExitStatus> = new Map(
   ERRORS.flatMap(({ codes, exit }) => codes.map((code) => [code, exit] as const)),
