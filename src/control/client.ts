@@ -17,7 +17,7 @@ import {
 } from './directory.ts';
 import { readStatus } from './shape.ts';
 import type { Status } from './status.ts';
-import { fieldOf, MAX_ANSWER_BYTES, readLines, textOf } from './wire.ts';
+import { fieldOf, MAX_ANSWER_BYTES, OTHER_VERSION, readLines, textOf } from './wire.ts';
 
 /** For an answer of a tunnel that lives. */
 export const ANSWER_MS = 5_000;
@@ -97,7 +97,7 @@ export async function askAgain(
       const talk = converse(file.path, request, { limit: ANSWER_MS, listener: file, ...options });
       for await (const answer of talk) return answer;
     } catch (error) {
-      if (!CUT_OFF.has(systemCodeOf(error))) throw error;
+      if (!isCutOff(error)) throw error;
     }
   }
   return undefined;
@@ -239,7 +239,9 @@ export async function ask(
   // Not as a parameter's default: an explicit `undefined` stays, and means no limit.
   const talk = converse(path, request, { limit: ANSWER_MS, ...options });
   for await (const answer of talk) return answer;
-  throw new TunnelError('control-failed', 'the tunnel ended without an answer');
+  throw new TunnelError('control-failed', 'the tunnel ended without an answer', {
+    hint: 'its log says why; "tunnel status" shows what runs',
+  });
 }
 
 /** All answers to one request. Ends when the tunnel closes the connection. */
@@ -263,7 +265,12 @@ export async function* converse(
     limit === undefined
       ? undefined
       : setTimeout(
-          () => fail(new TunnelError('control-failed', `no answer within ${limit / 1_000} s`)),
+          () =>
+            fail(
+              new TunnelError('control-failed', `no answer within ${limit / 1_000} s`, {
+                hint: 'it may be stopped (Ctrl-Z), or very busy: try again, or see its log',
+              }),
+            ),
           limit,
         );
   const abort = (): void => fail(signal?.reason);
@@ -285,12 +292,17 @@ export async function* converse(
       }
       wake();
     },
-    broken: () => fail(new TunnelError('control-failed', 'its answer is not understood')),
+    broken: () => fail(notUnderstood()),
   });
   socket.on('connect', () => {
     const problem = listener === undefined ? undefined : impostor(peerOf(socket), listener);
     if (problem === undefined) socket.write(`${JSON.stringify(request)}\n`);
-    else fail(new TunnelError('control-failed', problem));
+    else
+      fail(
+        new TunnelError('control-failed', problem, {
+          hint: `nothing was asked there; remove ${path} if nobody needs it`,
+        }),
+      );
   });
   try {
     for (;;) {
@@ -324,8 +336,7 @@ export async function* followStatus(
   const options = { signal, listener: tunnel, maxBytes };
   for await (const answer of converse(path, { do: 'watch', everyMs }, options)) {
     const status = readStatus(fieldOf(answer, 'status'), pid);
-    if (status === undefined)
-      throw new TunnelError('control-failed', 'its answer is not understood');
+    if (status === undefined) throw notUnderstood();
     yield status;
   }
 }
@@ -379,15 +390,25 @@ function impostor(
 function checked(answer: unknown): unknown {
   if (fieldOf(answer, 'ok') === true) return answer;
   const error = fieldOf(answer, 'error');
-  const said = textOf(error, 'message') ?? 'its answer is not understood';
-  const hint = textOf(error, 'hint');
-  throw new TunnelError('control-failed', said, hint === undefined ? {} : { hint });
+  const said = textOf(error, 'message');
+  if (said === undefined) throw notUnderstood();
+  const hint = textOf(error, 'hint') ?? 'its log has more';
+  throw new TunnelError('control-failed', said, { hint });
+}
+
+function notUnderstood(): TunnelError {
+  return new TunnelError('control-failed', 'its answer is not understood', { hint: OTHER_VERSION });
 }
 
 /** Whether nobody listens any more. */
 export function hasGone(error: unknown): boolean {
   const code = systemCodeOf(error);
   return code !== undefined && GONE.has(code);
+}
+
+/** Whether the tunnel has ended while it was asked. */
+export function isCutOff(error: unknown): boolean {
+  return CUT_OFF.has(systemCodeOf(error));
 }
 
 /**

@@ -436,11 +436,13 @@ export const ERRORS = [
   {
     codes: ['no-such-tunnel'],
     exit: EXIT.usage,
+    hinted: true,
     meaning: 'no running tunnel of this user has that name, or several have: `tunnel status`',
   },
   {
     codes: ['control-directory', 'control-request', 'control-failed', 'control-busy'],
     exit: EXIT.unexpected,
+    hinted: true,
     meaning: 'a running tunnel could not be asked, or could not do it; the message says why',
   },
   {

@@ -115,6 +115,8 @@ export const COUNTERS = {
   tunnel_control_clients_total: 'times that somebody has asked this tunnel for its status',
   tunnel_askpass_limit_total: 'questions of ssh that were too many at a time, or too long',
   tunnel_control_over_limit_total: 'of these, those turned away because too many had asked',
+  tunnel_control_notices_over_limit_total:
+    'notices not shown to the caller of reconnect or reload: too many had come',
   tunnel_control_timeouts_total: 'of these, those that asked nothing or read no answer in time',
 
   // metrics/

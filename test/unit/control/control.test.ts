@@ -37,9 +37,10 @@ import {
   ownDirectories,
   socketIn,
 } from '../../../src/control/directory.ts';
+import { RemotePrompter } from '../../../src/control/remoteprompter.ts';
 import { type ControlHandlers, ControlServer, MAX_CLIENTS } from '../../../src/control/server.ts';
 import type { ReloadAnswer, Status } from '../../../src/control/status.ts';
-import { fieldOf, textOf } from '../../../src/control/wire.ts';
+import { fieldOf, MAX_NOTICES, textOf } from '../../../src/control/wire.ts';
 import { TunnelError } from '../../../src/errors/errors.ts';
 import { silentObserver } from '../../../src/observe/observer.ts';
 import { nobody, type Prompter } from '../../../src/ssh/prompter.ts';
@@ -212,6 +213,19 @@ describe('the status socket', () => {
     });
   });
 
+  it('passes over what it does not know in the request of a later version', async () => {
+    await serving({}, async (path) => {
+      const later = { later: { deep: [1] }, only: 'later' };
+      const answer = await ask(path, { do: 'status', ...later });
+      assert.equal(textOf(fieldOf(answer, 'status'), 'name'), 'lab');
+      await assert.rejects(ask(path, { do: 'later' }), {
+        code: 'control-failed',
+        message: /of this version does not know it/,
+        hint: /another version/,
+      });
+    });
+  });
+
   it('stops the tunnel, after the answer', async () => {
     let stopped = 0;
     await serving({ stop: () => stopped++ }, async (path) => {
@@ -338,7 +352,7 @@ describe('the status socket', () => {
       await reloadTunnel(tunnel, person, signal, says);
       assert.deepEqual(said, expected);
       // An older "tunnel reconnect" does not know notices, and declines them.
-      const old = { questions: () => Promise.reject(new TunnelError('control-failed', 'what?')) };
+      const old = { questions: () => Promise.reject(new TunnelError('auth-cancelled', 'what?')) };
       await assert.rejects(ask(path, { do: 'reconnect' }, old), /what/);
     });
   });
@@ -355,6 +369,29 @@ describe('the status socket', () => {
       const told = reconnectTunnel(tunnel, nobody('nobody'), signal, { ...untold, says });
       await assert.rejects(told, /more than 32 notices/);
       assert.equal(lines, 2 * 32);
+    });
+  });
+
+  it('counts the notices that the caller of reconnect is not shown', () => {
+    const counted: string[] = [];
+    const sent: unknown[] = [];
+    const prompter = new RemotePrompter((question) => sent.push(question), {
+      ...silentObserver,
+      count: (name) => counted.push(name),
+    });
+    const all = Array.from({ length: MAX_NOTICES + 2 }, async () => {
+      const shown = prompter.show(['touch your key']);
+      return shown.then(
+        () => 'shown',
+        (error: unknown) => String(error),
+      );
+    });
+    const answers = setInterval(() => prompter.answered({ answer: '' }), 0);
+    return Promise.all(all).then((outcomes) => {
+      clearInterval(answers);
+      assert.equal(outcomes.filter((it) => it === 'shown').length, MAX_NOTICES);
+      assert.equal(sent.length, MAX_NOTICES);
+      assert.deepEqual(counted, Array(2).fill('tunnel_control_notices_over_limit_total'));
     });
   });
 
@@ -432,12 +469,12 @@ describe('the status socket', () => {
       const said = await reloadTunnel(tunnel, nobody('nobody'), signal, untold.says);
       assert.deepEqual(said, ['needs a restart: --socks']);
     });
-    const failure = Object.assign(new TunnelError('control-failed', 'x'), { message: odd });
+    const failure = Object.assign(new TunnelError('unclean', 'x'), { message: odd });
     const reload = (): Promise<never> => Promise.reject(Object.assign(failure, { hint: odd }));
     await serving({ reload }, async (path) => {
       await assert.rejects(ask(path, { do: 'reload' }), (error: TunnelError) => {
         assert.equal(error.message, 'its answer is not understood');
-        assert.equal(error.hint, undefined);
+        assert.match(error.hint ?? '', /another version/);
         return true;
       });
     });

@@ -36,6 +36,22 @@ describe('ErrorCode', () => {
     assert.equal(new TunnelError('host-key-chagned', 'x').code, 'host-key-chagned');
   });
 
+  it('refuses some codes without a hint', () => {
+    // @ts-expect-error: nobody knows what to do about a tunnel that does not answer.
+    assert.equal(new TunnelError('control-failed', 'x').hint, undefined);
+    // @ts-expect-error: a cause is no hint.
+    assert.equal(new TunnelError('system-limit', 'x', { cause: 'y' }).hint, undefined);
+    assert.equal(new TunnelError('control-failed', 'x', { hint: 'y' }).hint, 'y');
+    for (const group of ERRORS) {
+      const about = /^(?:control|system|no-such-tunnel)/;
+      assert.equal(
+        'hinted' in group,
+        group.codes.some((code) => about.test(code)),
+        group.meaning,
+      );
+    }
+  });
+
   it('has a code for each refusal, and no other that begins so', () => {
     assert.deepEqual(
       CODES.filter((code) => code.startsWith('connect-')).sort(),
