@@ -182,7 +182,7 @@ export function describeState(link: LinkStatus, at: number): string {
   const from = `for ${duration(at - (upSince ?? since))}`;
   const parts = [
     `${state === 'idle' ? 'idle (connects when needed)' : state} ${from}`,
-    link.at === undefined ? undefined : `${link.user}@${link.at}`,
+    link.at === undefined || link.user === undefined ? link.at : `${link.user}@${link.at}`,
     link.via.length === 0 ? undefined : `through ${link.via.join(', ')}`,
     roundTripMs === undefined ? undefined : `round trip ${roundTripMs.toFixed(1)} ms`,
     state !== 'waiting' || redialAt === undefined
