@@ -3,7 +3,7 @@
  *
  *   ERRORS ─┬─► ErrorCode       the type: a code that is not declared here doesn't compile
  *           ├─► exitStatusOf()  what cli/exit.ts ends the program with
- *           └─► errorTable()    the table "Errors" of docs/usage.md; a test compares the two
+ *           └─► tables.ts       the tables of docs/usage.md; a test compares the two
  *
  * Some errors end one connection, query or login method, not a run. If one of these ended a run, it
  * would end it with the status given here.
@@ -21,7 +21,7 @@ export const EXIT = {
   alreadyRunning: 7,
 } as const;
 
-const EXIT_MEANINGS: Readonly<Record<keyof typeof EXIT, string>> = {
+export const EXIT_MEANINGS: Readonly<Record<keyof typeof EXIT, string>> = {
   ok: 'orderly stop',
   unexpected: 'unexpected failure',
   usage: 'wrong usage, or wrong settings of a cloud',
@@ -489,22 +489,4 @@ const EXIT_OF: ReadonlyMap<ErrorCode, ExitStatus> = new Map(
 /** The exit status of a run that an error with this code ends. */
 export function exitStatusOf(code: ErrorCode): ExitStatus {
   return EXIT_OF.get(code) ?? EXIT.unexpected;
-}
-
-/** The table "Exit codes" of docs/usage.md. */
-export function exitTable(): string {
-  const names = Object.keys(EXIT_MEANINGS) as (keyof typeof EXIT)[];
-  const rows = names.map((name) => `| ${EXIT[name]} | ${EXIT_MEANINGS[name]} |`);
-  return ['| code | meaning |', '|---|---|', ...rows].join('\n');
-}
-
-/** The table "Errors" of docs/usage.md. */
-export function errorTable(): string {
-  const rows = ERRORS.map(
-    ({ codes, exit, meaning }) =>
-      `| ${codes.map((code) => `\`${code}\``).join(', ')} | ${exit} | ${meaning} |`,
-  );
-  return ['| code | exit status | what it means, what helps |', '|---|---|---|', ...rows].join(
-    '\n',
-  );
 }

@@ -3,14 +3,9 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import {
-  ERRORS,
-  type ErrorCode,
-  errorTable,
-  exitStatusOf,
-  exitTable,
-} from '../../../src/errors/codes.ts';
+import { ERRORS, type ErrorCode, exitStatusOf } from '../../../src/errors/codes.ts';
 import { TunnelError } from '../../../src/errors/errors.ts';
+import { errorTable, exitTable } from '../../../src/errors/tables.ts';
 import { REFUSALS } from '../../../src/net/refusal.ts';
 
 const ROOT = fileURLToPath(new URL('../../../../', import.meta.url));
