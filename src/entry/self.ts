@@ -12,7 +12,7 @@ import { isExec } from '../cli/program.ts';
 import { reportError } from '../cli/report.ts';
 import { statusLines } from '../cli/status.ts';
 import type { Status } from '../control/status.ts';
-import { systemRefusal } from '../errors/system.ts';
+import { withSystemReason } from '../errors/system.ts';
 import { addon, addonIfAny } from '../native/addon.ts';
 import { LineWriter } from '../observe/linewriter.ts';
 import { Log } from '../observe/log.ts';
@@ -125,7 +125,7 @@ export class Self {
 
   /** Reports the error, and sets the exit status. */
   fail(error: unknown): void {
-    const known = systemRefusal(error) ?? error;
+    const known = withSystemReason(error);
     process.exitCode = isExec(this.args) ? execExitCodeOf(known) : exitCodeOf(known);
     this.stderr.writeSurely(reportError(known, this.#detailed));
   }

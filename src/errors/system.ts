@@ -18,6 +18,13 @@ const NAMES: ReadonlyMap<number, string> = new Map(
   Object.entries(constants.errno).map(([name, number]) => [number, name]),
 );
 
+/** Of dlopen(3), which says strerror(3) and no number. */
+const LOADER: readonly (readonly [RegExp, string])[] = [
+  [/Too many open files in system/, 'ENFILE'],
+  [/Too many open files/, 'EMFILE'],
+  [/Cannot allocate memory/, 'ENOMEM'],
+];
+
 interface Refusal {
   readonly code: 'system-limit' | 'system-disk' | 'system-permission';
   readonly says: string;
@@ -98,17 +105,39 @@ const WATCHES: Readonly<Record<string, Refusal>> = {
 
 /** The same as a TunnelError. undefined: it is one, or nothing of the kind. */
 export function systemRefusal(error: unknown): TunnelError | undefined {
-  let cause = error;
-  for (let depth = 0; cause instanceof Error && depth < MAX_CAUSES; depth++) {
+  for (const cause of causesOf(error)) {
     if (cause instanceof TunnelError) return undefined;
     const refusal = refusalOf(cause);
-    if (refusal !== undefined) {
-      const { code, says, hint } = refusal;
-      return new TunnelError(code, `${says} (${cause.message})`, { hint, cause: error });
-    }
-    cause = cause.cause;
+    if (refusal === undefined) continue;
+    const { code, says, hint } = refusal;
+    return new TunnelError(code, `${says} (${cause.message})`, { hint, cause: error });
   }
   return undefined;
+}
+
+/**
+ * What ends the program. Where a limit of the system is behind an error, that error's own code and
+ * hint would lead astray: they are for other causes.
+ */
+export function withSystemReason(error: unknown): unknown {
+  if (!(error instanceof TunnelError)) return systemRefusal(error) ?? error;
+  if (error.code === 'system-limit') return error;
+  for (const cause of causesOf(error)) {
+    const refusal = refusalOf(cause);
+    if (refusal?.code !== 'system-limit') continue;
+    const { says, hint } = refusal;
+    return new TunnelError('system-limit', `${error.message}: ${says}`, { hint, cause: error });
+  }
+  return error;
+}
+
+/** The error itself first. */
+function* causesOf(error: unknown): Generator<Error> {
+  let cause = error;
+  for (let depth = 0; cause instanceof Error && depth < MAX_CAUSES; depth++) {
+    yield cause;
+    cause = cause.cause;
+  }
 }
 
 function refusalOf(error: Error): Refusal | undefined {
@@ -121,7 +150,10 @@ function refusalOf(error: Error): Refusal | undefined {
 }
 
 function nameOf(error: Error): string | undefined {
-  if ('code' in error && typeof error.code === 'string') return error.code;
+  if (error instanceof TunnelError) return undefined;
+  const code = 'code' in error && typeof error.code === 'string' ? error.code : undefined;
+  if (code === 'ERR_DLOPEN_FAILED') return LOADER.find(([says]) => says.test(error.message))?.[1];
+  if (code !== undefined) return code;
   const number = 'errno' in error ? error.errno : undefined;
   if (!Number.isInteger(number) || number === 0) return undefined;
   // libuv's are negative, those of the native part positive.

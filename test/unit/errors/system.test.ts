@@ -4,7 +4,7 @@ import { describe, it } from 'node:test';
 import { execExitCodeOf, exitCodeOf } from '../../../src/cli/exit.ts';
 import { reportError } from '../../../src/cli/report.ts';
 import { TunnelError } from '../../../src/errors/errors.ts';
-import { systemRefusal } from '../../../src/errors/system.ts';
+import { systemRefusal, withSystemReason } from '../../../src/errors/system.ts';
 
 const { errno } = constants;
 
@@ -56,6 +56,29 @@ describe('what the system refuses', () => {
     assert.match(hintOf(nodes('ENOSPC', 'watch')), /max_user_watches/);
     assert.match(hintOf(nodes('EAGAIN', 'spawn ssh')), /ulimit -u/);
     assert.equal(systemRefusal(nodes('ENOSPC', 'watch'))?.code, 'system-limit');
+  });
+
+  it('is told instead of the code and the hint of an error that it has caused', () => {
+    const loader = Object.assign(new Error('addon.node: cannot open: Too many open files'), {
+      code: 'ERR_DLOPEN_FAILED',
+    });
+    for (const cause of [nodes('EMFILE'), natives(errno.EMFILE), loader]) {
+      const inner = new TunnelError('native-missing', 'it is missing', { cause, hint: 'build it' });
+      const error = new TunnelError('capture-failed', 'no helper', { cause: inner, hint: 'sudo' });
+      const told = withSystemReason(error);
+      assert.ok(told instanceof TunnelError);
+      assert.equal(told.code, 'system-limit');
+      assert.equal(told.message, 'no helper: this process may not open any more files');
+      assert.match(told.hint ?? '', /^raise the limit: "ulimit -n/);
+      assert.equal(told.cause, error);
+    }
+    // A part that has named the file knows more about its permission, and about its disk.
+    for (const name of ['EACCES', 'EROFS', 'ENOSPC']) {
+      const error = new TunnelError('pidfile-unwritable', 'x', { cause: nodes(name), hint: 'y' });
+      assert.equal(withSystemReason(error), error);
+    }
+    for (const error of [systemRefusal(nodes('EMFILE')), new Error('x'), 7])
+      assert.equal(withSystemReason(error), error);
   });
 
   it('is nothing else', () => {
