@@ -207,9 +207,10 @@ export interface Addon {
   writeFitting(fd: number, ...parts: Uint8Array[]): number;
 
   /**
-   * A set of sockets, watched on Node's own event loop (native/addon_clients.c). `onReady` is called
-   * with how many are ready: each then has its descriptor and what epoll(7) says of it in `events`,
-   * a pair of 32-bit numbers for each of up to 64. Throws an Error with `errno` (positive).
+   * A set of sockets, watched on Node's own event loop (native/addon_clients.c). `onReady` is
+   * called with how many are ready: each then has its descriptor and what epoll(7) says of it in
+   * `events`, a pair of 32-bit numbers for each of up to 64. Throws an Error with `errno`
+   * (positive).
    */
   clientsOpen(events: Uint8Array, onReady: (count: number) => void): ClientsHandle;
   /**
