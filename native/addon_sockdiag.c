@@ -25,6 +25,9 @@ struct question {
   struct inet_diag_req_v2 body;
 };
 
+/* The kernel has no larger ones. */
+enum { MAX_ERRNO = 4095 };
+
 /* What the kernel says to one question: 0, or a negative errno. */
 static int answered(const struct nlmsghdr *message, size_t length, struct inet_diag_msg *found) {
   int error;
@@ -33,7 +36,7 @@ static int answered(const struct nlmsghdr *message, size_t length, struct inet_d
   if (message->nlmsg_type == NLMSG_ERROR) {
     if (message->nlmsg_len < NLMSG_LENGTH(sizeof error)) return -EBADMSG;
     memcpy(&error, NLMSG_DATA(message), sizeof error);
-    return error < 0 ? error : -EBADMSG;
+    return error < 0 && error >= -MAX_ERRNO ? error : -EBADMSG;
   }
   if (message->nlmsg_type != SOCK_DIAG_BY_FAMILY ||
       message->nlmsg_len < NLMSG_LENGTH(sizeof *found))
