@@ -288,6 +288,10 @@ describe('profiles', () => {
     const background = await run(['up', '--config', FILE, 'p', '-v']);
     assert.deepEqual(background, await run(['--config', FILE, '--profile', 'p', '-vD']));
     await assert.rejects(run(['up']), /no profile is named/);
+    await assert.rejects(
+      run(['up', '--config', FILE, 'q']),
+      /^UsageError: up: there is no profile/,
+    );
   });
 
   it('refuses a file that others may write', async () => {
