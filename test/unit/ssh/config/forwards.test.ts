@@ -1,4 +1,4 @@
-/** The forwards of ssh_config and what decides about them, as `ssh -G` answers and as the program evaluates it. */
+/** The forwards of ssh_config and what decides about them, as ssh answers and as we evaluate it. */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
