@@ -75,6 +75,7 @@ const ends: readonly ((channel: ServedChannel) => void)[] = [
 ];
 
 const drained: ServedChannel[] = [];
+const stalled: ServedChannel[] = [];
 let cut: HostilePeer | undefined;
 
 export const FORWARD_ROWS: readonly ForwardRow[] = [
@@ -126,6 +127,38 @@ export const FORWARD_ROWS: readonly ForwardRow[] = [
     },
     told: 'nothing: the window of its channel is what waits for it',
     ends: 'nothing',
+  },
+  {
+    name: 'forward: destination reads nothing',
+    does: 'a jump server grants no window; the client sends 64 MiB, and resets',
+    attack: onChannel((channel) => {
+      channel.confirm({ window: 0 });
+      stalled.push(channel);
+    }),
+    async run(trial) {
+      const client = await trial.client(trial.fault).connected();
+      client.upload(MUCH);
+      await until(() => stalled.length > 0, 'the channel opens');
+      await trial.client(trial.echo).echoes();
+      assert.equal(stalled[0]?.received, 0);
+      client.reset();
+      // Nothing is read of a client whose window is used up. Its end is seen once there is one,
+      // and that it is a reset when something is written to it, as with ssh.
+      const [channel] = stalled;
+      channel?.grant(MUCH);
+      let [ended, closed] = [false, false];
+      void channel?.eofReceived.then(() => {
+        ended = true;
+      });
+      void channel?.closeReceived.then(() => {
+        closed = true;
+      });
+      await until(() => ended || closed, 'its end is passed on');
+      if (!closed) channel?.data('x');
+      await until(() => closed, 'the channel is closed');
+    },
+    told: "nothing: what is sent waits in the client's own kernel",
+    ends: 'nothing; the reset is an end, and seen when there is a window',
   },
   {
     name: 'forward: resets by clients',
