@@ -128,8 +128,8 @@ describe('--metrics', { skip: sshdMissing }, () => {
   });
 
   it('says which free port it has, also without -v', async () => {
-    const child = await begin('--metrics', '127.0.0.1:0');
-    await child.waitForLine(READY, START_MS);
+    const line = ['--listen', '127.0.0.1:0', '--metrics', '127.0.0.1:0'];
+    const child = await lab.start('proxy', ...line);
     assert.match(child.stderr, /^tunnel: metrics at http:\/\/127\.0\.0\.1:[1-9]\d*$/m);
     await child.stop('SIGTERM');
   });
