@@ -6,8 +6,9 @@ import { printable, printableJson } from '../observe/printable.ts';
 import type { CommandDeclaration } from './command.ts';
 
 const NAMES = `
-NAME is what --name says, or else the remote as it was given; a process id does as well.
-Without NAME it is the only tunnel that runs. Root finds the tunnels of all users.
+NAME is what --name says, or else its profile, or else the remote as it was given; a process
+id does as well. Without NAME it is the only tunnel that runs. Root finds the tunnels of all
+users.
 `;
 
 export const STATUS: CommandDeclaration = {
