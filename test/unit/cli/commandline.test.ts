@@ -140,6 +140,8 @@ describe('tunnel, used wrongly', () => {
     [['up', 'office', '-D'], /unknown option '-D'/, /: leave it out: "tunnel up" runs on/],
     [['up', 'office', '--daemon'], /unknown option '--daemon'/, /: leave it out: "tunnel up" runs/],
     [['up', '--profile', 'office'], /unknown option '--profile'/, /takes the name alone, as in/],
+    [['version'], /there is no command "version"/, /"tunnel --version" shows it/],
+    [[...R, 'a.example,b.example:443'], /several targets/, /: a\.example b\.example:443$/],
     [['help', 'jumhost'], /there is no command "jumhost"/, /did you mean jumphost\?/],
     [['statuses'], /there is no command "statuses"/, /connect, /],
     [['help', 'statuses'], /there is no command "statuses"/, /the commands are connect, /],
