@@ -64,7 +64,8 @@ export class Tunnel implements AsyncDisposable {
    * Resolves when the far side has connected, with a stream that can be half-closed. A name is
    * resolved by the jump host. Rejects with ConnectError, whose `refusal` and `code` say what the
    * far side or the jump host has answered; with UsageError for what is no destination; or with
-   * the signal's reason; with `link-closed` when the tunnel is closed or has ended. Waits while there is no link, for `reconnectHold` at the most.
+   * the signal's reason; with `link-closed` when the tunnel is closed or has ended. Waits while
+   * there is no link, for `reconnectHold` at the most.
    */
   async connect(destination: DestinationLike, options: ConnectOptions = {}): Promise<Duplex> {
     const { connector, observer, ended } = this.#parts;
