@@ -165,11 +165,13 @@ function refuseLocalhost(names: readonly NameTarget[]): void {
   const target = names.find(({ pattern }) => isLocalhost(pattern.name));
   if (target === undefined) return;
   const port = target.ports[0]?.first ?? 8000;
+  // Only root listens below 1024.
+  const local = port < 1024 ? 8000 + port : port;
   const place = target.place ?? { kind: 'argument', name: 'target' };
   throw new UsageError(
     `${formatPlace(place)}: ${quoted(target.text)} is this machine for every program here, and is never captured`,
     {
-      hint: `for what listens on the jump host's own loopback, write: tunnel -r user@jumphost -L ${port}:localhost:${port}`,
+      hint: `for what listens on the jump host's own loopback, write: tunnel -r user@jumphost -L ${local}:localhost:${port}`,
     },
   );
 }

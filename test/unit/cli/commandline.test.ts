@@ -45,6 +45,7 @@ describe('tunnel, used wrongly', () => {
     ],
     [[...R, 'localhost'], /never captured/, /-L 8000:localhost:8000$/],
     [[...R, 'localhost:5432'], /never captured/, /-L 5432:localhost:5432$/],
+    [[...R, 'localhost:443'], /never captured/, /-L 8443:localhost:443$/],
     [['exec', ...R, 'localhost:5432', '--', 'true'], /never captured/],
     [[...R, '10.0.0.0/33'], /target: "10\.0\.0\.0\/33" has a prefix length of 33/],
     [['connect', ...R, '10.0.0.1.2'], /target: "10\.0\.0\.1\.2" has 5 parts/],
