@@ -152,6 +152,13 @@ describe('--metrics', { skip: sshdMissing }, () => {
     await child.stop('SIGTERM');
   });
 
+  it('says which free port it has, also without -v', async () => {
+    const child = await begin('--metrics', '127.0.0.1:0');
+    await child.waitForLine(READY, START_MS);
+    assert.match(child.stderr, /^tunnel: metrics at http:\/\/127\.0\.0\.1:[1-9]\d*$/m);
+    await child.stop('SIGTERM');
+  });
+
   it('replaces the socket of a tunnel that was killed, and nothing else', async () => {
     const path = join(directory, 'again.sock');
     const first = await start('--metrics', path);
