@@ -1,68 +1,43 @@
 /** --metrics of real tunnels at a real sshd: values are those of what was carried. */
 import assert from 'node:assert/strict';
-import { existsSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, statSync, writeFileSync } from 'node:fs';
 import { request } from 'node:http';
-import { connect, createServer, type Server, type Socket } from 'node:net';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { connect, type Socket } from 'node:net';
 import { after, before, describe, it } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { MAX_SILENT } from '../../src/link/openplaces.ts';
 import { FRESH_MS } from '../../src/metrics/server.ts';
-import { LoopbackSshd, sshdMissing } from '../support/loopback-sshd.ts';
-import { Child } from '../support/process.ts';
+import { sshdMissing } from '../support/loopback-sshd.ts';
+import { LoopbackLab, proxyPort, START_MS } from '../support/loopbacklab.ts';
+import type { Child } from '../support/process.ts';
 import { exchange, throughProxy } from '../support/socksclient.ts';
 import { StoppedListener } from '../support/stoppedlistener.ts';
-import { MAIN } from '../support/tunnel.ts';
 
-const READY = /tunnel: ready\n/;
-const START_MS = 30_000;
 const END_MS = 20_000;
 
 describe('--metrics', { skip: sshdMissing }, () => {
-  let sshd: LoopbackSshd;
-  let echo: Server;
-  const directory = mkdtempSync(join(tmpdir(), 'tunnel-metrics-'));
-  const env = { PATH: process.env['PATH'] ?? '', HOME: directory, RUNTIME_DIRECTORY: directory };
-  const children: Child[] = [];
+  let lab: LoopbackLab;
+  let echo = 0;
 
   before(async () => {
-    sshd = await LoopbackSshd.start({ config: ['MaxSessions 0'] });
-    echo = createServer((socket) => socket.on('error', () => {}).pipe(socket));
-    await new Promise<void>((resolve) => echo.listen(0, '127.0.0.1', resolve));
+    lab = await LoopbackLab.open();
+    echo = await lab.echo();
   });
-  after(async () => {
-    for (const child of children) await child.stop('SIGKILL');
-    echo.close();
-    await sshd.stop();
-    rmSync(directory, { recursive: true });
-  });
+  after(() => lab.close());
 
-  const echoPort = (): number => (echo.address() as { port: number }).port;
-
-  async function begin(...args: readonly string[]): Promise<Child> {
-    const { port, user, directory: keys } = sshd;
-    const key = ['-F', 'none', '-i', join(keys, 'user_key')];
-    const trust = ['--host-key', (await sshd.knownHostsLine()).trim()];
-    const remote = ['-r', `${user}@127.0.0.1:${port}`];
-    const words = [...remote, ...key, ...trust, '--listen', '127.0.0.1:0', ...args];
-    const child = await Child.start([process.execPath, MAIN, 'proxy', ...words], { env });
-    children.push(child);
-    return child;
-  }
+  const LINE = ['--listen', '127.0.0.1:0', '-v'];
 
   async function start(...args: readonly string[]): Promise<{ child: Child; proxy: number }> {
-    const child = await begin('-v', ...args);
-    await child.waitForLine(READY, START_MS);
-    return { child, proxy: Number(/proxy at 127\.0\.0\.1:(\d+)/.exec(child.stderr)?.[1]) };
+    const child = await lab.start('proxy', ...LINE, ...args);
+    return { child, proxy: proxyPort(child) };
   }
 
   it('adds up what the relay has moved, with targets on a socket', async () => {
-    const socketPath = join(directory, 'm.sock');
+    const socketPath = lab.path('m.sock');
     const { child, proxy } = await start('--metrics', socketPath, '127.0.0.0/8');
     assert.equal(statSync(socketPath).mode & 0o777, 0o600);
     const sockets: Socket[] = [];
-    for (let i = 0; i < 5; i++) sockets.push(await throughProxy(proxy, echoPort()));
+    for (let i = 0; i < 5; i++) sockets.push(await throughProxy(proxy, echo));
     await Promise.all(sockets.map((socket, i) => exchange(socket, 1000 * (i + 1))));
     await assert.rejects(throughProxy(proxy, 1));
     const values = samplesOf(await scrape({ socketPath }));
@@ -116,7 +91,7 @@ describe('--metrics', { skip: sshdMissing }, () => {
   });
 
   it('shows what waits for an answer, and what waits until it may be asked for', async () => {
-    const socketPath = join(directory, 'waiting.sock');
+    const socketPath = lab.path('waiting.sock');
     const { child, proxy } = await start('--metrics', socketPath);
     const silent = await StoppedListener.start();
     try {
@@ -141,7 +116,7 @@ describe('--metrics', { skip: sshdMissing }, () => {
   it('tells all users of the machine nothing of destinations', async () => {
     const { child, proxy } = await start('--metrics', '127.0.0.1:0', '127.0.0.0/8');
     const port = Number(/metrics at http:\/\/127\.0\.0\.1:(\d+)/.exec(child.stderr)?.[1]);
-    const socket = await throughProxy(proxy, echoPort());
+    const socket = await throughProxy(proxy, echo);
     await exchange(socket, 10);
     const text = await scrape({ host: '127.0.0.1', port });
     const values = samplesOf(text);
@@ -153,14 +128,14 @@ describe('--metrics', { skip: sshdMissing }, () => {
   });
 
   it('says which free port it has, also without -v', async () => {
-    const child = await begin('--metrics', '127.0.0.1:0');
-    await child.waitForLine(READY, START_MS);
+    const line = ['--listen', '127.0.0.1:0', '--metrics', '127.0.0.1:0'];
+    const child = await lab.start('proxy', ...line);
     assert.match(child.stderr, /^tunnel: metrics at http:\/\/127\.0\.0\.1:[1-9]\d*$/m);
     await child.stop('SIGTERM');
   });
 
   it('replaces the socket of a tunnel that was killed, and nothing else', async () => {
-    const path = join(directory, 'again.sock');
+    const path = lab.path('again.sock');
     const first = await start('--metrics', path);
     await refused(path, /another program listens there/);
     await first.child.stop('SIGKILL');
@@ -170,12 +145,12 @@ describe('--metrics', { skip: sshdMissing }, () => {
     await second.child.stop('SIGTERM');
     writeFileSync(path, 'precious');
     await refused(path, /there is another file, which is no socket/);
-    await refused(join(directory, 'no/such.sock'), /its directory does not exist/);
-    await refused(`127.0.0.1:${echoPort()}`, /EADDRINUSE|in use/i);
+    await refused(lab.path('no/such.sock'), /its directory does not exist/);
+    await refused(`127.0.0.1:${echo}`, /EADDRINUSE|in use/i);
   });
 
   async function refused(place: string, why: RegExp): Promise<void> {
-    const child = await begin('--metrics', place);
+    const child = await lab.begin(lab.words('proxy', ...LINE, '--metrics', place));
     assert.equal((await child.wait(START_MS)).status, 1);
     assert.match(child.stderr, /\[metrics-unavailable\]/);
     assert.match(child.stderr, why);
