@@ -1,66 +1,29 @@
 /** `tunnel status`, `stop` and `reconnect` with real tunnels at a real sshd. */
 import assert from 'node:assert/strict';
-import { existsSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
-import { createServer, type Server, type Socket } from 'node:net';
-import { tmpdir } from 'node:os';
+import { existsSync, statSync, writeFileSync } from 'node:fs';
+import type { Socket } from 'node:net';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import type { Status } from '../../src/control/status.ts';
-import { LoopbackSshd, sshdMissing } from '../support/loopback-sshd.ts';
-import { Child, run } from '../support/process.ts';
+import { sshdMissing } from '../support/loopback-sshd.ts';
+import { LoopbackTunnels } from '../support/loopbacktunnels.ts';
+import { run } from '../support/process.ts';
 import { exchange, throughProxy } from '../support/socksclient.ts';
 import { MAIN } from '../support/tunnel.ts';
 
-const READY = /tunnel: ready\n/;
-const START_MS = 30_000;
 /** More than any machine takes; how long it takes is measured apart. */
 const ANSWER_MS = 20_000;
 
 describe('tunnel status', { skip: sshdMissing }, () => {
-  let sshd: LoopbackSshd;
-  let echo: Server;
-  const directory = mkdtempSync(join(tmpdir(), 'tunnel-status-'));
-  const env = { PATH: process.env['PATH'] ?? '', HOME: directory, RUNTIME_DIRECTORY: directory };
-  const children: Child[] = [];
-
+  let tunnels: LoopbackTunnels;
   before(async () => {
-    sshd = await LoopbackSshd.start({ config: ['MaxSessions 0'] });
-    echo = createServer((socket) => socket.on('error', () => {}).pipe(socket));
-    await new Promise<void>((resolve) => echo.listen(0, '127.0.0.1', resolve));
+    tunnels = await LoopbackTunnels.create();
   });
-  after(async () => {
-    for (const child of children) await child.stop('SIGKILL');
-    echo.close();
-    await sshd.stop();
-    rmSync(directory, { recursive: true });
-  });
-
-  const echoPort = (): number => (echo.address() as { port: number }).port;
-
-  async function start(...args: readonly string[]): Promise<{ child: Child; port: number }> {
-    const { port, user, directory: keys } = sshd;
-    const ssh = [
-      '-F',
-      'none',
-      '-i',
-      join(keys, 'user_key'),
-      '--host-key',
-      (await sshd.knownHostsLine()).trim(),
-    ];
-    const remote = `${user}@127.0.0.1:${port}`;
-    const child = await Child.start(
-      [process.execPath, MAIN, 'proxy', '-r', remote, ...ssh, '--listen', '127.0.0.1:0', ...args],
-      { env },
-    );
-    children.push(child);
-    await child.waitForLine(READY, START_MS);
-    const listens = /proxy at 127\.0\.0\.1:(\d+)/.exec(child.stderr)?.[1];
-    return { child, port: Number(listens) };
-  }
+  after(() => tunnels?.close());
 
   const tunnel = (...args: readonly string[]) =>
-    run([process.execPath, MAIN, ...args], { env, timeout: ANSWER_MS });
+    run([process.execPath, MAIN, ...args], { env: tunnels.env, timeout: ANSWER_MS });
 
   async function statusOf(name: string): Promise<Status> {
     const { stdout, stderr } = await tunnel('status', name, '--json');
@@ -70,15 +33,15 @@ describe('tunnel status', { skip: sshdMissing }, () => {
   }
 
   it('tells of links, flows and refusals what the relay has done', async () => {
-    const { child, port } = await start('--name', 'lab');
+    const { child, proxy } = await tunnels.start('--name', 'lab');
     const sockets: Socket[] = [];
-    for (let i = 0; i < 5; i++) sockets.push(await throughProxy(port, echoPort()));
+    for (let i = 0; i < 5; i++) sockets.push(await throughProxy(proxy, tunnels.echoPort));
     await Promise.all(sockets.map((socket, i) => exchange(socket, 1000 * (i + 1))));
-    await assert.rejects(throughProxy(port, 1));
+    await assert.rejects(throughProxy(proxy, 1));
     const status = await statusOf('lab');
     assert.deepEqual([status.command, status.pid, status.ready], ['proxy', child.pid, true]);
     assert.equal(status.link.state, 'up');
-    assert.equal(status.link.at, `127.0.0.1:${sshd.port}`);
+    assert.equal(status.link.at, `127.0.0.1:${tunnels.sshd.port}`);
     assert.match(status.link.server ?? '', /^OpenSSH/);
     assert.ok(status.link.cipher !== undefined && status.link.keyExchange !== undefined);
     const { live, opened, refused, sentBytes, receivedBytes, list } = status.flows;
@@ -94,7 +57,7 @@ describe('tunnel status', { skip: sshdMissing }, () => {
     assert.equal(text.status, 0);
     assert.match(text.stdout, /^lab \(proxy, pid \d+, for \d+ s\)\n {2}link +up for/);
     assert.match(text.stdout, /5 live \(0 being opened\), 5 opened, 1 refused; 15\.0 kB sent/);
-    const config = join(directory, 'config.yaml');
+    const config = join(tunnels.directory, 'config.yaml');
     const profiles = 'profiles:\n  lab: {remote: a}\n  home: {remote: b}\n';
     writeFileSync(config, profiles, { mode: 0o600 });
     const listed = await tunnel('list', '--config', config, '--json');
@@ -110,7 +73,10 @@ describe('tunnel status', { skip: sshdMissing }, () => {
     );
     const complete = fileURLToPath(new URL('../../src/cli/completion/main.js', import.meta.url));
     const words = ['fish', '--', 'stop', 'la'];
-    const offered = await run([process.execPath, complete, ...words], { env, timeout: ANSWER_MS });
+    const offered = await run([process.execPath, complete, ...words], {
+      env: tunnels.env,
+      timeout: ANSWER_MS,
+    });
     assert.match(offered.stdout, /^lab\t/m);
     child.kill('SIGUSR1');
     await child.waitForLine(/^tunnel: zero: /m);
@@ -122,19 +88,19 @@ describe('tunnel status', { skip: sshdMissing }, () => {
     assert.match(child.stderr, /^tunnel: {5}refused \d+ s ago: /m);
     assert.match(child.stderr, /^tunnel: tunnel_flows_opened_total 5: /m);
     for (const socket of sockets) socket.destroy();
-    assert.equal(statSync(join(directory, `${child.pid}.sock`)).mode & 0o777, 0o600);
+    assert.equal(statSync(join(tunnels.directory, `${child.pid}.sock`)).mode & 0o777, 0o600);
     const stopped = await tunnel('stop', 'lab', '-v');
     assert.deepEqual([stopped.status, stopped.stdout], [0, '']);
     assert.equal((await child.wait(ANSWER_MS)).status, 0);
-    assert.ok(!existsSync(join(directory, `${child.pid}.sock`)));
+    assert.ok(!existsSync(join(tunnels.directory, `${child.pid}.sock`)));
     const nothing = await tunnel('status', 'lab');
     assert.deepEqual([nothing.status, nothing.stdout], [2, '']);
   });
 
   it('warns of a second tunnel that is given the same name', async () => {
-    const first = await start('--name', 'twice');
+    const first = await tunnels.start('--name', 'twice');
     assert.doesNotMatch(first.child.stderr, /another tunnel/);
-    const second = await start('--name', 'twice');
+    const second = await tunnels.start('--name', 'twice');
     const [, pid] = await second.child.waitForLine(
       /warning: another tunnel is called twice as well, process (\d+): .* the process id only\n/,
     );
@@ -144,15 +110,18 @@ describe('tunnel status', { skip: sshdMissing }, () => {
   });
 
   it('tells several apart, finds none that was killed, and reconnects one', async () => {
-    const [one, other] = [await start('--name', 'one'), await start('--name', 'other')];
+    const [one, other] = [
+      await tunnels.start('--name', 'one'),
+      await tunnels.start('--name', 'other'),
+    ];
     const ambiguous = await tunnel('stop');
     assert.equal(ambiguous.status, 2);
     assert.match(ambiguous.stderr, /\[no-such-tunnel\]: several tunnels run: .*one \(pid \d+\)/);
     await one.child.stop('SIGKILL');
     const missing = await tunnel('stop', 'one');
     assert.match(missing.stderr, /no tunnel is called one\n.*these run: .*other/s);
-    assert.ok(!existsSync(join(directory, `${one.child.pid}.sock`)));
-    const socket = await throughProxy(other.port, echoPort());
+    assert.ok(!existsSync(join(tunnels.directory, `${one.child.pid}.sock`)));
+    const socket = await throughProxy(other.proxy, tunnels.echoPort);
     const before = await statusOf('other');
     const again = await tunnel('reconnect', 'other');
     assert.equal(again.status, 0, again.stderr);
@@ -160,11 +129,11 @@ describe('tunnel status', { skip: sshdMissing }, () => {
     assert.ok((now.link.upSince ?? 0) > (before.link.upSince ?? 0));
     assert.equal(now.counters['tunnel_links_lost_total'], 1);
     socket.destroy();
-    await exchange(await throughProxy(other.port, echoPort()), 10);
+    await exchange(await throughProxy(other.proxy, tunnels.echoPort), 10);
     await other.child.stop('SIGKILL');
-    const left = join(directory, `${other.child.pid}.sock`);
+    const left = join(tunnels.directory, `${other.child.pid}.sock`);
     assert.ok(existsSync(left));
-    const next = await start('--name', 'next');
+    const next = await tunnels.start('--name', 'next');
     assert.ok(!existsSync(left), 'what a killed tunnel has left goes with the next one');
     await next.child.stop('SIGTERM');
   });
