@@ -106,7 +106,7 @@ while True:
     const left = '/run/tunnel.4194304-abcdef'; // no process has this number (proc(5), pid_max)
     const ofUnit = '/run/tunnel-4194304-office'; // the RuntimeDirectory of tunnel@4194304-office
     for (const made of [left, ofUnit]) {
-      mkdirSync(made);
+      mkdirSync(made, { recursive: true }); // it may be left of a run that was killed
       writeFileSync(join(made, 'other'), '');
     }
     const path = makeDirectory(CALLER);
