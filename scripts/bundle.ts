@@ -35,6 +35,14 @@ const placeOf = (path) =>
 /** Of the module that loads ssh2 in pieces, in an order of its own. */
 const OWN_REQUIRE = 'const require = createRequire(import.meta.url);\n';
 
+const HEAD_OF_LICENCES = `The program in this folder contains these packages.
+
+It also contains profiles of public clouds, from openstacksdk
+(https://opendev.org/openstack/openstacksdk), Copyright its contributors, under the Apache License,
+Version 2.0, whose text is below, at prom-client. They were changed: only the settings that matter
+for addresses and logins were taken.
+`;
+
 /** A module of this program, as the bundle has it. `path`: relative to src/. */
 function moduleText(path: string, text: string): string {
   const place = `placeOf(${JSON.stringify(join('../src', path.replace(/\.ts$/, '.js')))})`;
@@ -56,13 +64,35 @@ const ownModules: Plugin = {
   },
 };
 
-/** What ssh2 takes only if somebody has compiled it: it is looked for when the program runs. */
+/**
+ * What ssh2 takes only if somebody has compiled it. By its name Node would look for it in all
+ * folders above, and in ~/.node_modules, where under sudo the caller could have put something that
+ * root would run.
+ */
+const NATIVE_CIPHERS = `
+const { existsSync } = require('node:fs');
+const { basename, join } = require('node:path');
+const file = 'ssh2/lib/protocol/crypto/build/Release/sshcrypto.node';
+const root = join(__dirname, '../..');
+const beside = join(root, '..');
+const folders = [join(root, 'node_modules'), ...(basename(beside) === 'node_modules' ? [beside] : [])];
+const found = folders.map((folder) => join(folder, file)).find((path) => existsSync(path));
+if (found === undefined) throw new Error('nobody has compiled it');
+module.exports = require(found);
+`;
+
 const optionalParts: Plugin = {
   name: 'optional parts of packages',
-  setup({ onResolve }) {
-    onResolve({ filter: /\/sshcrypto\.node$/ }, () => ({
-      path: 'ssh2/lib/protocol/crypto/build/Release/sshcrypto.node',
-      external: true,
+  setup({ onLoad, onResolve }) {
+    const namespace = 'optional';
+    onResolve({ filter: /\/sshcrypto\.node$|^cpu-features$/ }, ({ path }) => ({
+      path: path.replace(/^.*\//, ''),
+      namespace,
+    }));
+    onLoad({ filter: /^sshcrypto/, namespace }, () => ({ contents: NATIVE_CIPHERS }));
+    // Which cipher is faster here: ssh2 orders its ciphers by that, and we give it another order.
+    onLoad({ filter: /^cpu-features/, namespace }, () => ({
+      contents: 'module.exports = () => {};',
     }));
   },
 };
@@ -85,7 +115,6 @@ async function bundle(output: string, name: string, entry: string): Promise<read
     metafile: true,
     // The same output wherever the packages are linked from.
     preserveSymlinks: true,
-    external: ['cpu-features'],
     plugins: [ownModules, optionalParts],
     logLevel: 'warning',
   });
@@ -110,7 +139,7 @@ function licences(files: readonly string[]): string {
     return `${name} ${version}\n\n${parts.join('\n\n')}\n`;
   });
   const rule = `\n${'-'.repeat(80)}\n\n`;
-  return ['The program in this folder contains these packages.\n', ...texts].join(rule);
+  return [HEAD_OF_LICENCES, ...texts].join(rule);
 }
 
 /** Writes all files into `output`, a folder of dist/, in place of what is there. */

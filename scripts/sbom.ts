@@ -51,8 +51,18 @@ export function manifestAt(path: string): Manifest {
   return JSON.parse(readFileSync(join(ROOT, path, 'package.json'), 'utf8'));
 }
 
+/** Why no bill can be made here: Debian's own npm, for one, is too old to know it. */
+export function billMissing(): string | undefined {
+  const version = execFileSync('npm', ['--version'], { cwd: ROOT, encoding: 'utf8' }).trim();
+  return Number.parseInt(version, 10) < 10
+    ? `needs npm 10 or newer, this is ${version}`
+    : undefined;
+}
+
 /** What the package brings when it is installed, without the tools of its development. */
 export function billOfMaterials(): Bom {
+  const missing = billMissing();
+  if (missing !== undefined) throw new Error(`the bill of materials ${missing}`);
   const text = execFileSync('npm', ['sbom', '--omit=dev', '--sbom-format=cyclonedx'], {
     cwd: ROOT,
     encoding: 'utf8',

@@ -9,8 +9,12 @@ import { UsageError } from '../errors/errors.ts';
 /** Names of variables that `./tunnel` has set aside begin with this. */
 const ASIDE = 'TUNNEL_ASIDE_';
 
-/** What ./tunnel sets aside only where root runs Node for a caller. */
+/** What ./tunnel always sets aside. */
+const ALWAYS = ['NODE_OPTIONS', 'NODE_PATH', 'NODE_REDIRECT_WARNINGS', 'NODE_V8_COVERAGE'] as const;
+
+/** What it sets aside only where root runs Node for a caller: they name files. */
 const FILES = [
+  'NODE_COMPILE_CACHE',
   'NODE_EXTRA_CA_CERTS',
   'NODE_ICU_DATA',
   'OPENSSL_CONF',
@@ -53,13 +57,15 @@ export function filesForCaller(env: NodeJS.ProcessEnv): Record<string, string | 
 
 /**
  * Gives the variables that `./tunnel` has set aside back, to the programs that are started from now
- * on. Not to this program itself, when it starts itself as the caller of sudo.
+ * on. Not to this program itself, when it starts itself as the caller of sudo. Only those: under
+ * sudo the caller may have named others so, such as LD_PRELOAD, which sudo would have taken out.
  */
 export function giveBack(env: NodeJS.ProcessEnv): void {
-  for (const [name, value] of Object.entries(env)) {
-    if (!name.startsWith(ASIDE)) continue;
-    delete env[name];
-    env[name.slice(ASIDE.length)] = value;
+  for (const name of [...ALWAYS, ...FILES]) {
+    const value = env[`${ASIDE}${name}`];
+    if (value === undefined) continue;
+    delete env[`${ASIDE}${name}`];
+    env[name] = value;
   }
 }
 

@@ -315,6 +315,11 @@ export const ERRORS = [
       "the file of `--flow-log` or `--pcap` can't be used: it is none, it is not yours, others may write it, another tunnel does, or it holds something else",
   },
   {
+    codes: ['node-version'],
+    exit: EXIT.unexpected,
+    meaning: 'there is no Node in PATH, or one older than 20.19',
+  },
+  {
     codes: ['needs-linux'],
     exit: EXIT.capture,
     meaning: 'what captures needs Linux, which this is not',

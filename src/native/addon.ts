@@ -5,7 +5,7 @@
 import { createRequire } from 'node:module';
 import { requireLinux } from '../base/platform.ts';
 import { TunnelError } from '../errors/errors.ts';
-import { addonFile, nativeFile, nativeHint } from './files.ts';
+import { addonFile, nativeFault, nativeFile } from './files.ts';
 
 /** A TUN device, as an opaque handle of the addon. */
 export type DeviceHandle = object & { readonly __device: unique symbol };
@@ -330,10 +330,12 @@ export function addon(): Addon {
     try {
       loaded = createRequire(import.meta.url)(path) as Addon;
     } catch (cause) {
-      throw new TunnelError('native-missing', `the native part can't be loaded from ${path}`, {
-        hint: nativeHint(),
-        cause,
-      });
+      const { reason, hint } = nativeFault(path, cause);
+      throw new TunnelError(
+        'native-missing',
+        `the native part can't be loaded from ${path}: ${reason}`,
+        { hint, cause },
+      );
     }
   }
   return loaded;

@@ -14,6 +14,7 @@
 import { accessSync, closeSync, constants, existsSync, openSync, readSync } from 'node:fs';
 import { dirname, join, sep } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { reasonOf, systemCodeOf } from '../errors/reason.ts';
 import { shellPath } from '../net/notation.ts';
 
 const ADDON = 'tunnel.node';
@@ -77,6 +78,24 @@ export function nativeHint(root = packageRoot()): string {
   const where = installed ? `--prefix ${shellPath(root)} ` : '';
   const whose = mayWrite(root) ? '' : 'as root ';
   return `build it ${whose}with "npm ${where}run build:native" (needs a C compiler and make)`;
+}
+
+/** Why a native file can't be loaded or run, by what Node has thrown, and what to do about it. */
+export function nativeFault(
+  path: string,
+  cause: unknown,
+): { readonly reason: string; readonly hint: string } {
+  const code = systemCodeOf(cause);
+  if (code === 'MODULE_NOT_FOUND' || code === 'ENOENT')
+    return { reason: 'it is not there', hint: nativeHint() };
+  const [line = ''] = (code === 'EACCES' ? code : reasonOf(cause)).split('\n', 1);
+  const reason = line.startsWith(`${path}: `) ? line.slice(path.length + 2) : line;
+  // What mmap(2) and execve(2) say there, and the loaders of glibc and musl after them.
+  const mayNotRun = /^EACCES$|failed to map segment|Operation not permitted/.test(reason);
+  const hint = mayNotRun
+    ? `install the program where programs may run: "findmnt -T ${shellPath(path)}" says "noexec" if they may not, or else the file's mode is wrong`
+    : nativeHint();
+  return { reason, hint };
 }
 
 function mayWrite(path: string): boolean {

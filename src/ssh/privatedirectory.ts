@@ -8,8 +8,9 @@
  *                                    began (proc(5), stat, field 22). All in base 36
  *
  * A tunnel that is killed leaves its directory behind. The next one removes the directories of the
- * same user whose process no longer exists, or whose process id now belongs to another process;
- * without proc(5), START is 0, and only the first is known.
+ * same user whose process no longer exists, or whose process id now belongs to another process. On
+ * other systems NS and START are 0, and only the first is known. On a Linux without proc(5), such
+ * as a bare chroot, it isn't known which processes they mean, so they stay.
  */
 import { lstatSync, mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -57,7 +58,7 @@ export function makePrivateDirectory(
   for (const base of bases) {
     try {
       sweep(base, observer);
-      const identity = [pidNamespace(), process.pid, processStat(process.pid)?.startTime ?? 0];
+      const identity = [pidNamespace() ?? 0, process.pid, processStat(process.pid)?.startTime ?? 0];
       const name = identity.map((number) => number.toString(36)).join('-');
       return describeDirectory(mkdtempSync(join(base, `${PREFIX}${name}-`)), observer);
     } catch (error) {
@@ -68,7 +69,7 @@ export function makePrivateDirectory(
     'openssh-directory',
     `no private directory can be made in ${bases.join(' or ')}`,
     {
-      hint: 'set XDG_RUNTIME_DIR to a directory that you may write to',
+      hint: 'set XDG_RUNTIME_DIR to a directory that you may write to; a container whose root is read only needs --tmpfs /tmp',
       cause,
     },
   );
@@ -101,7 +102,8 @@ function describeDirectory(path: string, observer: Observer): PrivateDirectory {
 }
 
 function sweep(base: string, observer: Observer): void {
-  const here = pidNamespace().toString(36);
+  const here = pidNamespace()?.toString(36);
+  if (here === undefined) return;
   const runs = (pid: number, start: string | undefined) =>
     isLinux() ? processStat(pid)?.startTime.toString(36) === start : isRunning(pid);
   for (const name of readdirSync(base)) {
@@ -121,7 +123,7 @@ function sweep(base: string, observer: Observer): void {
   }
 }
 
-/** Only Linux has several. */
-function pidNamespace(): number {
-  return isLinux() ? statSync('/proc/self/ns/pid').ino : 0;
+/** Only Linux has several. undefined: there is no proc(5). */
+function pidNamespace(): number | undefined {
+  return isLinux() ? statSync('/proc/self/ns/pid', { throwIfNoEntry: false })?.ino : 0;
 }

@@ -38,7 +38,8 @@ describe('the packed package', { skip: compilersMissing || noCheckout() }, () =>
     const one = packed('one', '022');
     const other = packed('other', '077');
     assert.deepEqual(one, other);
-    for (const path of ['dist/program/run.cjs', 'dist/src/library.js', 'tunnel'])
+    const licences = ['LICENSE', 'dist/program/LICENSES.txt', 'native/LICENSE-musl.txt'];
+    for (const path of ['dist/program/run.cjs', 'dist/src/library.js', 'tunnel', ...licences])
       assert.ok(one.paths.includes(path), path);
     for (const platform of PLATFORMS)
       assert.ok(one.paths.includes(`prebuilds/${platform}/tunnel.node`), platform);

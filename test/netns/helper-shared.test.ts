@@ -49,13 +49,16 @@ describe('helper: shared addresses', { skip: labUnavailable() }, () => {
       const two = await namespace.tunnel();
       const shared = ['192.0.2.53/32=shared', '2001:db8::53/128=shared'];
       for (const { client } of [one, two]) await client.must('routes', ...shared);
+      const orderOf = async (command: string) =>
+        [...(await namespace.ip(command)).matchAll(/dev (\S+) .*metric (\d+)/g)]
+          .map(([, device, metric]) => `${device} ${metric}`)
+          .toSorted();
+      const orders = () =>
+        Promise.all([orderOf('route show 192.0.2.53'), orderOf('-6 route show 2001:db8::53')]);
       const order = async () => {
-        const [four, six] = [
-          await namespace.ip('route show 192.0.2.53'),
-          await namespace.ip('-6 route show 2001:db8::53'),
-        ].map((text) => [...text.matchAll(/dev (\S+) .*metric (\d+)/g)].map((it) => it.slice(1)));
+        const [four, six] = await orders();
         assert.deepEqual(four, six);
-        return four?.map((it) => it.join(' ')).sort((a, b) => a.localeCompare(b));
+        return four;
       };
       await one.client.must('close');
       const three = await namespace.tunnel();
@@ -75,12 +78,14 @@ describe('helper: shared addresses', { skip: labUnavailable() }, () => {
       await two.client.must('routes', ...shared);
       assert.deepEqual(await order(), ['tun0 18', 'tun1 19']);
 
-      // Those that come at once take one after the other.
+      // Those that come at once take one after the other, and each family has an order of its own.
       await two.client.must('routes');
       const four = await namespace.tunnel();
       await Promise.all([two, four].map(({ client }) => client.must('routes', ...shared)));
-      const metrics = ((await order()) ?? []).map((it) => it.split(' ')[1]);
-      assert.deepEqual(metrics.sort(), ['18', '19', '20']);
+      for (const family of await orders()) {
+        const metrics = family.map((it) => it.split(' ')[1]);
+        assert.deepEqual(metrics.toSorted(), ['18', '19', '20']);
+      }
     }));
 
   it('takes a free metric of a shared address when the last one is in use', () =>

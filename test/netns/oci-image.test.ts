@@ -76,7 +76,9 @@ describe('the image, by buildah and podman', {
   it('is a proxy without root and capabilities in a root that is read only', async () => {
     const ssh = engine.volumeOf(join(lab.clientHome, '.ssh'), uid);
     const proxy = await engine.run([
-      ...['--read-only', '--cap-drop', 'all', '--security-opt', 'no-new-privileges'],
+      // podman would mount /tmp by itself, and Docker would not.
+      ...['--read-only', '--read-only-tmpfs=false', '--tmpfs', '/tmp'],
+      ...['--cap-drop', 'all', '--security-opt', 'no-new-privileges'],
       ...['-v', `${ssh}:/home/app/.ssh:ro`, 'tunnel'],
       ...['proxy', '-r', REMOTE, '--socks', '0.0.0.0:1080', '--allow-remote-clients'],
     ]);

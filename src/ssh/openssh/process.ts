@@ -16,7 +16,7 @@ import { promisify } from 'node:util';
 import { isLinux, needsLinux } from '../../base/platform.ts';
 import { TunnelError } from '../../errors/errors.ts';
 import { LAUNCH_PATH } from '../../native/addon.ts';
-import { nativeHint } from '../../native/files.ts';
+import { nativeFault } from '../../native/files.ts';
 import { printable } from '../../observe/printable.ts';
 import { processStat } from '../../system/process.ts';
 import { MAX_SERVER_TEXT } from '../servertext.ts';
@@ -244,8 +244,9 @@ export function notRunHint(custom: boolean): string {
 
 function launcherMissing(cause: unknown): TunnelError {
   if (!isLinux()) return needsLinux("a connection by the system's ssh");
-  return new TunnelError('native-missing', `${LAUNCH_PATH} can't be run`, {
-    hint: nativeHint(),
+  const { reason, hint } = nativeFault(LAUNCH_PATH, cause);
+  return new TunnelError('native-missing', `${LAUNCH_PATH} can't be run: ${reason}`, {
+    hint,
     cause,
   });
 }

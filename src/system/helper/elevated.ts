@@ -3,7 +3,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { setTimeout as delay } from 'node:timers/promises';
 import { TunnelError } from '../../errors/errors.ts';
-import { nativeHint } from '../../native/files.ts';
+import { nativeFault } from '../../native/files.ts';
 import type { Observer } from '../../observe/observer.ts';
 import type { Elevation } from '../programs/privileges.ts';
 import { refusedStart } from './errors.ts';
@@ -66,8 +66,10 @@ async function untilExit(
       child.unref();
       throw signal.reason;
     }
-    throw new TunnelError('capture-failed', `${elevated.command} can't be run`, {
-      hint: elevated.via === 'root' ? nativeHint() : `see whether ${elevated.via} works`,
+    const { command, via } = elevated;
+    const { reason, hint } = nativeFault(command, cause);
+    throw new TunnelError('capture-failed', `${command} can't be run: ${reason}`, {
+      hint: via === 'root' ? hint : `see whether ${via} works`,
       cause,
     });
   }

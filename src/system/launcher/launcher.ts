@@ -22,7 +22,7 @@ import { requireLinux } from '../../base/platform.ts';
 import { within } from '../../base/within.ts';
 import { TunnelError } from '../../errors/errors.ts';
 import { addon, LAUNCHER_PATH, type LinkHandle } from '../../native/addon.ts';
-import { nativeHint } from '../../native/files.ts';
+import { nativeFault } from '../../native/files.ts';
 import { type Observer, silentObserver } from '../../observe/observer.ts';
 import { installedPath } from '../programs/path.ts';
 import {
@@ -398,8 +398,9 @@ class LinkedLauncher implements Launcher {
   }
 
   #missing(cause: Error): TunnelError {
-    return new TunnelError('launcher-failed', `${this.#path} can't be run`, {
-      hint: nativeHint(),
+    const { reason, hint } = nativeFault(this.#path, cause);
+    return new TunnelError('launcher-failed', `${this.#path} can't be run: ${reason}`, {
+      hint,
       cause,
     });
   }

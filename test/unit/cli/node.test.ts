@@ -21,7 +21,7 @@ import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { refuseNodeOptions } from '../../../src/cli/node.ts';
+import { giveBack, refuseNodeOptions } from '../../../src/cli/node.ts';
 import { UsageError } from '../../../src/errors/errors.ts';
 
 const LAUNCHER = fileURLToPath(new URL('../../../../tunnel', import.meta.url));
@@ -140,6 +140,22 @@ describe('debuggers', () => {
   });
 });
 
+describe('without Node', () => {
+  it('the launcher says so, with a status that is not the command’s', () => {
+    const directory = mkdtempSync(join(tmpdir(), 'tunnel-node-'));
+    try {
+      const started = (...args: string[]) =>
+        spawnSync('/bin/sh', [LAUNCHER, ...args], { encoding: 'utf8', env: { PATH: directory } });
+      const { status, stderr } = started('-r', 'user@jumphost', '10/8');
+      assert.equal(status, 1);
+      assert.match(stderr, /^tunnel: error \[node-version\]: .*\ntunnel: hint: .*\n$/);
+      assert.equal(started('exec', '-r', 'user@jumphost', '--', 'true').status, 125);
+    } finally {
+      rmSync(directory, { recursive: true });
+    }
+  });
+});
+
 describe("Node's own variables", () => {
   it('do nothing to a program that the launcher starts, and are there for its children', () => {
     const directory = mkdtempSync(join(tmpdir(), 'tunnel-node-'));
@@ -195,6 +211,45 @@ describe("Node's own variables", () => {
       assert.match(linked.stdout, /^dist\/program/, linked.stderr);
       const here = spawnSync('sh', ['tunnel'], { cwd: directory, encoding: 'utf8' });
       assert.match(here.stdout, /^dist\/program/, here.stderr);
+    } finally {
+      rmSync(directory, { recursive: true });
+    }
+  });
+
+  it('are all that is given back: not what a caller of sudo has named alike', () => {
+    const env = { TUNNEL_ASIDE_NODE_PATH: '/a', TUNNEL_ASIDE_LD_PRELOAD: '/b', HOME: '/c' };
+    giveBack(env);
+    assert.deepEqual(env, { NODE_PATH: '/a', TUNNEL_ASIDE_LD_PRELOAD: '/b', HOME: '/c' });
+  });
+
+  it('that name files stay aside from root, and are given back', {
+    skip: process.getuid?.() !== 0 && 'needs root',
+  }, () => {
+    const directory = mkdtempSync(join(tmpdir(), 'tunnel-node-'));
+    try {
+      mkdirSync(join(directory, 'dist/src'), { recursive: true });
+      copyFileSync(LAUNCHER, join(directory, 'tunnel'));
+      const script = 'console.log(JSON.stringify(process.env));';
+      writeFileSync(join(directory, 'dist/src/main.js'), script);
+      const set = (/^names="(.*)"$/m.exec(readFileSync(LAUNCHER, 'utf8'))?.[1] ?? '').split(' ');
+      const files = [
+        ...['NODE_COMPILE_CACHE', 'NODE_EXTRA_CA_CERTS', 'NODE_ICU_DATA'],
+        ...['OPENSSL_CONF', 'OPENSSL_ENGINES', 'OPENSSL_MODULES'],
+      ];
+      assert.ok(set.length > 2, String(set));
+      const values = Object.fromEntries([...set, ...files].map((name) => [name, directory]));
+      const { PATH } = process.env;
+      const { stdout } = spawnSync(join(directory, 'tunnel'), {
+        encoding: 'utf8',
+        env: { PATH, SUDO_UID: '1000', ...values, NODE_CHANNEL_FD: '0' },
+      });
+      const seen: NodeJS.ProcessEnv = JSON.parse(stdout);
+      for (const name of [...set, ...files]) {
+        assert.equal(seen[name], undefined, name);
+        assert.equal(seen[`TUNNEL_ASIDE_${name}`], directory, name);
+      }
+      giveBack(seen);
+      for (const name of [...set, ...files]) assert.equal(seen[name], directory, name);
     } finally {
       rmSync(directory, { recursive: true });
     }

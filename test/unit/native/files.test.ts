@@ -4,7 +4,13 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'node:test';
-import { nativeFolder, nativeHint, packageRoot, platformName } from '../../../src/native/files.ts';
+import {
+  nativeFault,
+  nativeFolder,
+  nativeHint,
+  packageRoot,
+  platformName,
+} from '../../../src/native/files.ts';
 
 /** A program of `bits` bits, with its headers and the interpreter's name far behind its start. */
 function program(interpreter: string | undefined, bits: 32 | 64 = 64): Buffer {
@@ -95,6 +101,24 @@ describe('native files', () => {
       ),
     );
     assert.match(hintAt('my dir/node_modules/tunnel-vpn'), /--prefix '\/.*\/my dir\//);
+  });
+
+  it('say what is wrong with them: they are absent, may not run, or are for another machine', () => {
+    const path = '/mnt/a b/tunnel.node';
+    const thrown = (message: string, code = 'ERR_DLOPEN_FAILED') =>
+      nativeFault(path, Object.assign(new Error(message), { code }));
+    const absent = thrown(`Cannot find module '${path}'\nRequire stack:`, 'MODULE_NOT_FOUND');
+    assert.deepEqual(absent, { reason: 'it is not there', hint: nativeHint() });
+    for (const fault of [
+      thrown(`${path}: failed to map segment from shared object`),
+      thrown(`Error loading shared library ${path}: Operation not permitted`),
+      thrown(`spawn ${path} EACCES`, 'EACCES'),
+    ])
+      assert.match(fault.hint, /"findmnt -T '\/mnt\/a b\/tunnel\.node'" says "noexec"/);
+    assert.deepEqual(thrown(`${path}: invalid ELF header`), {
+      reason: 'invalid ELF header',
+      hint: nativeHint(),
+    });
   });
 
   it('are to be installed again where they can’t be built', () => {

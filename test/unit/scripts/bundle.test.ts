@@ -1,7 +1,17 @@
 /** The bundle that `tunnel` starts: made here, and run where it finds no packages. */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
@@ -72,6 +82,56 @@ describe('the bundle', () => {
     }
   });
 
+  it('loads nothing from the home of whoever runs it, or from folders above it', () => {
+    const loaded = join(place, 'loaded');
+    const module = 'require("node:fs").writeFileSync(process.env.HOME + "/loaded", __filename);';
+    for (const above of ['.node_modules', 'dist/node_modules', 'dist/program/node_modules'])
+      for (const name of [
+        'cpu-features',
+        'ssh2/lib/protocol/crypto/build/Release/sshcrypto.node',
+      ]) {
+        mkdirSync(join(place, above, name), { recursive: true });
+        writeFileSync(join(place, above, name, 'index.js'), module);
+      }
+    run(join(bundled, 'main.cjs'), 'proxy', '-F', 'none', '--socks', '0', '-r', 'a@127.0.0.1:1');
+    assert.ok(!existsSync(loaded));
+  });
+
+  it("loads ssh2's ciphers from the packages that were installed with it", () => {
+    const file = 'ssh2/lib/protocol/crypto/build/Release/sshcrypto.node';
+    const hook = join(place, 'hook.cjs');
+    writeFileSync(
+      hook,
+      `require('node:module')._extensions['.node'] = (module, path) => {
+        console.log(path);
+        module.exports = {};
+      };`,
+    );
+    const loadedBy = (root: string): string[] => {
+      const main = join(root, 'dist/program/main.cjs');
+      const args = ['--require', hook, main, 'proxy', '-F', 'none', '-r', 'a@127.0.0.1:1'];
+      const { stdout } = spawnSync(process.execPath, args, { encoding: 'utf8' });
+      return stdout.split('\n').filter((path) => path.endsWith('sshcrypto.node'));
+    };
+    const put = (folder: string): string => {
+      mkdirSync(join(folder, file, '..'), { recursive: true });
+      writeFileSync(join(folder, file), '');
+      return join(folder, file);
+    };
+    const strange = put(place); // a folder that isn't npm's
+    const flat = put(join(place, 'node_modules'));
+    const installed = join(place, 'node_modules/tunnel-vpn');
+    cpSync(bundled, join(installed, 'dist/program'), { recursive: true });
+    cpSync(join(ROOT, 'package.json'), join(installed, 'package.json'));
+    assert.deepEqual(loadedBy(installed), [flat]);
+    const nested = put(join(installed, 'node_modules'));
+    assert.deepEqual(loadedBy(installed), [nested]);
+    const other = join(place, 'other');
+    renameSync(installed, other);
+    rmSync(join(other, 'node_modules'), { recursive: true });
+    assert.deepEqual(loadedBy(other), [], strange);
+  });
+
   it('names in traces what the sources name', () => {
     const text = readFileSync(join(bundled, 'run.cjs'), 'utf8');
     for (const line of [/^ +"src\/link\/dialler\.ts"\(\) \{$/m, /^ +async dial\(\{ jumpHosts \}/m])
@@ -86,6 +146,9 @@ describe('the bundle', () => {
         ([, name]) => name,
       ),
     );
+    const [head = '', ...rest] = licences.split(/^-{80}$/m);
+    assert.match(head, /profiles of public clouds, from openstacksdk/);
+    assert.match(rest.find((own) => /^\s*prom-client /.test(own)) ?? '', /Apache License/);
     assert.ok(packages.has('ssh2') && packages.has('yaml') && packages.has('@noble/hashes'));
     for (const name of packages) {
       const { version } = JSON.parse(readFileSync(manifestOf(String(name)), 'utf8'));

