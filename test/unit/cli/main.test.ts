@@ -71,7 +71,7 @@ async function tunnel(
   } = {},
 ) {
   const command = [join(directory, 'main.cjs'), '-r', 'user@jumphost', '10/8', ...args];
-  const child = spawn('python3', ['-c', SESSION, terminal, process.execPath, ...command], {
+  const child = spawn('/usr/bin/python3', ['-c', SESSION, terminal, process.execPath, ...command], {
     stdio: ['ignore', 'ignore', 'pipe'],
     env: { ...process.env, BODY: body },
     timeout: TIMEOUT_MS,

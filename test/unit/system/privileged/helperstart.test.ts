@@ -74,7 +74,7 @@ while True:
 `;
     for (let i = 0; i < 5; i++) {
       const path = makeDirectory(CALLER);
-      const child = spawn('python3', ['-c', swaps, path, elsewhere], {
+      const child = spawn('/usr/bin/python3', ['-c', swaps, path, elsewhere], {
         stdio: ['ignore', 'pipe', 'inherit'],
       });
       const exited = once(child, 'exit');
