@@ -18,6 +18,7 @@ import { nobody } from '../../src/ssh/prompter.ts';
 import type { SshSettings } from '../../src/ssh/settings.ts';
 import { accessTo, dialEmbedded, LogLines, settingsFor } from '../support/embedded.ts';
 import { LoopbackSshd, sshdMissing } from '../support/loopback-sshd.ts';
+import { ipv6Missing } from '../support/requirements.ts';
 import { StoppedListener } from '../support/stoppedlistener.ts';
 import { AT_ONCE_MS } from '../support/until.ts';
 
@@ -235,7 +236,7 @@ describe('fail-over', { skip: sshdMissing, timeout: 60_000, concurrency: true },
     );
   });
 
-  it('AddressFamily and an IPv6 literal', async () => {
+  it('AddressFamily and an IPv6 literal', { skip: ipv6Missing }, async () => {
     const six = await LoopbackSshd.start({ listen: '::1' });
     try {
       for (const addressFamily of ['any', 'inet6'] as const) {

@@ -32,6 +32,7 @@ import {
   serve,
 } from '../../../support/opensshlab.ts';
 import { processEntry } from '../../../support/processtable.ts';
+import { ipv6Missing } from '../../../support/requirements.ts';
 import { authority, fakeSecurityKey, sign } from '../../../support/sshcertificates.ts';
 import { AT_ONCE_MS } from '../../../support/until.ts';
 
@@ -78,11 +79,16 @@ describe("the system's ssh", { skip: sshdMissing }, () => {
     const transport = await dial(sshd);
     const { port } = await serve((far) => far.end());
     const free = await closedPort();
+    const refused6: [Destination, string, RegExp] = [
+      { host: '::1', port: free.port },
+      'refused',
+      /\[::1\]:\d+: Connection refused/,
+    ];
     const cases: [Destination, string | undefined, RegExp][] = [
       [{ host: '127.0.0.1', port: free.port }, 'refused', /Connection refused/],
       [{ host: '127.0.0.2', port }, 'prohibited', /does not permit 127\.0\.0\.2/],
       [{ host: 'nosuch.invalid', port: 80 }, 'unreachable', /not known|resolution/],
-      [{ host: '::1', port: free.port }, 'refused', /\[::1\]:\d+: Connection refused/],
+      ...(ipv6Missing === false ? [refused6] : []),
       [{ host: '127.0.0.1', port }, undefined, /^$/],
     ];
     const opens = Array.from({ length: 60 }, (_, i) => cases[i % cases.length] ?? assert.fail());
