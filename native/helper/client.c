@@ -15,7 +15,8 @@ void client_find(struct client *client, uid_t uid) {
   const struct passwd *entry = getpwuid(uid);
   if (entry == NULL) return;
   client->gid = entry->pw_gid;
-  if (strlen(entry->pw_name) >= sizeof client->name) return;
+  client->has_longer_name = strlen(entry->pw_name) > CLIENT_MAX_NAME;
+  if (client->has_longer_name) return;
   strcpy(client->name, entry->pw_name);
   client->group_count = CLIENT_MAX_GROUPS;
   if (getgrouplist(client->name, client->gid, client->groups, &client->group_count) < 0) {

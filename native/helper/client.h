@@ -8,13 +8,15 @@
 
 /* Groups beyond these are left out: they give no access, and no line of the rules is for them. */
 #define CLIENT_MAX_GROUPS 512
-#define CLIENT_NAME 64u
+/* Octets of a user's name. One who has a longer name is in no group, and no rule is for them. */
+#define CLIENT_MAX_NAME 63u
 
 struct client {
   uid_t uid;
   gid_t gid;
   bool passed; /* systemd has passed the connection on */
-  char name[CLIENT_NAME]; /* empty: not in the user database, or too long */
+  char name[CLIENT_MAX_NAME + 1]; /* empty: not in the user database, or too long */
+  bool has_longer_name;
   int group_count;
   bool has_more_groups;
   gid_t groups[CLIENT_MAX_GROUPS];

@@ -19,6 +19,8 @@ static struct {
   const char *answer;
   uint64_t count;
 } limits[] = {
+    [LIMIT_NAME] = {"CLIENT_MAX_NAME", CLIENT_MAX_NAME,
+                    "the name and the groups of this user give no rights", 0},
     [LIMIT_GROUPS] = {"CLIENT_MAX_GROUPS", CLIENT_MAX_GROUPS,
                       "the other groups of this user give no rights", 0},
     [LIMIT_RESOLVERS] = {"RESOLVERS_MAX", RESOLVERS_MAX,

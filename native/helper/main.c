@@ -96,6 +96,7 @@ static bool prepare(struct session *session, const struct client *client,
   int result = client->uid == 0 || client->passed ? 0 : privileges_detach(&what);
   if (result < 0) return failure_set(failure, HELPER_STEP_PRIVILEGES, result, "%s", what);
   limits_open();
+  if (client->has_longer_name) limits_reached(LIMIT_NAME);
   if (client->has_more_groups) limits_reached(LIMIT_GROUPS);
   if (!permit_read(&session->permit, client, failure)) return false;
   what = "resolvers";

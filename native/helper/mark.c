@@ -19,7 +19,6 @@
 #include "netlink_message.h"
 
 #define BEGINNING "tunnel-helper "
-#define BACKLOG 128
 /* Since Linux 5.3, so perhaps not in the headers. */
 #define SHOW_UID 0x40
 #define ATTRIBUTE_UID 7
@@ -46,7 +45,7 @@ int mark_open(struct mark *mark) {
   if (mark->socket < 0) return -errno;
   const socklen_t size = address_of(mark->text, &address);
   if (bind(mark->socket, (struct sockaddr *)&address, size) < 0) return -errno;
-  return listen(mark->socket, BACKLOG) < 0 ? -errno : 0;
+  return listen(mark->socket, MARK_BACKLOG) < 0 ? -errno : 0;
 }
 
 static int64_t now_ms(void) {

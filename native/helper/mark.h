@@ -22,6 +22,8 @@
 #define MARK_SIZE 32u
 /* Devices that are removed in one go. The next start goes on. */
 #define MARK_MAX_LEFT 64u
+/* Those that wait for an answer; the next ones wait in connect(2). */
+#define MARK_BACKLOG 128
 #define MARK_ANSWERS 100u
 #define MARK_ANSWERS_MS 1000
 /* For all answers of one sweep. */

@@ -15,7 +15,6 @@
 #include "seccomp.h"
 
 #define FILE_NAME "/etc/resolv.conf"
-#define ANSWER_MS 2000
 #define OPEN_FLAGS (O_RDONLY | O_CLOEXEC | O_NONBLOCK)
 /* The child's socket to the helper; all others are closed. */
 #define CHILD_FD 3
@@ -131,7 +130,7 @@ static bool answer_take(struct resolvers *resolvers) {
   struct pollfd ready = {.fd = resolvers->child, .events = POLLIN};
   struct answer answer;
 
-  if (poll(&ready, 1, ANSWER_MS) != 1) return false;
+  if (poll(&ready, 1, RESOLVERS_ANSWER_MS) != 1) return false;
   if (recv(resolvers->child, &answer, sizeof answer, MSG_DONTWAIT) != sizeof answer) return false;
   bool is_full = answer.has_more;
   for (uint32_t i = 0; i < answer.count && i < RESOLVERS_MAX; i++) {

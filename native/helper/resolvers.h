@@ -12,6 +12,8 @@
 
 /* At a time, and of all networks that the machine visits in one session: then the oldest go. */
 #define RESOLVERS_MAX 32u
+/* For the child's answer; without one the resolvers stay those that are known. */
+#define RESOLVERS_ANSWER_MS 2000
 #define RESOLVERS_MAX_BYTES 16384u /* of the file */
 
 struct resolvers {

@@ -5,6 +5,7 @@ import { configPaths, readConfigFiles, type Surroundings } from '../config/profi
 import { layersOf, merge } from '../config/profiles/inherit.ts';
 import { TARGETS } from '../config/profiles/keys.ts';
 import { findTunnels } from '../control/client.ts';
+import { whoseProcess } from '../control/directory.ts';
 import { filePrefix } from '../net/place.ts';
 import { printable, printableJson } from '../observe/printable.ts';
 import type { CommandDeclaration } from './command.ts';
@@ -40,7 +41,7 @@ interface ListedProfile {
   readonly targets: readonly string[];
   /** File and line. */
   readonly place: string;
-  /** Process ids of the tunnels that are called so. */
+  /** Process ids of this user's tunnels that are called so. */
   readonly running: readonly number[];
 }
 
@@ -53,8 +54,10 @@ export async function listProfiles(
   const files = await readConfigFiles(config, surroundings);
   const paths = config === undefined ? configPaths(surroundings) : [config.value];
   const { tunnels } = await findTunnels();
+  // Root finds those of all users, whose profiles are others.
+  const own = tunnels.filter(({ user }) => user === whoseProcess().uid);
   const running = (name: string): number[] =>
-    tunnels.filter(({ status }) => status.name === name).map(({ pid }) => pid);
+    own.filter(({ status }) => status.name === name).map(({ pid }) => pid);
   const names = new Set(files.flatMap(({ profiles }) => [...profiles.keys()]));
   const listed = [...names].sort().map((name): ListedProfile => {
     const place = { kind: 'argument', name: 'list' } as const;
@@ -62,13 +65,13 @@ export async function listProfiles(
     const settings = merge(layers);
     const textsOf = (key: string): string[] =>
       (settings.get(key)?.entries ?? []).map(({ text }) => text);
-    const own = layers[0]?.place;
+    const first = layers[0]?.place;
     return {
       name,
       command: layers.find(({ command }) => command !== undefined)?.command?.value ?? 'connect',
       remotes: textsOf('remote'),
       targets: textsOf(TARGETS),
-      place: own === undefined ? '' : filePrefix(own).replace(/: $/, ''),
+      place: first === undefined ? '' : filePrefix(first).replace(/: $/, ''),
       running: running(name),
     };
   });

@@ -6,8 +6,11 @@ import { printable, printableJson } from '../observe/printable.ts';
 import type { CommandDeclaration } from './command.ts';
 
 const NAMES = `
-NAME is what --name says, or else the remote as it was given; a process id does as well.
-Without NAME it is the only tunnel that runs. Root finds the tunnels of all users.
+NAME is what --name says, or else the profile, or else the remote as it was given; a
+process id does as well.
+`;
+const ONE = `${NAMES}Without NAME it is the only tunnel of whoever runs the command. Root names those of other
+users: "tunnel status" shows root all of them.
 `;
 
 export const STATUS: CommandDeclaration = {
@@ -30,7 +33,8 @@ Examples:
   tunnel status --json | jq '.tunnels[].flows.live'
       for programs; docs/operations.md explains the fields
 `,
-  after: `${NAMES}
+  after: `${NAMES}Without NAME all are shown, to root those of all users.
+
 The exit status is 0 if the link of each tunnel stands, or is made on demand, 5 if one
 does not, and 2 if there is no such tunnel. With --watch it is 0 after q, and when the
 last tunnel has ended, or nobody reads the output any more. With --watch --json each
@@ -49,7 +53,7 @@ export const STOP: CommandDeclaration = {
   operands: ['tunnel', 'none'],
   groups: CONTROL_GROUPS,
   answersSshuttle: false,
-  after: NAMES,
+  after: ONE,
 };
 
 export const DOWN: CommandDeclaration = {
@@ -68,7 +72,7 @@ export const RECONNECT: CommandDeclaration = {
   operands: ['tunnel', 'none'],
   groups: CONTROL_GROUPS,
   answersSshuttle: false,
-  after: `${NAMES}
+  after: `${ONE}
 Connections through the tunnel are reset. Passwords and second factors are asked for at
 this terminal. If nobody answers, the tunnel runs on without a link, and the next
 "tunnel reconnect" asks again at once. After a refused login it waits for some minutes,
@@ -84,7 +88,7 @@ export const RELOAD: CommandDeclaration = {
   takesOperands: true,
   groups: CONTROL_GROUPS,
   answersSshuttle: false,
-  after: `${NAMES}
+  after: `${ONE}
 It reads its command line again, with the @FILEs, the profile, the files of -s, -X and
 --allow, and the cloud's catalog. Connections go on; what is new holds for the next one.
 What needs a restart is named. If something is wrong, nothing changes.
@@ -178,7 +182,7 @@ export function describeState(link: LinkStatus, at: number): string {
   const from = `for ${duration(at - (upSince ?? since))}`;
   const parts = [
     `${state === 'idle' ? 'idle (connects when needed)' : state} ${from}`,
-    link.at === undefined ? undefined : `${link.user}@${link.at}`,
+    link.at === undefined || link.user === undefined ? link.at : `${link.user}@${link.at}`,
     link.via.length === 0 ? undefined : `through ${link.via.join(', ')}`,
     roundTripMs === undefined ? undefined : `round trip ${roundTripMs.toFixed(1)} ms`,
     state !== 'waiting' || redialAt === undefined

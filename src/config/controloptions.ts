@@ -33,7 +33,7 @@ export const CONTROL_GROUPS = [VERBOSITY_OPTIONS] as const;
 
 /** What `tunnel status`, `stop` and `reconnect` were given. */
 export interface ControlConfiguration {
-  /** undefined: all of them, or the only one. */
+  /** undefined: all of them, or the caller's only one. */
   readonly name: string | undefined;
   readonly json: boolean;
   /** Again and again: on the whole screen, where there is one. */

@@ -17,7 +17,7 @@ import {
 } from './directory.ts';
 import { readStatus } from './shape.ts';
 import type { Status } from './status.ts';
-import { fieldOf, MAX_ANSWER_BYTES, readLines, textOf } from './wire.ts';
+import { fieldOf, MAX_ANSWER_BYTES, OTHER_VERSION, readLines, textOf } from './wire.ts';
 
 /** For an answer of a tunnel that lives. */
 export const ANSWER_MS = 5_000;
@@ -97,7 +97,7 @@ export async function askAgain(
       const talk = converse(file.path, request, { limit: ANSWER_MS, listener: file, ...options });
       for await (const answer of talk) return answer;
     } catch (error) {
-      if (!CUT_OFF.has(systemCodeOf(error))) throw error;
+      if (!isCutOff(error)) throw error;
     }
   }
   return undefined;
@@ -138,52 +138,73 @@ function failureOf(path: string): Promise<unknown> {
 
 /**
  * The running tunnel of this process id or name. A name may be any text, so an id goes first, and
- * `user`'s own tunnel before those of others. Throws TunnelError `no-such-tunnel`.
+ * the caller's own tunnel before those of others. Without a name it is the caller's only one: root,
+ * who sees the tunnels of all users, has to name those of others. Throws TunnelError
+ * `no-such-tunnel`.
  */
 export function tunnelNamed(
   { tunnels, silent }: Found,
   name: string | undefined,
-  user = whoseProcess().uid,
+  whose: Whose = whoseProcess(),
 ): RunningTunnel {
-  const matching = tunnelsNamed(tunnels, name, user);
+  const { uid } = whose;
+  const matching = tunnelsNamed(tunnels, name, uid);
   const [only, ...others] = matching;
   if (only !== undefined && others.length === 0) return only;
-  const listed = (all: readonly RunningTunnel[]): string =>
-    all
-      .map(
-        (it) => `${it.status.name} (pid ${it.pid}${it.user === user ? '' : `, user ${it.user}`})`,
-      )
-      .join(', ');
   if (only !== undefined) {
     const message =
       name === undefined ? 'several tunnels run' : `several tunnels are called ${name}`;
-    throw new TunnelError('no-such-tunnel', `${message}: ${listed(matching)}`, {
+    throw new TunnelError('no-such-tunnel', `${message}: ${listed(matching, uid)}`, {
       hint: 'name one, or give its process id',
     });
   }
-  const quiet = silent.map(({ pid, why }) => `pid ${pid} does not answer (${why})`).join('; ');
-  const rest = tunnels.length === 0 ? 'no tunnel runs' : `these run: ${listed(tunnels)}`;
-  throw new TunnelError(
-    'no-such-tunnel',
-    name === undefined ? 'no tunnel runs' : `no tunnel is called ${name}`,
-    {
-      hint: [name === undefined ? '"tunnel list" shows what can be started' : rest, quiet]
-        .filter((it) => it !== '')
-        .join('; '),
-    },
-  );
+  const quiet = silent.map(({ pid, why }) => `pid ${pid} does not answer (${why})`);
+  const [first] = tunnels;
+  const hints =
+    first === undefined
+      ? [name === undefined ? '"tunnel list" shows what can be started' : 'no tunnel runs']
+      : [`these run: ${listed(tunnels, uid)}`];
+  if (name === undefined && first !== undefined)
+    hints.push(`name one to take another user's, or give its process id, as in ${first.pid}`);
+  const hint = [...hints, ...quiet, ...otherUsers(whose)].join('; ');
+  if (name !== undefined)
+    throw new TunnelError('no-such-tunnel', `no tunnel is called ${name}`, { hint });
+  const message = first === undefined ? 'no tunnel runs' : 'none of your own tunnels runs';
+  throw new TunnelError('no-such-tunnel', message, { hint });
+}
+
+function listed(tunnels: readonly RunningTunnel[], uid: number): string {
+  const whose = (user: number): string => (user === uid ? '' : `, user ${user}`);
+  return tunnels
+    .map(({ status, pid, user }) => `${status.name} (pid ${pid}${whose(user)})`)
+    .join(', ');
+}
+
+/** Under sudo and doas the program is its caller's, and sees no other tunnels. */
+function otherUsers({ env, uid }: Whose): string[] {
+  if (uid === 0) return [];
+  const variable =
+    env['SUDO_UID'] === String(uid)
+      ? 'SUDO_UID'
+      : env['DOAS_USER'] !== undefined && env['DOAS_USER'] === env['USER']
+        ? 'DOAS_USER'
+        : undefined;
+  if (variable === undefined) return [];
+  return [
+    `here it looks for your own tunnels, also as root: without ${variable} in the environment root finds those of all users`,
+  ];
 }
 
 function tunnelsNamed(
   tunnels: readonly RunningTunnel[],
   name: string | undefined,
-  user: number,
+  uid: number,
 ): readonly RunningTunnel[] {
-  if (name === undefined) return tunnels;
+  if (name === undefined) return tunnels.filter(({ user }) => user === uid);
   const numbered = tunnels.filter(({ pid }) => String(pid) === name);
   if (numbered.length > 0) return numbered;
   const named = tunnels.filter(({ status }) => status.name === name);
-  const own = named.filter((it) => it.user === user);
+  const own = named.filter(({ user }) => user === uid);
   return own.length > 0 ? own : named;
 }
 
@@ -218,7 +239,9 @@ export async function ask(
   // Not as a parameter's default: an explicit `undefined` stays, and means no limit.
   const talk = converse(path, request, { limit: ANSWER_MS, ...options });
   for await (const answer of talk) return answer;
-  throw new TunnelError('control-failed', 'the tunnel ended without an answer');
+  throw new TunnelError('control-failed', 'the tunnel ended without an answer', {
+    hint: 'its log says why; "tunnel status" shows what runs',
+  });
 }
 
 /** All answers to one request. Ends when the tunnel closes the connection. */
@@ -242,7 +265,12 @@ export async function* converse(
     limit === undefined
       ? undefined
       : setTimeout(
-          () => fail(new TunnelError('control-failed', `no answer within ${limit / 1_000} s`)),
+          () =>
+            fail(
+              new TunnelError('control-failed', `no answer within ${limit / 1_000} s`, {
+                hint: 'it may be stopped (Ctrl-Z), or very busy: try again, or see its log',
+              }),
+            ),
           limit,
         );
   const abort = (): void => fail(signal?.reason);
@@ -264,12 +292,17 @@ export async function* converse(
       }
       wake();
     },
-    broken: () => fail(new TunnelError('control-failed', 'its answer is not understood')),
+    broken: () => fail(notUnderstood()),
   });
   socket.on('connect', () => {
     const problem = listener === undefined ? undefined : impostor(peerOf(socket), listener);
     if (problem === undefined) socket.write(`${JSON.stringify(request)}\n`);
-    else fail(new TunnelError('control-failed', problem));
+    else
+      fail(
+        new TunnelError('control-failed', problem, {
+          hint: `nothing was asked there; remove ${path} if nobody needs it`,
+        }),
+      );
   });
   try {
     for (;;) {
@@ -303,8 +336,7 @@ export async function* followStatus(
   const options = { signal, listener: tunnel, maxBytes };
   for await (const answer of converse(path, { do: 'watch', everyMs }, options)) {
     const status = readStatus(fieldOf(answer, 'status'), pid);
-    if (status === undefined)
-      throw new TunnelError('control-failed', 'its answer is not understood');
+    if (status === undefined) throw notUnderstood();
     yield status;
   }
 }
@@ -358,15 +390,25 @@ function impostor(
 function checked(answer: unknown): unknown {
   if (fieldOf(answer, 'ok') === true) return answer;
   const error = fieldOf(answer, 'error');
-  const said = textOf(error, 'message') ?? 'its answer is not understood';
-  const hint = textOf(error, 'hint');
-  throw new TunnelError('control-failed', said, hint === undefined ? {} : { hint });
+  const said = textOf(error, 'message');
+  if (said === undefined) throw notUnderstood();
+  const hint = textOf(error, 'hint') ?? 'its log has more';
+  throw new TunnelError('control-failed', said, { hint });
+}
+
+function notUnderstood(): TunnelError {
+  return new TunnelError('control-failed', 'its answer is not understood', { hint: OTHER_VERSION });
 }
 
 /** Whether nobody listens any more. */
 export function hasGone(error: unknown): boolean {
   const code = systemCodeOf(error);
   return code !== undefined && GONE.has(code);
+}
+
+/** Whether the tunnel has ended while it was asked. */
+export function isCutOff(error: unknown): boolean {
+  return CUT_OFF.has(systemCodeOf(error));
 }
 
 /**

@@ -1,6 +1,7 @@
 /** What `tunnel stop`, `tunnel reconnect` and `tunnel reload` do with a tunnel that runs. */
 import { setTimeout as delay } from 'node:timers/promises';
 import { TunnelError } from '../errors/errors.ts';
+import { reasonOf } from '../errors/reason.ts';
 import { printable } from '../observe/printable.ts';
 import type { Prompter } from '../ssh/prompter.ts';
 import { Accounts } from '../system/accounts.ts';
@@ -10,11 +11,13 @@ import {
   askAgain,
   CUT_OFF_TWICE,
   hasGone,
+  isCutOff,
   type RunningTunnel,
 } from './client.ts';
 import { lives } from './directory.ts';
 import { questionFrom } from './question.ts';
-import { fieldOf, MAX_ANSWER_BYTES, textOf } from './wire.ts';
+import { tooManyNotices } from './remoteprompter.ts';
+import { fieldOf, MAX_ANSWER_BYTES, MAX_NOTICES, textOf } from './wire.ts';
 
 /** Longer than a session takes to close all its parts. */
 const STOP_MS = 30_000;
@@ -23,15 +26,16 @@ const LOOK_MS = 50;
 const LOOK_AT_WAIT_MS = 1_000;
 const LONG_WAIT_MS = 3_000;
 const MAX_REASON = 300;
-/** Nobody has to answer them, so nothing else bounds how many a tunnel sends. */
-const MAX_NOTICES = 32;
 
 /** Resolves when its process has ended. Rejects with TunnelError `control-failed`. */
 export async function stopTunnel(tunnel: RunningTunnel, signal: AbortSignal): Promise<void> {
   const { pid } = tunnel;
   try {
     const answer = await askAgain(tunnel, { do: 'stop' }, { signal });
-    if (answer === undefined && lives(pid)) throw new TunnelError('control-failed', CUT_OFF_TWICE);
+    if (answer === undefined && lives(pid))
+      throw new TunnelError('control-failed', CUT_OFF_TWICE, {
+        hint: `it may be asked by as many as it serves: try again, or end it in order with "kill ${pid}"`,
+      });
   } catch (error) {
     if (!hasGone(error)) throw error; // else it ends already
   }
@@ -66,7 +70,7 @@ export async function reconnectTunnel(
   const over = new AbortController();
   void tellWaits(tunnel, AbortSignal.any([signal, over.signal]), waits);
   try {
-    await ask(tunnel.path, { do: 'reconnect' }, options);
+    await ask(tunnel.path, { do: 'reconnect' }, options).catch(endedMeanwhile);
   } finally {
     over.abort();
   }
@@ -101,6 +105,15 @@ async function tellWaits(
   }
 }
 
+/** Throws it, or TunnelError `control-failed` if it says that the tunnel has gone. */
+function endedMeanwhile(cause: unknown): never {
+  if (!hasGone(cause) && !isCutOff(cause)) throw cause;
+  throw new TunnelError('control-failed', `it has ended meanwhile (${reasonOf(cause)})`, {
+    hint: 'its log says why; "tunnel status" shows what runs',
+    cause,
+  });
+}
+
 function waitText(ms: number): string {
   const seconds = Math.round(ms / 1_000);
   return seconds < 120 ? `${seconds} s` : `${Math.round(seconds / 60)} min`;
@@ -115,7 +128,7 @@ export async function reloadTunnel(
 ): Promise<readonly string[]> {
   const questions = await questionsOf(tunnel, { prompter, says }, signal);
   const options = { limit: undefined, signal, questions, listener: tunnel };
-  const answer = await ask(tunnel.path, { do: 'reload' }, options);
+  const answer = await ask(tunnel.path, { do: 'reload' }, options).catch(endedMeanwhile);
   const reload = fieldOf(answer, 'reload');
   const notices = fieldOf(reload, 'notices');
   return [textOf(reload, 'said'), ...(Array.isArray(notices) ? notices : [])].filter(
@@ -140,8 +153,7 @@ async function questionsOf(
       pid,
     });
     if (kind === 'notice') {
-      if (++notices > MAX_NOTICES)
-        throw new TunnelError('control-failed', `there are more than ${MAX_NOTICES} notices`);
+      if (++notices > MAX_NOTICES) throw tooManyNotices();
       for (const line of [...preamble, question]) says(line);
       return '';
     }

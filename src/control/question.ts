@@ -11,7 +11,7 @@
  */
 import { TunnelError } from '../errors/errors.ts';
 import { harmless, printable } from '../observe/printable.ts';
-import { fieldOf, textOf, type WireQuestion } from './wire.ts';
+import { fieldOf, OTHER_VERSION, textOf, type WireQuestion } from './wire.ts';
 
 /** Lines above a question; a login's explanation is shorter. */
 export const MAX_PREAMBLE_LINES = 40;
@@ -36,7 +36,9 @@ export function questionFrom(value: unknown, asker: Asker): WireQuestion {
   const question = textOf(value, 'question');
   const preamble = fieldOf(value, 'preamble');
   if (!isKind(kind) || question === undefined)
-    throw new TunnelError('control-failed', 'its question is not understood');
+    throw new TunnelError('control-failed', 'its question is not understood', {
+      hint: OTHER_VERSION,
+    });
   const all: readonly unknown[] = Array.isArray(preamble) ? preamble : [];
   const lines = all.filter((line) => typeof line === 'string');
   const shown = lines.slice(0, MAX_PREAMBLE_LINES).map(marked);

@@ -1,10 +1,13 @@
 /**
  * Asks at the terminal of whoever has called `tunnel reconnect`, for a tunnel that has none. One
  * question at a time; all are declined when the caller leaves.
+ *
+ * Limit: MAX_NOTICES that want no answer; what comes after them is counted and not shown.
  */
 import { TunnelError } from '../errors/errors.ts';
+import type { Observer } from '../observe/observer.ts';
 import type { ConfirmOptions, Prompter, QuestionOptions } from '../ssh/prompter.ts';
-import { fieldOf, textOf, type WireQuestion } from './wire.ts';
+import { fieldOf, MAX_NOTICES, textOf, type WireQuestion } from './wire.ts';
 
 interface Asked {
   answer(value: string): void;
@@ -13,12 +16,15 @@ interface Asked {
 
 export class RemotePrompter implements Prompter {
   readonly #send: (question: WireQuestion) => void;
+  readonly #observer: Observer;
+  #notices = 0;
   #last: Promise<unknown> = Promise.resolve();
   #asked: Asked | undefined;
   #closed = false;
 
-  constructor(send: (question: WireQuestion) => void) {
+  constructor(send: (question: WireQuestion) => void, observer: Observer) {
     this.#send = send;
+    this.#observer = observer;
   }
 
   canAsk(): boolean {
@@ -29,8 +35,13 @@ export class RemotePrompter implements Prompter {
     return true;
   }
 
-  /** Resolves when the caller has them. */
+  /** Resolves when the caller has them. Rejects if there are more than MAX_NOTICES. */
   async show(lines: readonly string[]): Promise<void> {
+    if (this.#notices === MAX_NOTICES) {
+      this.#observer.count('tunnel_control_notices_over_limit_total');
+      throw tooManyNotices();
+    }
+    this.#notices++;
     await this.#inTurn('notice', lines.at(-1) ?? '', { preamble: lines.slice(0, -1) });
   }
 
@@ -107,4 +118,11 @@ export class RemotePrompter implements Prompter {
 
 function gone(): TunnelError {
   return new TunnelError('auth-cancelled', 'whoever was asked has left');
+}
+
+/** Of a tunnel that keeps to the limit, or of one that doesn't. */
+export function tooManyNotices(): TunnelError {
+  return new TunnelError('control-failed', `there are more than ${MAX_NOTICES} notices`, {
+    hint: 'the log of the tunnel has them all; look there, or at the jump host, for what goes on',
+  });
 }

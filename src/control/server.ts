@@ -17,11 +17,12 @@ import { createServer, type Server, type Socket } from 'node:net';
 import { listenOnSocket } from '../base/unixsocket.ts';
 import { TunnelError } from '../errors/errors.ts';
 import { reasonOf } from '../errors/reason.ts';
+import { systemRefusal } from '../errors/system.ts';
 import type { Observer } from '../observe/observer.ts';
 import type { Prompter } from '../ssh/prompter.ts';
 import { RemotePrompter } from './remoteprompter.ts';
 import type { LinkStatus, ReloadAnswer, Status } from './status.ts';
-import { fieldOf, MAX_REQUEST_BYTES, readLines, textOf } from './wire.ts';
+import { fieldOf, MAX_REQUEST_BYTES, OTHER_VERSION, readLines, textOf } from './wire.ts';
 
 export const MAX_CLIENTS = 32;
 export const REQUEST_MS = 10_000;
@@ -124,7 +125,7 @@ class Client {
     });
     readLines(socket, MAX_REQUEST_BYTES, {
       line: (value) => this.#take(value),
-      broken: () => this.#refuse(new TunnelError('control-request', 'this is no request')),
+      broken: () => this.#refuse(noRequest('this is no request')),
     });
   }
 
@@ -159,7 +160,7 @@ class Client {
           ok: true,
           reload: await this.#handlers.reload(prompter),
         }));
-      else throw new TunnelError('control-request', 'a tunnel of this version does not know it');
+      else throw noRequest('a tunnel of this version does not know it');
     } catch (error) {
       this.#refuse(error);
     }
@@ -169,7 +170,10 @@ class Client {
   #prompted(work: (prompter: RemotePrompter, gone: AbortSignal) => Promise<unknown>): void {
     const gone = new AbortController();
     this.#socket.on('close', () => gone.abort());
-    const prompter = new RemotePrompter((question) => this.#write({ ask: question }));
+    const prompter = new RemotePrompter(
+      (question) => this.#write({ ask: question }),
+      this.#observer,
+    );
     this.#prompter = prompter;
     this.#socket.on('close', () => prompter.close());
     work(prompter, gone.signal).then(
@@ -194,10 +198,12 @@ class Client {
   }
 
   #refuse(error: unknown): void {
-    const { code, message, hint } =
-      error instanceof TunnelError
-        ? error
-        : { code: 'unexpected', message: reasonOf(error), hint: undefined };
+    const known = error instanceof TunnelError ? error : systemRefusal(error);
+    const { code, message, hint } = known ?? {
+      code: 'unexpected',
+      message: reasonOf(error),
+      hint: 'this is a bug in the program: please report it, with the log of the tunnel',
+    };
     this.#last({ ok: false, error: { code, message, hint } });
   }
 
@@ -220,4 +226,8 @@ class Client {
     }, milliseconds);
     this.#deadline.unref();
   }
+}
+
+function noRequest(message: string): TunnelError {
+  return new TunnelError('control-request', message, { hint: OTHER_VERSION });
 }

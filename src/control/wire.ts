@@ -20,6 +20,13 @@ export const MAX_REQUEST_BYTES = 64 * 1024;
 /** A line of a tunnel: the status of MAX_FLOWS flows has some 4 MiB. */
 export const MAX_ANSWER_BYTES = 32 * 1024 * 1024;
 
+/** A hint, for what is said over it and not understood. */
+export const OTHER_VERSION =
+  'one of the two is of another version: start the tunnel again with this one';
+
+/** Notices for one caller: nobody has to answer them, so nothing else bounds how many come. */
+export const MAX_NOTICES = 32;
+
 /** A question for a person (ssh/prompter.ts). A notice is shown, and any answer says that it is. */
 export interface WireQuestion {
   readonly kind: 'secret' | 'line' | 'confirm' | 'notice';

@@ -34,17 +34,17 @@ const OPTIONS = {
   allowFile: ALLOW_OPTIONS.options.allow,
 } as const satisfies Partial<Record<keyof OpenTunnelOptions, Option>>;
 
-/** These are no texts. */
-const OTHERS: readonly string[] = ['prompt', 'signal', 'log'];
+/** These are no texts. What each must be, for programs whose types nobody has checked. */
+const OTHERS: Readonly<Record<string, { readonly what: string; is(value: unknown): boolean }>> = {
+  prompt: { what: 'a function', is: (value) => typeof value === 'function' },
+  // Another realm, such as that of a test runner, has another class.
+  signal: { what: 'an AbortSignal', is: (value) => typeof Object(value).aborted === 'boolean' },
+  log: { what: 'a function', is: (value) => typeof value === 'function' },
+};
 
 /** Throws UsageError, which names the option. */
 export function configurationOf(options: OpenTunnelOptions): Configuration {
-  const names: readonly string[] = [...Object.keys(OPTIONS), ...OTHERS];
-  const unknown = Object.keys(options).find((name) => !names.includes(name));
-  if (unknown !== undefined)
-    throw new UsageError(`openTunnel() has no option ${JSON.stringify(unknown)}`, {
-      hint: `its options are ${names.join(', ')}`,
-    });
+  refuseUnknown(options);
   if (options.remote === undefined || options.remote.length === 0)
     throw new UsageError('remote: no jump host is given', {
       hint: "name it, as in: openTunnel({ remote: 'user@jumphost' })",
@@ -55,21 +55,50 @@ export function configurationOf(options: OpenTunnelOptions): Configuration {
       hint: 'leave it out to permit everything',
     });
   const given = Object.entries(OPTIONS).flatMap(([name, option]: [string, Option]) => {
-    const texts = textsOf(name, options[name as keyof typeof OPTIONS]);
+    const texts = textsOf(name, option, options[name as keyof typeof OPTIONS]);
     const place = { kind: 'option', name } as const;
     return texts.length === 0 ? [] : [[option, texts.map((text) => ({ text, place }))] as const];
   });
   return buildConfiguration({ operands: [], options: new Map(given) }, 'library');
 }
 
-function textsOf(name: string, value: unknown): readonly string[] {
-  if (value === undefined || value === false) return [];
-  if (value === true) return [''];
+/** Whatever a program passes that TypeScript has not seen. Throws UsageError. */
+function refuseUnknown(options: unknown): void {
+  const names: readonly string[] = [...Object.keys(OPTIONS), ...Object.keys(OTHERS)];
+  if (typeof options !== 'object' || options === null)
+    throw new UsageError('openTunnel() takes an object of options', {
+      hint: "as in: openTunnel({ remote: 'user@jumphost' })",
+    });
+  for (const [name, value] of Object.entries(options)) {
+    if (!names.includes(name))
+      throw new UsageError(`openTunnel() has no option ${JSON.stringify(name)}`, {
+        hint: `its options are ${names.join(', ')}`,
+      });
+    if (value === null) throw wrongType(name, 'null means nothing');
+    const other = OTHERS[name];
+    if (other !== undefined && value !== undefined && !other.is(value))
+      throw wrongType(name, `it must be ${other.what}`);
+  }
+}
+
+function textsOf(name: string, { kind }: Option, value: unknown): readonly string[] {
+  if (value === undefined) return [];
+  if (kind === 'switch') {
+    // "false" and 0 would switch it on, if any value did.
+    if (typeof value !== 'boolean') throw wrongType(name, 'it must be true or false');
+    return value ? [''] : [];
+  }
+  if (Array.isArray(value) && kind !== 'repeated')
+    throw wrongType(name, 'it takes one value, and no list');
   const values: readonly unknown[] = Array.isArray(value) ? value : [value];
   return values.map((one) => {
     if (typeof one === 'string' || typeof one === 'number') return String(one);
-    throw new UsageError(`${name}: a value is neither a text nor a number`, {
-      hint: 'see OpenTunnelOptions',
-    });
+    throw wrongType(name, 'a value is neither a text nor a number');
+  });
+}
+
+function wrongType(name: string, what: string): UsageError {
+  return new UsageError(`${name}: ${what}`, {
+    hint: 'see OpenTunnelOptions; leave it out for the default',
   });
 }

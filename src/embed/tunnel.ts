@@ -121,11 +121,12 @@ export class Tunnel implements AsyncDisposable {
     this.connect(destination, options);
 }
 
-/** Throws UsageError. */
-function destinationOf(destination: DestinationLike): Destination {
+/** `destination`: a DestinationLike, if types were checked. Throws UsageError. */
+function destinationOf(destination: unknown): Destination {
   try {
     if (typeof destination === 'string') return parseDestination(destination);
-    const { host, port } = destination;
+    const { host, port } = Object(destination) as Readonly<Record<string, unknown>>;
+    if (typeof host !== 'string') throw new NotationError('it has no host');
     return { host: canonicalHost(host), port: parsePort(String(port)) };
   } catch (error) {
     if (!(error instanceof NotationError)) throw error;

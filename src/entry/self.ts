@@ -12,6 +12,7 @@ import { isExec } from '../cli/program.ts';
 import { reportError } from '../cli/report.ts';
 import { statusLines } from '../cli/status.ts';
 import type { Status } from '../control/status.ts';
+import { withSystemReason } from '../errors/system.ts';
 import { addon, addonIfAny } from '../native/addon.ts';
 import { LineWriter } from '../observe/linewriter.ts';
 import { Log } from '../observe/log.ts';
@@ -124,8 +125,9 @@ export class Self {
 
   /** Reports the error, and sets the exit status. */
   fail(error: unknown): void {
-    process.exitCode = isExec(this.args) ? execExitCodeOf(error) : exitCodeOf(error);
-    this.stderr.writeSurely(reportError(error, this.#detailed));
+    const known = withSystemReason(error);
+    process.exitCode = isExec(this.args) ? execExitCodeOf(known) : exitCodeOf(known);
+    this.stderr.writeSurely(reportError(known, this.#detailed));
   }
 
   /** A signal has stopped what it was asked to do. */

@@ -3,7 +3,7 @@
  *
  *   ERRORS ─┬─► ErrorCode       the type: a code that is not declared here doesn't compile
  *           ├─► exitStatusOf()  what cli/exit.ts ends the program with
- *           └─► errorTable()    the table "Errors" of docs/usage.md; a test compares the two
+ *           └─► tables.ts       the tables of docs/usage.md; a test compares the two
  *
  * Some errors end one connection, query or login method, not a run. If one of these ended a run, it
  * would end it with the status given here.
@@ -21,7 +21,7 @@ export const EXIT = {
   alreadyRunning: 7,
 } as const;
 
-const EXIT_MEANINGS: Readonly<Record<keyof typeof EXIT, string>> = {
+export const EXIT_MEANINGS: Readonly<Record<keyof typeof EXIT, string>> = {
   ok: 'orderly stop',
   unexpected: 'unexpected failure',
   usage: 'wrong usage, or wrong settings of a cloud',
@@ -42,6 +42,8 @@ export type ExitStatus =
 interface ErrorGroup {
   readonly codes: readonly string[];
   readonly exit: ExitStatus;
+  /** None of these is thrown without a hint of its own (HintedCode). */
+  readonly hinted?: true;
   /** What the error means and what helps, in one line. */
   readonly meaning: string;
 }
@@ -430,13 +432,22 @@ export const ERRORS = [
       "the cloud couldn't be asked, or gave no usable answer: [list](openstack.md#when-it-fails)",
   },
   {
+    codes: ['system-limit', 'system-disk', 'system-permission'],
+    exit: EXIT.unexpected,
+    hinted: true,
+    meaning:
+      'the system refuses something: descriptors, memory or processes are used up, a disk is full or read-only, or a permission is missing; the message says what, and the hint what limits it',
+  },
+  {
     codes: ['no-such-tunnel'],
     exit: EXIT.usage,
+    hinted: true,
     meaning: 'no running tunnel of this user has that name, or several have: `tunnel status`',
   },
   {
     codes: ['control-directory', 'control-request', 'control-failed', 'control-busy'],
     exit: EXIT.unexpected,
+    hinted: true,
     meaning: 'a running tunnel could not be asked, or could not do it; the message says why',
   },
   {
@@ -470,6 +481,12 @@ export const ERRORS = [
 /** Stable and machine-readable, in kebab-case. */
 export type ErrorCode = (typeof ERRORS)[number]['codes'][number];
 
+/** Without a hint, such an error doesn't compile. */
+export type HintedCode = Extract<
+  (typeof ERRORS)[number],
+  { readonly hinted: true }
+>['codes'][number];
+
 const EXIT_OF: ReadonlyMap<ErrorCode, ExitStatus> = new Map(
   ERRORS.flatMap(({ codes, exit }) => codes.map((code) => [code, exit] as const)),
 );
@@ -477,22 +494,4 @@ const EXIT_OF: ReadonlyMap<ErrorCode, ExitStatus> = new Map(
 /** The exit status of a run that an error with this code ends. */
 export function exitStatusOf(code: ErrorCode): ExitStatus {
   return EXIT_OF.get(code) ?? EXIT.unexpected;
-}
-
-/** The table "Exit codes" of docs/usage.md. */
-export function exitTable(): string {
-  const names = Object.keys(EXIT_MEANINGS) as (keyof typeof EXIT)[];
-  const rows = names.map((name) => `| ${EXIT[name]} | ${EXIT_MEANINGS[name]} |`);
-  return ['| code | meaning |', '|---|---|', ...rows].join('\n');
-}
-
-/** The table "Errors" of docs/usage.md. */
-export function errorTable(): string {
-  const rows = ERRORS.map(
-    ({ codes, exit, meaning }) =>
-      `| ${codes.map((code) => `\`${code}\``).join(', ')} | ${exit} | ${meaning} |`,
-  );
-  return ['| code | exit status | what it means, what helps |', '|---|---|---|', ...rows].join(
-    '\n',
-  );
 }

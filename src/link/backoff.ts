@@ -100,6 +100,7 @@ export function failureKind(code: ErrorCode): FailureKind | undefined {
     case 'jumphost-timeout':
     case 'jumphost-unreachable':
     case 'jumphost-dns':
+    case 'system-limit': // it was not dialled
       return 'silent';
     case 'jumphost-refused':
       return 'refused';

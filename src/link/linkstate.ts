@@ -3,6 +3,7 @@ import type { Clock } from '../base/clock.ts';
 import type { ErrorCode } from '../errors/codes.ts';
 import { TunnelError } from '../errors/errors.ts';
 import { reasonOf } from '../errors/reason.ts';
+import { systemRefusal } from '../errors/system.ts';
 import type { Established } from '../ssh/established.ts';
 import type { Load } from '../ssh/transport.ts';
 
@@ -109,6 +110,8 @@ export function closedError(): TunnelError {
 }
 
 export function unexpected(cause: unknown): TunnelError {
+  const refusal = systemRefusal(cause);
+  if (refusal !== undefined) return refusal;
   const text = reasonOf(cause);
   return new TunnelError('unexpected', `dialling the jump host failed unexpectedly: ${text}`, {
     cause,

@@ -115,6 +115,8 @@ export const COUNTERS = {
   tunnel_control_clients_total: 'times that somebody has asked this tunnel for its status',
   tunnel_askpass_limit_total: 'questions of ssh that were too many at a time, or too long',
   tunnel_control_over_limit_total: 'of these, those turned away because too many had asked',
+  tunnel_control_notices_over_limit_total:
+    'notices not shown to the caller of reconnect or reload: too many had come',
   tunnel_control_timeouts_total: 'of these, those that asked nothing or read no answer in time',
 
   // metrics/
@@ -219,6 +221,10 @@ export const COUNTERS = {
   tunnel_openstack_versions_left_out_total: 'documents of versions that were not asked for',
 
   // system/, observe/
+  tunnel_socket_owners_over_limit_total:
+    'sockets whose user or process was not looked for, as too many were asked for',
+  tunnel_socket_questions_failed_total:
+    'questions whose a socket is that the kernel did not answer; its tables are read',
   tunnel_recovered_total: 'changes of an earlier run that were undone',
   tunnel_flow_log_records_total: 'records written to the flow log',
   tunnel_flow_log_records_waiting: 'records that now wait to be written to the flow log',

@@ -299,13 +299,14 @@ function openDeviceNames(
   tunnel: Tunnel,
   { device, resolvers, uplink, behind, neighbours }: DeviceNamesParts,
 ): NameService {
+  const { observer } = tunnel;
   return openNames(session, tunnel, {
     direct: uplink.connector(),
     device,
     behind,
     local: resolvers.plan.uplinks,
     socketFor: (server) => socketOf(uplink.datagramSocket(server), server),
-    users: new SocketUsers(),
+    users: new SocketUsers({ observer }),
     neighbours,
   });
 }

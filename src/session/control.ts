@@ -44,7 +44,9 @@ export async function offerControl(session: Session, parts: ControlParts): Promi
           : reconnected(link, signal),
       reload(asker: Prompter) {
         if (reloads === undefined)
-          throw new TunnelError('control-request', 'this tunnel has no line to read again');
+          throw new TunnelError('control-request', 'this tunnel has no line to read again', {
+            hint: 'stop it, and start it again with what is to be different',
+          });
         return reloads.request((work) => prompter.unlessBusy(asker, work));
       },
     };

@@ -14,6 +14,7 @@ import type { OpenTunnelOptions } from '../embed/options.ts';
 import { prompterFor } from '../embed/prompt.ts';
 import { Tunnel } from '../embed/tunnel.ts';
 import { TunnelError } from '../errors/errors.ts';
+import { systemRefusal } from '../errors/system.ts';
 import type { Observer } from '../observe/observer.ts';
 import { linux, type Machine } from './machine.ts';
 import { Session } from './session.ts';
@@ -77,6 +78,6 @@ export async function openLibraryTunnel(
     return new Tunnel(events, { connector, observer, close });
   } catch (error) {
     await close();
-    throw error;
+    throw systemRefusal(error) ?? error;
   }
 }

@@ -40,7 +40,8 @@ export class PrompterInUse implements Prompter {
   during<T>(other: Prompter, work: () => Promise<T>): Promise<T> {
     if (this.#isBusy) {
       const message = 'somebody else has asked for a new link, or a reload, already';
-      return Promise.reject(new TunnelError('control-busy', message));
+      const hint = 'wait until that is over; "tunnel status" shows what is being asked, and where';
+      return Promise.reject(new TunnelError('control-busy', message, { hint }));
     }
     return this.#asking(other, work);
   }

@@ -143,7 +143,7 @@ export async function openTunnel(
 ): Promise<Tunnel> {
   const { observer, learned, machine = linux, captured, control } = options;
   const prompter = new PrompterInUse(options.prompter);
-  const { deviceFor, servers, filtered, finder = new SocketSources() } = options;
+  const { deviceFor, servers, filtered, finder = new SocketSources({ observer }) } = options;
   const adviceLevel = options.sharesError ? 'info' : 'notice';
   if (options.kind !== 'library') {
     // The launcher of exec has read the command's words from this process by now.
@@ -155,7 +155,7 @@ export async function openTunnel(
   const book = new NameBook({ observer });
   const recording = await openRecording(session, wanted, {
     identity: control ?? UNNAMED,
-    finder: options.recordFinder ?? new RecordOwners(),
+    finder: options.recordFinder ?? new RecordOwners({ observer }),
     namesOf: (address) => book.namesOf(address),
     observer,
   });

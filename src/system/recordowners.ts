@@ -3,7 +3,8 @@
  * user's the process where it is found in time.
  *
  *   find() -> the kernel is asked for all of them at once (sock_diag(7)) -> user
- *          -> where that isn't possible, the kernel's tables tell (socketsources.ts), later
+ *          -> where that isn't possible, or not now (kernelpatience.ts), the kernel's tables tell
+ *             (socketsources.ts), later
  *          -> of our own user: the latest MAX_WANTED wait for a search (socketprocesses.ts), which
  *             sets the process
  *
@@ -16,6 +17,8 @@ import { setTimeout as delay, setImmediate as turn } from 'node:timers/promises'
 import { addon } from '../native/addon.ts';
 import { addressBytes, isAddress } from '../net/address.ts';
 import type { Destination } from '../net/destination.ts';
+import { type Observer, silentObserver } from '../observe/observer.ts';
+import { KernelPatience } from './kernelpatience.ts';
 import { SocketProcesses } from './socketprocesses.ts';
 import { SocketSources } from './socketsources.ts';
 
@@ -55,6 +58,7 @@ export interface RecordOwnersOptions {
   readonly processes?: Pick<SocketProcesses, 'search'>;
   /** Whose processes are looked at. Default: this process's user. */
   readonly user?: number;
+  readonly observer?: Observer;
 }
 
 interface Wanted {
@@ -66,7 +70,9 @@ export class RecordOwners {
   readonly #sources: Pick<SocketSources, 'isHere' | 'sourceOf'>;
   readonly #processes: Pick<SocketProcesses, 'search'>;
   readonly #user: number | undefined;
-  #ask: AskForOwners | null;
+  readonly #ask: AskForOwners | null;
+  readonly #patience: KernelPatience;
+  readonly #observer: Observer;
   readonly #questions = Buffer.alloc(MOST_AT_ONCE * QUESTION_BYTES);
   readonly #owners = new Uint32Array(2 * MOST_AT_ONCE);
   readonly #ownerOctets = new Uint8Array(this.#owners.buffer);
@@ -79,9 +85,12 @@ export class RecordOwners {
   #credit = BURST_MS;
   #creditAt = performance.now();
 
-  constructor({ sources, ask = askKernel, processes, user }: RecordOwnersOptions = {}) {
-    this.#sources = sources ?? new SocketSources({ findsProcesses: false });
+  constructor(options: RecordOwnersOptions = {}) {
+    const { sources, ask = askKernel, processes, user, observer = silentObserver } = options;
+    this.#sources = sources ?? new SocketSources({ findsProcesses: false, observer });
     this.#ask = ask;
+    this.#patience = new KernelPatience(observer);
+    this.#observer = observer;
     this.#processes = processes ?? new SocketProcesses();
     this.#user = user ?? process.getuid?.();
   }
@@ -113,10 +122,7 @@ export class RecordOwners {
   #askKernel(): void {
     const asked = this.#asked;
     this.#asked = [];
-    try {
-      this.#ask?.(this.#questions, asked.length, this.#ownerOctets);
-    } catch {
-      this.#ask = null; // a kernel without it
+    if (!this.#answers(asked.length)) {
       for (const owned of asked) this.#askSources(owned);
       return;
     }
@@ -127,6 +133,20 @@ export class RecordOwners {
       owned.user = user;
       if (user === this.#user) this.#want({ inode, owned });
     }
+  }
+
+  /** Whether the kernel has answered what has been put. */
+  #answers(count: number): boolean {
+    while (this.#ask !== null && this.#patience.mayAsk()) {
+      try {
+        this.#ask(this.#questions, count, this.#ownerOctets);
+        this.#patience.answered();
+        return true;
+      } catch (error) {
+        this.#patience.failed(error);
+      }
+    }
+    return false;
   }
 
   #askSources(owned: Owned): void {
@@ -142,6 +162,7 @@ export class RecordOwners {
   #want(wanted: Wanted): void {
     if (this.#wanted.length < MAX_WANTED) this.#wanted.push(wanted);
     else {
+      this.#observer.count('tunnel_socket_owners_over_limit_total');
       this.#wanted[this.#oldest] = wanted;
       this.#oldest = (this.#oldest + 1) % MAX_WANTED;
     }

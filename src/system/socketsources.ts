@@ -2,7 +2,8 @@
  * Whose the TCP sockets of this machine are: the user, and for sockets of our own user the process.
  *
  *   sourceOf() -> at once: the kernel is asked for the one connection (sock_diag(7))
- *              -> where that isn't possible, a look at its tables (proc(5), /proc/net/tcp)
+ *              -> where that isn't possible, or not now (kernelpatience.ts), a look at its tables
+ *                 (proc(5), /proc/net/tcp)
  *              -> of our own user: a search through its processes (socketprocesses.ts)
  *
  * The kernel writes the whole table for each look, and processes have many descriptors. So a look
@@ -14,12 +15,14 @@
  * table is read, connections that end can move others past the reader. So a connection that isn't
  * in it is looked for TRIES times.
  *
- * Limit: MAX_ASKED questions wait for a look; any more are answered "unknown" at once.
+ * Limit: MAX_ASKED questions wait for a look; any more are answered "unknown" at once, and counted.
  */
 import { isIP } from 'node:net';
 import { addon } from '../native/addon.ts';
 import { addressBytes } from '../net/address.ts';
 import type { Destination } from '../net/destination.ts';
+import { type Observer, silentObserver } from '../observe/observer.ts';
+import { KernelPatience } from './kernelpatience.ts';
 import { SocketProcesses } from './socketprocesses.ts';
 import {
   CONNECTING,
@@ -64,6 +67,7 @@ export interface SocketSourcesOptions {
   readonly proc?: string;
   /** Whose processes are looked at. Default: this process's user. */
   readonly user?: number;
+  readonly observer?: Observer;
 }
 
 interface Question {
@@ -86,7 +90,9 @@ interface Entry {
 }
 
 export class SocketSources {
-  #ask: AskForSocket | null;
+  readonly #ask: AskForSocket | null;
+  readonly #patience: KernelPatience;
+  readonly #observer: Observer;
   readonly #table: (name: string) => Promise<string>;
   readonly #ownAddresses: () => ReadonlySet<string>;
   readonly #search: SocketProcesses;
@@ -104,6 +110,8 @@ export class SocketSources {
   constructor(options: SocketSourcesOptions = {}) {
     const { ask = askKernel, table = readSocketTable, addresses = machineAddresses } = options;
     this.#ask = ask;
+    this.#observer = options.observer ?? silentObserver;
+    this.#patience = new KernelPatience(this.#observer);
     this.#processes = new Looks<ProcessQuestion>({
       ...PAUSES,
       look: (asked) => this.#lookAtProcesses(asked),
@@ -140,13 +148,15 @@ export class SocketSources {
     socket: Destination,
     peer: Destination,
   ): SocketSource | undefined | Promise<SocketSource | undefined> {
-    if (this.#ask !== null && isIP(socket.host) !== 0 && isIP(socket.host) === isIP(peer.host)) {
+    const canAsk = isIP(socket.host) !== 0 && isIP(socket.host) === isIP(peer.host);
+    while (this.#ask !== null && canAsk && this.#patience.mayAsk()) {
       try {
         const entry = this.#ask(socket, peer);
+        this.#patience.answered();
         // The kernel shows inode 0 for what its process has closed.
         return entry === undefined || entry.inode === '0' ? undefined : this.#source(entry);
-      } catch {
-        this.#ask = null; // a kernel without it
+      } catch (error) {
+        this.#patience.failed(error);
       }
     }
     const { port } = socket;
@@ -157,7 +167,9 @@ export class SocketSources {
   }
 
   #askTables(question: Question): void {
-    if (!this.#users.ask(question)) question.answer(undefined);
+    if (this.#users.ask(question)) return;
+    this.#observer.count('tunnel_socket_owners_over_limit_total');
+    question.answer(undefined);
   }
 
   async #lookAtTables(questions: readonly Question[]): Promise<void> {
@@ -191,7 +203,11 @@ export class SocketSources {
   #source({ user, inode }: Entry): SocketSource {
     // Without a promise for those that are not looked for: there may be thousands in a second.
     if (!this.#findsProcesses) return { user, inode, process: undefined };
-    if (this.#user !== user || this.#processes.isFull) return { user, process: undefined };
+    if (this.#user !== user) return { user, process: undefined };
+    if (this.#processes.isFull) {
+      this.#observer.count('tunnel_socket_owners_over_limit_total');
+      return { user, process: undefined };
+    }
     const process = new Promise<string | undefined>((tell) => {
       if (!this.#processes.ask({ inode, answer: tell })) tell(undefined);
     });

@@ -6,10 +6,12 @@
  * The kernel writes the whole table for each look, so a look serves all who ask until it begins,
  * and it is taken only so often that it costs a tenth of a processor at the most (sockettables.ts).
  *
- * Limits: MAX_WAITING questions wait for a look. Any more are answered "unknown" at once.
+ * Limits: MAX_WAITING questions wait for a look. Any more are answered "unknown" at once, and
+ * counted.
  */
 import { isIP } from 'node:net';
 import { type Destination, formatDestination } from '../net/destination.ts';
+import { type Observer, silentObserver } from '../observe/observer.ts';
 import {
   CONNECTING,
   type ListedSocket,
@@ -28,6 +30,7 @@ export interface SocketUsersOptions {
   readonly table?: (name: string) => Promise<string>;
   /** This machine's own addresses, canonical. Default: those of its devices. */
   readonly addresses?: () => ReadonlySet<string>;
+  readonly observer?: Observer;
 }
 
 interface Question {
@@ -40,15 +43,18 @@ interface Question {
 export class SocketUsers {
   readonly #table: (name: string) => Promise<string>;
   readonly #addresses: () => ReadonlySet<string>;
+  readonly #observer: Observer;
   readonly #looks = new Looks<Question>({
     ...PAUSES,
     look: (asked) => this.#answer(asked),
     giveUp: ({ answer }) => answer(undefined),
   });
 
-  constructor({ table = readSocketTable, addresses = machineAddresses }: SocketUsersOptions = {}) {
+  constructor(options: SocketUsersOptions = {}) {
+    const { table = readSocketTable, addresses = machineAddresses } = options;
     this.#table = table;
     this.#addresses = addresses;
+    this.#observer = options.observer ?? silentObserver;
   }
 
   /**
@@ -58,7 +64,9 @@ export class SocketUsers {
    */
   userOf(socket: Destination, peer: Destination | undefined): Promise<number | undefined> {
     return new Promise((answer) => {
-      if (!this.#looks.ask({ socket, peer, answer })) answer(undefined);
+      if (this.#looks.ask({ socket, peer, answer })) return;
+      this.#observer.count('tunnel_socket_owners_over_limit_total');
+      answer(undefined);
     });
   }
 

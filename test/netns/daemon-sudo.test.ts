@@ -8,7 +8,7 @@ import { processStat } from '../../src/system/process.ts';
 import { API1, JUMPHOST_PRIVATE4, PRIVATE4 } from '../support/addresses.ts';
 import { UID } from '../support/etc.ts';
 import { descriptorsOf, SUDO, SudoLab, statusOf, sudoUnavailable } from '../support/sudolab.ts';
-import { REMOTE } from '../support/tunnel.ts';
+import { MAIN, REMOTE } from '../support/tunnel.ts';
 import { until } from '../support/until.ts';
 
 describe('sudo tunnel -D', { skip: sudoUnavailable('curl') }, () => {
@@ -53,6 +53,29 @@ describe('sudo tunnel -D', { skip: sudoUnavailable('curl') }, () => {
       assert.ok(!existsSync(pidfile));
       await sudo.untouched();
     });
+
+  it('is stopped by its name by whoever has called sudo, with sudo and without', async () => {
+    for (const [name, stops] of [
+      [`sudo-${process.pid}`, SUDO],
+      [`plain-${process.pid}`, [process.execPath, MAIN]],
+    ] as const) {
+      const args = ['-r', REMOTE, PRIVATE4, '-D', '--pidfile', pidfile, '--name', name];
+      const started = await sudo.run([...SUDO, ...args]);
+      assert.equal(started.status, 0, started.stderr);
+      const program = Number(readFileSync(pidfile, 'latin1'));
+      const part = processStat(program)?.parent ?? 0;
+      const stopped = await sudo.run([...stops, 'stop', name]);
+      if (stopped.status !== 0) process.kill(program, 'SIGTERM');
+      await until(() => !lives(program) && !lives(part), 'a part is left');
+      assert.equal(stopped.status, 0, stopped.stderr);
+    }
+    const { status, stderr } = await sudo.run([...SUDO, 'stop', `root-${process.pid}`]);
+    assert.equal(status, 2, stderr);
+    assert.match(
+      stderr,
+      /hint: .*without SUDO_UID in the environment root finds those of all users/,
+    );
+  });
 
   it('fails with the status of the program', async () => {
     const { status, stderr } = await sudo.run([...SUDO, '-r', `nobody@${JUMPHOST_PRIVATE4}`, '-D']);

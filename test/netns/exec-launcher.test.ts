@@ -4,10 +4,11 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { closeSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { closeSync, cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
+import { fileURLToPath } from 'node:url';
 import { addon, LAUNCHER_PATH } from '../../src/native/addon.ts';
 import { startLauncher } from '../../src/system/launcher/launcher.ts';
 import {
@@ -16,14 +17,19 @@ import {
   encodeSetup,
   encodeSetupInPlace,
   LAUNCHER_STEP,
+  LAUNCHER_VERSION,
   type LauncherMessage,
 } from '../../src/system/launcher/protocol.ts';
 import { PRIVATE4 } from '../support/addresses.ts';
 import { ExecLab, TESTED_LAUNCHER } from '../support/execlab.ts';
 import { labUnavailable } from '../support/lab.ts';
-import { SEARCH_PATH } from '../support/process.ts';
+import { mustRun, SEARCH_PATH } from '../support/process.ts';
 import { closedToOthers } from '../support/requirements.ts';
 import { MAIN } from '../support/tunnel.ts';
+
+const ROOT = fileURLToPath(new URL('../../../', import.meta.url));
+/** Generous: this doesn't test a compiler on a busy machine. */
+const COMPILER_TIMEOUT_MS = 300_000;
 
 const SETUP = {
   isolate: false,
@@ -247,6 +253,31 @@ describe('launcher', { skip }, () => {
     const { status, stderr } = await exec.exec([PRIVATE4, '--', 'true'], { script });
     assert.equal(status, 0);
     assert.match(stderr, /warning: \/usr\/local\/libexec\/tunnel-launcher is not used/);
+  });
+
+  it('is not run if it is of another version', { skip: labUnavailable('cc', 'make') }, async () => {
+    const directory = mkdtempSync(join(tmpdir(), 'tunnel-test-'));
+    try {
+      const sources = join(directory, 'native');
+      cpSync(join(ROOT, 'native'), sources, { recursive: true, dereference: true });
+      const header = join(sources, 'launcher/protocol.h');
+      const text = readFileSync(header, 'utf8');
+      const version = `#define LAUNCHER_VERSION ${LAUNCHER_VERSION}u`;
+      assert.ok(text.includes(version));
+      writeFileSync(header, text.replace(version, `#define LAUNCHER_VERSION 999u`));
+      const newer = join(directory, 'bin/tunnel-launcher');
+      const made = [newer, `OUT=${join(directory, 'bin')}`, 'HEADERS='];
+      await mustRun(['make', '-s', '-C', sources, ...made], { timeout: COMPILER_TIMEOUT_MS });
+      const installed = '/usr/local/libexec/tunnel-launcher';
+      const script = `mount -t tmpfs -o mode=755 tmpfs /usr/local && mkdir -p /usr/local/libexec &&
+        cp ${newer} ${installed} && exec "$@"`;
+      const { status, stderr } = await exec.exec([PRIVATE4, '--', 'true'], { script });
+      assert.equal(status, 0, stderr);
+      const warned = `warning: ${installed} is not used: ${installed} speaks version 999 `;
+      assert.ok(stderr.includes(warned), stderr);
+    } finally {
+      rmSync(directory, { recursive: true });
+    }
   });
 
   it('is run from where an administrator has installed it', async () => {

@@ -1,5 +1,6 @@
 /** Turns what the helper, sudo and doas report into errors with hints. */
 import { constants } from 'node:os';
+import { isAbsolute } from 'node:path';
 import { getSystemErrorName } from 'node:util';
 import { TunnelError } from '../../errors/errors.ts';
 import { HELPER_PATH } from '../../native/addon.ts';
@@ -45,12 +46,19 @@ export function versionError(path: string, version: number): TunnelError {
     'helper-version',
     `the helper ${path} speaks version ${version} of the protocol, this program version ${HELPER_VERSION}`,
     {
-      hint:
-        path === HELPER_PATH
-          ? nativeHint()
-          : `update it as root: "${installCommand(HELPER_PATH, path)}"`,
+      hint: path === HELPER_PATH ? nativeHint() : updateHint(path),
     },
   );
+}
+
+/** `path` may also be how the unit is called that has started it (helper.ts). */
+function updateHint(path: string): string {
+  const [, packaged] = INSTALLED_HELPERS;
+  if (!isAbsolute(path))
+    return 'program and helper must be of one version: "systemctl cat tunnel-helper@.service" shows which helper the unit starts';
+  return path === packaged
+    ? 'program and helper must be of one version: upgrade the package that has the helper, or use its /usr/bin/tunnel'
+    : `update it as root: "${installCommand(HELPER_PATH, path)}"`;
 }
 
 /**

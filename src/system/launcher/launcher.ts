@@ -130,7 +130,7 @@ export interface LaunchOptions<Setup = LauncherSetup> {
 
 /**
  * An installed launcher that only root can replace, for which there may be an AppArmor profile. If
- * there is none, or this user may not execute it, the built one.
+ * there is none, or this user may not execute it, the program's own.
  */
 function launcherPath(observer: Observer): string {
   const installed = installedPath(INSTALLED_LAUNCHERS, observer);
@@ -165,19 +165,32 @@ export function startAsCaller(options: LaunchOptions<CommandSetup>): Promise<Pre
   return start(options, encodeSetupInPlace(options.setup, true), true);
 }
 
+/** An installed launcher may be of another version than this program: then its own is used. */
 async function start(
-  {
-    command,
-    observer = silentObserver,
-    signal,
-    path = launcherPath(observer),
-    descriptors = namedDescriptors(command),
-  }: LaunchOptions<unknown>,
+  options: LaunchOptions<unknown>,
   setup: Uint8Array,
   inPlace: boolean,
 ): Promise<Launcher> {
+  const { observer = silentObserver, signal } = options;
   signal?.throwIfAborted();
   requireLinux(inPlace ? 'a command of another user' : 'a network for one command');
+  const path = options.path ?? launcherPath(observer);
+  try {
+    return await startAt(path, options, setup, inPlace);
+  } catch (error) {
+    const isOthers = error instanceof TunnelError && error.code === 'launcher-version';
+    if (!isOthers || options.path !== undefined || !isExecutable(LAUNCHER_PATH)) throw error;
+    observer.log('warning', `${path} is not used: ${error.message}`);
+    return startAt(LAUNCHER_PATH, options, setup, inPlace);
+  }
+}
+
+async function startAt(
+  path: string,
+  { command, signal, descriptors = namedDescriptors(command) }: LaunchOptions<unknown>,
+  setup: Uint8Array,
+  inPlace: boolean,
+): Promise<Launcher> {
   const launcher = new LinkedLauncher(path, command, descriptors, inPlace);
   const late = () => launcherLost(`it has not answered for ${READY_TIMEOUT_MS / 1000} s`);
   try {

@@ -12,6 +12,7 @@
  */
 import { TunnelError } from '../../errors/errors.ts';
 import { reasonOf } from '../../errors/reason.ts';
+import { systemRefusal } from '../../errors/system.ts';
 import type { HostChange } from '../resolver/hostchange.ts';
 import type { RecoveryReport } from '../resolver/recover.ts';
 import { resolvedCalls, revertCall } from '../resolver/resolved.ts';
@@ -136,7 +137,8 @@ export class PrivilegedPart {
     try {
       return { ok: true, value: await this.#perform(request) };
     } catch (error) {
-      const known = error instanceof TunnelError ? error : refused(reasonOf(error));
+      const known =
+        error instanceof TunnelError ? error : (systemRefusal(error) ?? refused(reasonOf(error)));
       return {
         ok: false,
         code: known.code,

@@ -135,6 +135,7 @@ function shownOf(found: Found): readonly string[] {
     ...pages,
     errorOf(() => tunnelNamed(found, '\u001b[2Jnobody')),
     errorOf(() => tunnelNamed(twice, undefined)),
+    errorOf(() => tunnelNamed(twice, undefined, { env: {}, uid: 65_534 })),
   ];
 }
 

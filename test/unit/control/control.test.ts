@@ -37,9 +37,10 @@ import {
   ownDirectories,
   socketIn,
 } from '../../../src/control/directory.ts';
+import { RemotePrompter } from '../../../src/control/remoteprompter.ts';
 import { type ControlHandlers, ControlServer, MAX_CLIENTS } from '../../../src/control/server.ts';
 import type { ReloadAnswer, Status } from '../../../src/control/status.ts';
-import { fieldOf, textOf } from '../../../src/control/wire.ts';
+import { fieldOf, MAX_NOTICES, textOf } from '../../../src/control/wire.ts';
 import { TunnelError } from '../../../src/errors/errors.ts';
 import { silentObserver } from '../../../src/observe/observer.ts';
 import { nobody, type Prompter } from '../../../src/ssh/prompter.ts';
@@ -212,6 +213,19 @@ describe('the status socket', () => {
     });
   });
 
+  it('passes over what it does not know in the request of a later version', async () => {
+    await serving({}, async (path) => {
+      const later = { later: { deep: [1] }, only: 'later' };
+      const answer = await ask(path, { do: 'status', ...later });
+      assert.equal(textOf(fieldOf(answer, 'status'), 'name'), 'lab');
+      await assert.rejects(ask(path, { do: 'later' }), {
+        code: 'control-failed',
+        message: /of this version does not know it/,
+        hint: /another version/,
+      });
+    });
+  });
+
   it('stops the tunnel, after the answer', async () => {
     let stopped = 0;
     await serving({ stop: () => stopped++ }, async (path) => {
@@ -338,7 +352,7 @@ describe('the status socket', () => {
       await reloadTunnel(tunnel, person, signal, says);
       assert.deepEqual(said, expected);
       // An older "tunnel reconnect" does not know notices, and declines them.
-      const old = { questions: () => Promise.reject(new TunnelError('control-failed', 'what?')) };
+      const old = { questions: () => Promise.reject(new TunnelError('auth-cancelled', 'what?')) };
       await assert.rejects(ask(path, { do: 'reconnect' }, old), /what/);
     });
   });
@@ -355,6 +369,29 @@ describe('the status socket', () => {
       const told = reconnectTunnel(tunnel, nobody('nobody'), signal, { ...untold, says });
       await assert.rejects(told, /more than 32 notices/);
       assert.equal(lines, 2 * 32);
+    });
+  });
+
+  it('counts the notices that the caller of reconnect is not shown', () => {
+    const counted: string[] = [];
+    const sent: unknown[] = [];
+    const prompter = new RemotePrompter((question) => sent.push(question), {
+      ...silentObserver,
+      count: (name) => counted.push(name),
+    });
+    const all = Array.from({ length: MAX_NOTICES + 2 }, async () => {
+      const shown = prompter.show(['touch your key']);
+      return shown.then(
+        () => 'shown',
+        (error: unknown) => String(error),
+      );
+    });
+    const answers = setInterval(() => prompter.answered({ answer: '' }), 0);
+    return Promise.all(all).then((outcomes) => {
+      clearInterval(answers);
+      assert.equal(outcomes.filter((it) => it === 'shown').length, MAX_NOTICES);
+      assert.equal(sent.length, MAX_NOTICES);
+      assert.deepEqual(counted, Array(2).fill('tunnel_control_notices_over_limit_total'));
     });
   });
 
@@ -432,12 +469,12 @@ describe('the status socket', () => {
       const said = await reloadTunnel(tunnel, nobody('nobody'), signal, untold.says);
       assert.deepEqual(said, ['needs a restart: --socks']);
     });
-    const failure = Object.assign(new TunnelError('control-failed', 'x'), { message: odd });
+    const failure = Object.assign(new TunnelError('unclean', 'x'), { message: odd });
     const reload = (): Promise<never> => Promise.reject(Object.assign(failure, { hint: odd }));
     await serving({ reload }, async (path) => {
       await assert.rejects(ask(path, { do: 'reload' }), (error: TunnelError) => {
         assert.equal(error.message, 'its answer is not understood');
-        assert.equal(error.hint, undefined);
+        assert.match(error.hint ?? '', /another version/);
         return true;
       });
     });
@@ -528,7 +565,8 @@ describe('the status socket', () => {
     });
     const all = [running('lab', 5, 1000), running('other', 6, 1000), running('lab', 7, 65534)];
     const found = { tunnels: [...all, running('5', 8, 1000)], silent: [] };
-    const named = (name: string | undefined, user: number) => tunnelNamed(found, name, user).pid;
+    const named = (name: string | undefined, user: number) =>
+      tunnelNamed(found, name, { env: {}, uid: user }).pid;
     assert.equal(named('other', 1000), 6);
     assert.equal(named('7', 1000), 7);
     assert.equal(named('lab', 1000), 5, 'the own one');
@@ -537,6 +575,46 @@ describe('the status socket', () => {
     assert.throws(() => named(undefined, 1000), /several tunnels run/);
     assert.throws(() => named('nobody', 1000), /no tunnel is called nobody/);
     assert.throws(() => tunnelNamed({ tunnels: [], silent: [] }, undefined), /no tunnel runs/);
+  });
+
+  it('takes only the caller’s own tunnel where none is named', () => {
+    const running = (name: string, pid: number, user: number) => ({
+      pid,
+      user,
+      path: '',
+      status: statusOf(name, { pid }),
+    });
+    const take = (all: readonly (readonly [string, number, number])[], uid = 0, env = {}) =>
+      tunnelNamed({ tunnels: all.map((one) => running(...one)), silent: [] }, undefined, {
+        env,
+        uid,
+      }).pid;
+    const failure = (work: () => unknown): TunnelError => {
+      try {
+        work();
+      } catch (error) {
+        if (error instanceof TunnelError) return error;
+      }
+      return assert.fail('it has taken one');
+    };
+    const alices = ['lab', 7, 1000] as const;
+    assert.equal(take([alices, ['own', 8, 0], ['lab', 9, 1001]]), 8);
+    const one = failure(() => take([alices]));
+    assert.equal(one.code, 'no-such-tunnel');
+    assert.match(one.message, /^none of your own tunnels runs$/);
+    assert.match(one.hint ?? '', /these run: lab \(pid 7, user 1000\); name one .* as in 7$/);
+    const two = failure(() => take([alices, ['own', 8, 0], ['other', 9, 0]]));
+    assert.equal(two.message, 'several tunnels run: own (pid 8), other (pid 9)');
+    for (const env of [{ SUDO_UID: '1000' }, { DOAS_USER: 'alice', USER: 'alice' }]) {
+      assert.equal(take([alices], 1000, env), 7, 'the tunnel of who has called sudo');
+      const [variable = ''] = Object.keys(env);
+      assert.match(
+        failure(() => take([], 1000, env)).hint ?? '',
+        new RegExp(`without ${variable}`),
+      );
+    }
+    const other = failure(() => take([], 1001, { SUDO_UID: '1000' }));
+    assert.doesNotMatch(other.hint ?? '', /SUDO_UID/, 'sudo -u');
   });
 
   it('takes no answer for a status that is none', async () => {

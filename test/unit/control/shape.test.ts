@@ -130,6 +130,115 @@ describe('the status of a tunnel of another version', () => {
   });
 });
 
+/** With every field that this version tells. */
+const LATEST: Status = {
+  ...JSON.parse(EARLIER),
+  forwards: ['127.0.0.1:8080 -> db.internal:5432'],
+  asked: { text: 'Code:', at: 'caller', since: START },
+  link: {
+    ...JSON.parse(EARLIER).link,
+    state: 'waiting',
+    error: { code: 'auth-failed', message: 'the login was refused' },
+    holdEndsAt: START + 70_000,
+    redialAt: START + 80_000,
+    via: ['hop'],
+  },
+  flows: {
+    ...JSON.parse(EARLIER).flows,
+    list: [{ ...JSON.parse(EARLIER).flows.list[0], names: ['api.example.com'] }],
+  },
+  proxies: ['127.0.0.1:1080'],
+  checks: [{ name: 'firewall', state: 'warning', detail: 'it drops', hint: 'admit it' }],
+};
+
+type Path = readonly (string | number)[];
+
+/** Every field, however deep. */
+function pathsOf(value: unknown, before: Path = []): Path[] {
+  if (typeof value !== 'object' || value === null) return [];
+  const keys: Path = Array.isArray(value) ? [...value.keys()] : Object.keys(value);
+  return keys.flatMap((key) => {
+    const path = [...before, key];
+    const field = (value as Readonly<Record<string | number, unknown>>)[key];
+    return [...(typeof key === 'string' ? [path] : []), ...pathsOf(field, path)];
+  });
+}
+
+/** A copy of LATEST in which `change` has been made to the object that has the field. */
+function changed(path: Path, change: (object: Record<string, unknown>, key: string) => void) {
+  const copy = structuredClone(LATEST);
+  let object = copy as unknown as Record<string | number, never>;
+  for (const key of path.slice(0, -1)) object = object[key] as never;
+  change(object, String(path.at(-1)));
+  return copy;
+}
+
+/** The only fields that every version tells: the first one did, and no later one adds to them. */
+const ALWAYS = ['name', 'pid', 'flows.list.0.id'];
+
+describe('the rule that later versions add fields, and only optional ones', () => {
+  const paths = pathsOf(LATEST);
+
+  it('holds where this version asks an earlier tunnel, field by field', () => {
+    assert.ok(paths.length > 60, `${paths.length} fields`);
+    for (const path of paths) {
+      for (const left of ['missing', 'null']) {
+        const text = `${path.join('.')}, ${left}`;
+        const told = changed(path, (object, key) => {
+          if (left === 'missing') delete object[key];
+          else object[key] = null;
+        });
+        const status = readStatus(told, PID);
+        if (ALWAYS.includes(path.join('.'))) {
+          assert.equal(status, undefined, text);
+          continue;
+        }
+        // A counter has a number in every version that has it.
+        if (path[0] === 'counters' && path.length > 1 && left === 'null') continue;
+        assert.ok(status !== undefined, text);
+        assert.doesNotMatch(`${shown(status)}${watched(status)}`, /NaN|undefined|Invalid/, text);
+      }
+    }
+  });
+
+  it('holds where this version asks a later tunnel, at every depth', () => {
+    const status = known(LATEST);
+    const objects = new Set(paths.map((path) => path.slice(0, -1).join('.')));
+    assert.ok(objects.size > 7, [...objects].join(' '));
+    for (const path of paths.filter(
+      ([first, ...rest]) => first !== 'counters' || rest.length === 0,
+    ))
+      for (const later of [7, 'text', null, [{}], { deep: [{}] }]) {
+        const told = changed(path, (object) => {
+          object['later'] = later;
+        });
+        assert.deepEqual(known(told), status, path.join('.'));
+      }
+    const counters = { ...LATEST.counters, tunnel_later_total: 7 };
+    assert.deepEqual(known({ ...LATEST, counters }).counters, counters);
+  });
+
+  it('holds for words that a later version has', () => {
+    for (const path of [
+      ['command'],
+      ['link', 'state'],
+      ['asked', 'at'],
+      ['flows', 'list', 0, 'state'],
+    ]) {
+      const told = changed(path, (object, key) => {
+        object[key] = 'later-word';
+      });
+      const status = known(told);
+      assert.doesNotMatch(`${shown(status)}${watched(status)}`, /NaN|undefined/, path.join('.'));
+    }
+  });
+
+  it('is told to those who read the JSON', () => {
+    const said = readFileSync(OPERATIONS, 'utf8').replaceAll('\n', ' ');
+    assert.match(said, /Later versions add fields, counters and words, and take none away/);
+  });
+});
+
 describe('what another user’s tunnel tells', () => {
   it('is no status where a field has another type', () => {
     const whole = JSON.parse(EARLIER);

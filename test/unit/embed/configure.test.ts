@@ -43,11 +43,26 @@ describe('configurationOf', () => {
       [{ remote, idleDisconnect: 5 }, /^idleDisconnect/],
       [{ remote, allow: [] }, /^allow: there is no rule/],
       [{ remote, identity: [{}] }, /^identity: a value is neither/],
+      [{ remote: null }, /^remote: null/],
+      [{ remote: false }, /^remote: a value is neither/],
+      [{ remote, jump: ['a', 'b'] }, /^jump: it takes one value/],
+      [{ remote, keepalive: false }, /^keepalive: a value is neither/],
+      // As a program has them that reads its own configuration.
+      [{ remote, onDemand: 'false' }, /^onDemand: it must be true or false/],
+      [{ remote, oneKey: 0 }, /^oneKey: it must be true or false/],
+      [{ remote, prompt: 'secret' }, /^prompt: it must be a function/],
+      [{ remote, log: console }, /^log: it must be a function/],
+      [{ remote, signal: new AbortController() }, /^signal: it must be an AbortSignal/],
     ];
     for (const [options, message] of wrong)
       assert.throws(() => configurationOf(options as { remote: string }), {
         name: 'UsageError',
         message,
+      });
+    for (const options of [undefined, null, 'user@a.example'])
+      assert.throws(() => configurationOf(options as unknown as { remote: string }), {
+        name: 'UsageError',
+        message: /takes an object/,
       });
   });
 });

@@ -3,14 +3,9 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import {
-  ERRORS,
-  type ErrorCode,
-  errorTable,
-  exitStatusOf,
-  exitTable,
-} from '../../../src/errors/codes.ts';
+import { ERRORS, type ErrorCode, exitStatusOf } from '../../../src/errors/codes.ts';
 import { TunnelError } from '../../../src/errors/errors.ts';
+import { errorTable, exitTable } from '../../../src/errors/tables.ts';
 import { REFUSALS } from '../../../src/net/refusal.ts';
 
 const ROOT = fileURLToPath(new URL('../../../../', import.meta.url));
@@ -34,6 +29,22 @@ describe('ErrorCode', () => {
   it('refuses a code that is not declared', () => {
     // @ts-expect-error: a misspelt code doesn't compile.
     assert.equal(new TunnelError('host-key-chagned', 'x').code, 'host-key-chagned');
+  });
+
+  it('refuses some codes without a hint', () => {
+    // @ts-expect-error: nobody knows what to do about a tunnel that does not answer.
+    assert.equal(new TunnelError('control-failed', 'x').hint, undefined);
+    // @ts-expect-error: a cause is no hint.
+    assert.equal(new TunnelError('system-limit', 'x', { cause: 'y' }).hint, undefined);
+    assert.equal(new TunnelError('control-failed', 'x', { hint: 'y' }).hint, 'y');
+    for (const group of ERRORS) {
+      const about = /^(?:control|system|no-such-tunnel)/;
+      assert.equal(
+        'hinted' in group,
+        group.codes.some((code) => about.test(code)),
+        group.meaning,
+      );
+    }
   });
 
   it('has a code for each refusal, and no other that begins so', () => {

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { type AddressInfo, connect, createServer } from 'node:net';
+import { constants } from 'node:os';
 import { test } from 'node:test';
 import { setImmediate as turn } from 'node:timers/promises';
 import type { Destination } from '../../../src/net/destination.ts';
@@ -103,6 +104,59 @@ test('where the kernel can not be asked, its tables tell, and nobody asks it aga
   assert.equal(asked, 1);
   assert.equal(one.user, ME);
   assert.equal(other.process, '8 (test)');
+});
+
+test('what fails once is asked again at once, and no table is read', () => {
+  let asked = 0;
+  const counted: string[] = [];
+  const owners = new RecordOwners({
+    sources: { isHere: () => true, sourceOf: () => assert.fail('a table is read') },
+    ask(...question) {
+      if (asked++ === 0) throw Object.assign(new Error('ask'), { errno: constants.errno.ENOBUFS });
+      ours(...question);
+    },
+    user: ME + 1,
+    observer: { log() {}, count: (name) => counted.push(name) },
+  });
+  const all = [owned(7), owned(8)];
+  owners.find(all);
+  assert.deepEqual(
+    all.map(({ user }) => user),
+    [ME, ME],
+  );
+  assert.equal(asked, 2);
+  assert.deepEqual(counted, ['tunnel_socket_questions_failed_total']);
+});
+
+test('without descriptors the tables tell, until the kernel can be asked again', async () => {
+  let [asked, looked, short] = [0, 0, true];
+  const owners = new RecordOwners({
+    sources: {
+      isHere: () => true,
+      async sourceOf() {
+        looked++;
+        return { user: ME + 2, process: undefined };
+      },
+    },
+    ask(...question) {
+      asked++;
+      if (short) throw Object.assign(new Error('ask'), { errno: constants.errno.EMFILE });
+      ours(...question);
+    },
+    user: ME + 1,
+  });
+  const first = owned(7);
+  owners.find([first]);
+  for (let port = 8; port < 1000; port++) owners.find([owned(port)]);
+  await until(() => first.user !== undefined);
+  assert.equal(first.user, ME + 2);
+  assert.ok(asked < 20 && looked > 900, `asked ${asked} times, looked ${looked} times`);
+  short = false;
+  const last = owned(7);
+  while (last.user !== ME) {
+    owners.find([last]);
+    await turn();
+  }
 });
 
 test('processes are looked for at once, until what was saved up is used', async () => {

@@ -151,6 +151,11 @@ class ConnectionAttempt {
     }
   }
 
+  /** ssh2 may still end a key exchange that was under way: nothing is to begin after that. */
+  get #isOver(): boolean {
+    return this.#over.signal.aborted || this.#options.signal?.aborted === true;
+  }
+
   /** The time that a person takes to answer doesn't count. */
   readonly #pause = (waiting: boolean): void => {
     this.#timer?.pause(waiting);
@@ -188,6 +193,7 @@ class ConnectionAttempt {
           observer.log('notice', `${settings.name}: ${line}`);
       });
       client.on('handshake', (negotiated) => {
+        if (this.#isOver) return;
         if (this.#phase === 'authentication') {
           this.#exchangedAgain(reject);
           return;
@@ -208,6 +214,7 @@ class ConnectionAttempt {
         observer.log('debug', 'key exchange done', { kex, hostKey: serverHostKey, cipher });
       });
       client.on('ready', () => {
+        if (this.#isOver) return;
         // The link must take over during this event: the server's next message may be in the same
         // chunk of data.
         client.removeAllListeners();

@@ -16,7 +16,7 @@ import type { SshSettings } from '../../../../../src/ssh/settings.ts';
 import { closedPort, triesAt } from '../../../../support/dialtries.ts';
 import { LogLines } from '../../../../support/embedded.ts';
 import { LoopbackSshd, makeKey, sshdMissing } from '../../../../support/loopback-sshd.ts';
-import { Answers, hostKeySettings } from '../../../../support/settings.ts';
+import { Answers, hostKeySettings, pinned } from '../../../../support/settings.ts';
 import { startAgent } from '../../../../support/sshagent.ts';
 
 const PASSPHRASE = 'correct horse';
@@ -230,6 +230,33 @@ describe('dialSsh2 against a real sshd', { skip: sshdMissing }, () => {
     const attempt = dial({ files: [key('user_key')], options: { signal: controller.signal } });
     controller.abort(reason);
     await assert.rejects(attempt, reason);
+  });
+
+  it('abort while the host key is judged: what ssh2 ends after that begins nothing', async () => {
+    const controller = new AbortController();
+    const reason = new Error('stop');
+    const line = (await sshd.knownHostsLine()).split(' ').slice(1).join(' ');
+    const options = { prompter: undefined, observer: new LogLines() };
+    const verifier = createHostKeyVerifier(pinned(line), options);
+    const judged = new Promise<void>((resolve) => {
+      const verify = verifier.verify.bind(verifier);
+      verifier.verify = async (...args) => {
+        const key = await verify(...args);
+        controller.abort(reason);
+        setImmediate(resolve);
+        return key;
+      };
+    });
+    const timers = () => process.getActiveResourcesInfo().filter((it) => it === 'Timeout').length;
+    const before = timers();
+    const attempt = dial({
+      files: [key('user_key')],
+      hostKeys: verifier,
+      options: { signal: controller.signal },
+    });
+    await assert.rejects(attempt, reason);
+    await judged;
+    assert.equal(timers(), before);
   });
 
   it('the next address is tried when one is refused; several failures are reported together', async () => {
