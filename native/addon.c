@@ -26,7 +26,8 @@ NAPI_MODULE_INIT() {
       addon_privileges_register(env, exports) != napi_ok ||
       addon_service_register(env, exports) != napi_ok ||
       addon_terminal_register(env, exports) != napi_ok ||
-      addon_transfer_register(env, exports) != napi_ok)
+      addon_transfer_register(env, exports) != napi_ok ||
+      addon_clients_register(env, exports) != napi_ok)
     napi_throw_error(env, NULL, "the addon's functions could not be registered");
   return exports;
 }

@@ -23,6 +23,7 @@ napi_status addon_privileges_register(napi_env env, napi_value exports);
 napi_status addon_service_register(napi_env env, napi_value exports);
 napi_status addon_terminal_register(napi_env env, napi_value exports);
 napi_status addon_transfer_register(napi_env env, napi_value exports);
+napi_status addon_clients_register(napi_env env, napi_value exports);
 
 /*
  * Calls a callback on the JavaScript thread, for a threadsafe function. An exception in it becomes

@@ -18,11 +18,15 @@
 #include <unistd.h>
 
 #include "addon.h"
+#include "sockdiag.h"
 
 struct question {
   struct nlmsghdr header;
   struct inet_diag_req_v2 body;
 };
+
+/* The kernel has no larger ones. */
+enum { MAX_ERRNO = 4095 };
 
 /* What the kernel says to one question: 0, or a negative errno. */
 static int answered(const struct nlmsghdr *message, size_t length, struct inet_diag_msg *found) {
@@ -32,7 +36,7 @@ static int answered(const struct nlmsghdr *message, size_t length, struct inet_d
   if (message->nlmsg_type == NLMSG_ERROR) {
     if (message->nlmsg_len < NLMSG_LENGTH(sizeof error)) return -EBADMSG;
     memcpy(&error, NLMSG_DATA(message), sizeof error);
-    return error < 0 ? error : -EBADMSG;
+    return error < 0 && error >= -MAX_ERRNO ? error : -EBADMSG;
   }
   if (message->nlmsg_type != SOCK_DIAG_BY_FAMILY ||
       message->nlmsg_len < NLMSG_LENGTH(sizeof *found))
@@ -119,20 +123,16 @@ static napi_value socket_owner_js(napi_env env, napi_callback_info info) {
   return result;
 }
 
-/* As socketOwners() gets them: two addresses of the same length, and ports in network order. */
-enum { MOST = 32, QUESTION_OCTETS = 40, ANSWER_OCTETS = 512 };
-struct packed {
-  uint8_t address_length, unused;
-  __be16 port, peer_port, unused_too;
-  uint8_t address[16], peer[16];
-};
-_Static_assert(sizeof(struct packed) == QUESTION_OCTETS, "there is no padding");
+/* As socketOwners() gets them. */
+enum { MOST = SOCKDIAG_MOST, QUESTION_OCTETS = 40, ANSWER_OCTETS = 512 };
+_Static_assert(sizeof(struct sockdiag_question) == QUESTION_OCTETS, "there is no padding");
 
 /*
  * Asks `count` questions at once. `owners` gets two numbers for each: user and inode, or zeros if
  * there is no such socket. Returns 0, or an errno if the kernel can't tell; then it has none.
  */
-static int ask_all(int fd, const struct packed *packed, uint32_t count, uint32_t *owners) {
+static int ask_all(int fd, const struct sockdiag_question *packed, uint32_t count,
+                   uint32_t *owners) {
   static struct question questions[MOST];
   static _Alignas(struct nlmsghdr) uint8_t answers[MOST][ANSWER_OCTETS];
   struct iovec places[MOST];
@@ -184,6 +184,16 @@ static int ask_all(int fd, const struct packed *packed, uint32_t count, uint32_t
   return 0;
 }
 
+int sockdiag_owners(const struct sockdiag_question *questions, uint32_t count, uint32_t *owners) {
+  if (diagnosis < 0) diagnosis = socket(AF_NETLINK, SOCK_DGRAM | SOCK_CLOEXEC, NETLINK_SOCK_DIAG);
+  if (diagnosis < 0) return errno;
+  const int error = ask_all(diagnosis, questions, count, owners);
+  if (error == 0) return 0;
+  close(diagnosis);
+  diagnosis = -1;
+  return error;
+}
+
 /* socketOwners(questions, count, owners): throws if the kernel can't tell. */
 static napi_value socket_owners_js(napi_env env, napi_callback_info info) {
   size_t argc = 3, length, room;
@@ -196,18 +206,13 @@ static napi_value socket_owners_js(napi_env env, napi_callback_info info) {
       napi_get_value_uint32(env, argv[1], &count) != napi_ok || count == 0 || count > MOST ||
       length < count * QUESTION_OCTETS || !addon_octets(env, argv[2], &owners, &room) ||
       room < 2 * count * sizeof(uint32_t) || (uintptr_t)owners % sizeof(uint32_t) != 0 ||
-      (uintptr_t)questions % _Alignof(struct packed) != 0) {
+      (uintptr_t)questions % _Alignof(struct sockdiag_question) != 0) {
     napi_throw_type_error(env, NULL, "socketOwners(questions, count, owners)");
     return NULL;
   }
-  if (diagnosis < 0) diagnosis = socket(AF_NETLINK, SOCK_DGRAM | SOCK_CLOEXEC, NETLINK_SOCK_DIAG);
-  if (diagnosis < 0) return addon_throw_errno(env, "socketOwners", errno);
-  const int error =
-      ask_all(diagnosis, (const struct packed *)questions, count, (uint32_t *)owners);
-  if (error == 0) return NULL;
-  close(diagnosis);
-  diagnosis = -1;
-  return addon_throw_errno(env, "socketOwners", error);
+  const int error = sockdiag_owners((const struct sockdiag_question *)questions, count,
+                                    (uint32_t *)owners);
+  return error == 0 ? NULL : addon_throw_errno(env, "socketOwners", error);
 }
 
 napi_status addon_sockdiag_register(napi_env env, napi_value exports) {

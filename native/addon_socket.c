@@ -100,32 +100,6 @@ static napi_value set_tcp_quick_ack_js(napi_env env, napi_callback_info info) {
   return set_tcp_option(env, info, "setTcpQuickAck", TCP_QUICKACK);
 }
 
-/*
- * What the connections of a listening TCP socket begin with: Linux copies its options to each
- * socket that it accepts. So no calls are needed for each of them.
- */
-static napi_value set_accepted_options_js(napi_env env, napi_callback_info info) {
-  size_t argc = 4;
-  napi_value argv[4];
-  int32_t fd;
-  int on = 1, idle, interval, probes;
-  if (napi_get_cb_info(env, info, &argc, argv, NULL, NULL) != napi_ok || argc < 4 ||
-      napi_get_value_int32(env, argv[0], &fd) != napi_ok ||
-      napi_get_value_int32(env, argv[1], &idle) != napi_ok ||
-      napi_get_value_int32(env, argv[2], &interval) != napi_ok ||
-      napi_get_value_int32(env, argv[3], &probes) != napi_ok) {
-    napi_throw_type_error(env, NULL, "a descriptor and three numbers are needed");
-    return NULL;
-  }
-  if (setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on) < 0 ||
-      setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof idle) < 0 ||
-      setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval, sizeof interval) < 0 ||
-      setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof probes) < 0 ||
-      setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on) < 0)
-    return addon_throw_errno(env, "setAcceptedOptions", errno);
-  return NULL;
-}
-
 static napi_value shutdown_output_js(napi_env env, napi_callback_info info) {
   size_t argc = 1;
   napi_value argv[1];
@@ -196,8 +170,6 @@ napi_status addon_socket_register(napi_env env, napi_value exports) {
     status = addon_function(env, exports, "setTcpUnsentLimit", set_tcp_unsent_limit_js);
   if (status == napi_ok)
     status = addon_function(env, exports, "setTcpQuickAck", set_tcp_quick_ack_js);
-  if (status == napi_ok)
-    status = addon_function(env, exports, "setAcceptedOptions", set_accepted_options_js);
   if (status == napi_ok)
     status = addon_function(env, exports, "tcpAcknowledged", tcp_acknowledged_js);
   if (status == napi_ok)

@@ -2,7 +2,8 @@
  * addon_fuzzer.c - what the addon asks the kernel (addon_rtnetlink.c, addon_sockdiag.c), with
  * any octets as its answers. Node-API is not there, and nothing that is called here needs it.
  *
- * Input: an octet (odd: sock_diag), then datagrams, each with its length in two octets.
+ * Input: an octet (odd: sock_diag; 3 modulo 4: several questions at once, as many as the rest of it
+ * says), then datagrams, each with its length in two octets.
  */
 #include <errno.h>
 #include <sys/socket.h>
@@ -36,6 +37,18 @@ static ssize_t fuzz_recv(int fd, void *buffer, size_t capacity, int flags) {
   return answer(buffer, capacity);
 }
 
+static int fuzz_recvmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags,
+                         const struct timespec *timeout) {
+  unsigned got = 0;
+  (void)fd, (void)flags, (void)timeout;
+  for (; got < count && input.left > 0; got++) {
+    const struct iovec *part = messages[got].msg_hdr.msg_iov;
+    messages[got].msg_len = (unsigned)answer(part->iov_base, part->iov_len);
+  }
+  if (got == 0) errno = EAGAIN;
+  return got == 0 ? -1 : (int)got;
+}
+
 static ssize_t fuzz_sendto(int fd, const void *message, size_t length, int flags,
                            const struct sockaddr *to, socklen_t size) {
   (void)fd, (void)message, (void)flags, (void)to, (void)size;
@@ -44,6 +57,7 @@ static ssize_t fuzz_sendto(int fd, const void *message, size_t length, int flags
 
 #define recvmsg fuzz_recvmsg
 #define recv fuzz_recv
+#define recvmmsg fuzz_recvmmsg
 #define sendto fuzz_sendto
 #include "addon_rtnetlink.c"
 #define converse converse_sockdiag
@@ -51,6 +65,7 @@ static ssize_t fuzz_sendto(int fd, const void *message, size_t length, int flags
 #undef converse
 #undef recvmsg
 #undef recv
+#undef recvmmsg
 #undef sendto
 
 #define LIMIT 2048u
@@ -76,7 +91,17 @@ napi_value addon_throw_errno(napi_env env, const char *call, int error) { return
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   input = (struct input){.at = data, .left = size};
-  if (input_u8(&input) % 2 == 1) {
+  const uint8_t kind = input_u8(&input);
+  if (kind % 4 == 3) {
+    const struct sockdiag_question questions[SOCKDIAG_MOST] = {{.address_length = 4}};
+    const uint32_t count = 1 + kind / 4 % SOCKDIAG_MOST;
+    uint32_t *owners = malloc(2 * count * sizeof *owners); /* no more, so that ASan sees it */
+    CHECK(owners != NULL);
+    (void)ask_all(-1, questions, count, owners);
+    free(owners);
+    return 0;
+  }
+  if (kind % 2 == 1) {
     const struct question question = {.header = {.nlmsg_len = sizeof question}};
     struct inet_diag_msg found;
     if (converse_sockdiag(-1, &question, &found) == 0) CHECK(found.idiag_family <= UINT8_MAX);

@@ -86,6 +86,7 @@ export const RELOAD: CommandDeclaration = {
   purpose: 'Run',
   usage: '[NAME]',
   takesOperands: true,
+  operands: ['tunnel', 'none'],
   groups: CONTROL_GROUPS,
   answersSshuttle: false,
   after: `${ONE}

@@ -1,6 +1,7 @@
 /** The command line of `tunnel up`: the profile's, with what belongs to the run itself. */
 import { UsageError } from '../errors/errors.ts';
 import { quoted } from '../net/notation.ts';
+import type { Place } from '../net/place.ts';
 import type { Entry } from './argsfile.ts';
 import { type GivenArguments, type Option, readOptions, toggle } from './option.ts';
 import { PROFILE_OPTIONS } from './profileoptions.ts';
@@ -51,7 +52,9 @@ export function lineOfUp({ operands, options }: GivenArguments): GivenArguments 
   const { foreground: FOREGROUND } = UP_OPTIONS.options;
   const rest = new Map<Option, readonly Entry[]>(options);
   rest.delete(FOREGROUND);
-  rest.set(PROFILE, [name]);
+  // Messages are about what was written, and that was no --profile.
+  const place: Place = name.place.kind === 'argument' ? { kind: 'option', name: 'up' } : name.place;
+  rest.set(PROFILE, [{ ...name, place }]);
   const { daemon: DAEMON } = SERVICE_OPTIONS.options;
   if (foreground === undefined) rest.set(DAEMON, [{ text: '', place: name.place }]);
   return { operands: [], options: rest };

@@ -16,6 +16,8 @@ export type NetwatchHandle = object & { readonly __netwatch: unique symbol };
 
 /** The key of one direction of an SSH connection, as an opaque handle of the addon. */
 export type GcmHandle = object & { readonly __gcm: unique symbol };
+/** Listening sockets and their clients, as an opaque handle of the addon. */
+export type ClientsHandle = object & { readonly __clients: unique symbol };
 
 /** An exception in a callback is an uncaught exception, as with any other event. */
 export interface Addon {
@@ -104,12 +106,6 @@ export interface Addon {
    * `errno` (positive).
    */
   setTcpQuickAck(fd: number, on: number): void;
-  /**
-   * What the connections of a listening TCP socket begin with (Linux: a socket is accepted with its
-   * listener's options): TCP_NODELAY, and keepalives after `idle` seconds of silence, `interval`
-   * seconds apart, `probes` in all. Throws an Error with `errno` (positive).
-   */
-  setAcceptedOptions(fd: number, idle: number, interval: number, probes: number): void;
   /**
    * Ends what is sent on a socket of any kind (shutdown(2), SHUT_WR); receiving goes on. Throws an
    * Error with `errno` (positive).
@@ -209,6 +205,61 @@ export interface Addon {
    * an Error with `errno` (positive) for a socket's error.
    */
   writeFitting(fd: number, ...parts: Uint8Array[]): number;
+
+  /**
+   * A set of sockets, watched on Node's own event loop (native/addon_clients.c). `onReady` is
+   * called with how many are ready: each then has its descriptor and what epoll(7) says of it in
+   * `events`, a pair of 32-bit numbers for each of up to 64. Throws an Error with `errno`
+   * (positive).
+   */
+  clientsOpen(events: Uint8Array, onReady: (count: number) => void): ClientsHandle;
+  /**
+   * A listening TCP socket in the set, of an address of 4 or 16 octets. The connections that it
+   * accepts have its options (Linux): TCP_NODELAY, and keepalives after `idle` seconds of silence,
+   * `interval` seconds apart, `probes` in all. Returns its descriptor and its port. Throws an Error
+   * with `errno` (positive).
+   */
+  clientsListen(
+    clients: ClientsHandle,
+    address: Uint8Array,
+    port: number,
+    backlog: number,
+    idle: number,
+    interval: number,
+    probes: number,
+  ): [fd: number, port: number];
+  /**
+   * Accepts up to 32 connections. Returns how many, or a negative errno: none waits (EAGAIN), or
+   * none can be accepted. `accepted` gets 52
+   * octets for each, in numbers as the machine writes them: 32 bits each for its descriptor, the
+   * length of its addresses, whether it is known whose it is, and the user; 16 bits each for the
+   * peer's port and its own; 16 octets each for the peer's address and its own. `asks`: the kernel
+   * is asked whose they are, as socketOwners() does.
+   */
+  clientsAccept(
+    clients: ClientsHandle,
+    listener: number,
+    asks: boolean,
+    accepted: Uint8Array,
+  ): number;
+  /**
+   * Takes an accepted socket into the set, where each event of its is told once. Throws an Error
+   * with `errno` (positive).
+   */
+  clientsWatch(clients: ClientsHandle, fd: number): void;
+  /** Whether it is told when there is room to write to an accepted socket. */
+  clientsAwaitRoom(clients: ClientsHandle, fd: number, waits: boolean): void;
+  /** Takes a socket out of the set, and leaves it open. */
+  clientsRelease(clients: ClientsHandle, fd: number): void;
+  /** Ends the watch, and leaves the sockets open. May be called more than once. */
+  clientsClose(clients: ClientsHandle): void;
+  /**
+   * Looks whether a socket has something to read, and reads nothing. 1: it has; 0: it has ended;
+   * negative: an errno, EAGAIN if nothing waits. A socket's error is told once.
+   */
+  socketPeek(fd: number): number;
+  /** Closes a socket. With `resets` the peer of a TCP connection sees a reset. */
+  socketClose(fd: number, resets: boolean): void;
 
   /**
    * The size of the terminal that is open as `fd`, and whether this process may draw on it: it is

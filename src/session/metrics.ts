@@ -54,6 +54,8 @@ export async function offerMetrics(
   const server = new MetricsServer({ place, text: () => metrics.text(), observer });
   session.own('the listener of the metrics', server, (it) => it.close());
   await server.start();
-  observer.log('info', `metrics at ${server.where}`);
+  // Of any free port, nothing else tells which one it is.
+  const level = place.kind === 'port' && place.port === 0 ? 'notice' : 'info';
+  observer.log(level, `metrics at ${server.where}`);
   return [metrics.watch];
 }

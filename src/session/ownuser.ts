@@ -27,8 +27,8 @@ export function ownUserCheck(observer: Observer, owners = new SocketOwners()): O
     const whose = uid === undefined ? 'no process of this machine' : `uid ${uid}`;
     return refuse(client, `it is ${whose} (--proxy-shared admits all users)`);
   };
-  return (client, proxy) => {
-    const uid = owners.uidOf(client, proxy);
+  return (client, proxy, user) => {
+    const uid = user ?? owners.uidOf(client, proxy);
     if (typeof uid === 'number') return judge(client, uid);
     return uid.then(
       (found) => judge(client, found),

@@ -101,7 +101,7 @@ describe('--metrics', { skip: sshdMissing }, () => {
   });
 
   it('tells all users of the machine nothing of destinations', async () => {
-    const { child, proxy } = await tunnels.start('-v', '--metrics', '127.0.0.1:0', '127.0.0.0/8');
+    const { child, proxy } = await tunnels.start('--metrics', '127.0.0.1:0', '127.0.0.0/8');
     const port = Number(/metrics at http:\/\/127\.0\.0\.1:(\d+)/.exec(child.stderr)?.[1]);
     const socket = await throughProxy(proxy, tunnels.echoPort);
     await exchange(socket, 10);
@@ -111,6 +111,12 @@ describe('--metrics', { skip: sshdMissing }, () => {
     assert.equal(values.get('tunnel_flows_live'), 1);
     assert.doesNotMatch(text, /target=|remote=|user=|at=|127\.0\.0\./);
     socket.destroy();
+    await child.stop('SIGTERM');
+  });
+
+  it('says which free port it has, also without -v', async () => {
+    const { child } = await tunnels.start('--metrics', '127.0.0.1:0');
+    assert.match(child.stderr, /^tunnel: metrics at http:\/\/127\.0\.0\.1:[1-9]\d*$/m);
     await child.stop('SIGTERM');
   });
 

@@ -106,6 +106,15 @@ describe('the package', { skip: sshdMissing, timeout: 240_000 }, () => {
     assert.equal(await consumer('consumer.js'), 'carried\n');
   });
 
+  it('is used from CommonJS, and found by tools that read no "exports"', async () => {
+    const code = "console.log(typeof require('tunnel-vpn').openTunnel)";
+    const { stdout, stderr } = await run(process.execPath, ['-e', code], { cwd: directory });
+    assert.deepEqual([stdout, stderr], ['function\n', '']);
+    const folder = join(directory, 'node_modules/tunnel-vpn');
+    const { main, types, exports } = JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8'));
+    assert.deepEqual([main, types], [exports['.'].default, exports['.'].types]);
+  });
+
   it('is used from TypeScript, and its declarations are checked as well', async () => {
     writeFileSync(join(directory, 'typed.ts'), TYPESCRIPT);
     const compilerOptions = {

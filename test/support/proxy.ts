@@ -31,6 +31,8 @@ export interface TestProxyOptions {
   readonly isOwnUser?: OwnUserCheck;
   /** undefined: there is no /proxy.pac. */
   readonly pac?: WritePac | undefined;
+  /** Default: true. */
+  readonly nativeSockets?: boolean;
 }
 
 export interface TestProxy {
@@ -56,6 +58,7 @@ export async function startProxy(options: TestProxyOptions = {}): Promise<TestPr
     negotiationTimeout = 30_000,
     isOwnUser,
     pac,
+    nativeSockets = true,
   } = options;
   const twin = new TwinTransport();
   const counters = new Map<string, number>();
@@ -79,6 +82,7 @@ export async function startProxy(options: TestProxyOptions = {}): Promise<TestPr
     descriptors,
     negotiationTimeout,
     wrongPasswordDelay: GUESS_MS,
+    nativeSockets,
   });
   const ids: number[] = [];
   const accept = (request: FlowRequest) => {

@@ -35,18 +35,25 @@ export interface AdmissionOptions {
   readonly negotiationTimeout?: number;
 }
 
-const CLIENT = Symbol('client');
-type Admitted = Socket & { [CLIENT]?: Client };
+const PLACE = Symbol('place');
+type Admitted = Socket & { [PLACE]?: Place };
 
-class Client {
-  readonly socket: Socket;
-  readonly connected = new ListEntry<Client>(this);
-  readonly waiting = new ListEntry<Client>(this);
+/** What has a place, and can be made to give it back. */
+export interface Placed {
+  /** Resets the connection. */
+  reset(): void;
+}
+
+/** A client's place. */
+export class Place {
+  readonly connected = new ListEntry<Place>(this);
+  readonly waiting = new ListEntry<Place>(this);
+  client: Placed;
   /** While it waits for its first request: until when, in ms of performance.now(). */
   deadline: number | undefined;
 
-  constructor(socket: Socket, deadline: number) {
-    this.socket = socket;
+  constructor(client: Placed, deadline: number) {
+    this.client = client;
     this.deadline = deadline;
   }
 }
@@ -56,12 +63,14 @@ export class Admission {
   readonly #limit: number;
   /** Milliseconds for a first request. */
   readonly timeout: number;
-  readonly #clients = new LinkedList<Client>();
+  readonly #clients = new LinkedList<Place>();
   /** In the order in which they began to wait. */
-  readonly #waiting = new LinkedList<Client>();
+  readonly #waiting = new LinkedList<Place>();
   /** Runs while a client has not made its first request. */
   #timer: NodeJS.Timeout | undefined;
   #closing = false;
+  /** Called when the last client has gone, while this closes. */
+  #empty: () => void = () => {};
 
   constructor({
     observer,
@@ -73,52 +82,79 @@ export class Admission {
     this.#limit = Math.max(1, Math.min(MAX_PROXY_CONNECTIONS, Math.floor(descriptors / 2)));
   }
 
-  /**
-   * Returns false if the limit is reached; the socket has then been reset. From now on the socket's
-   * errors have a listener, so they don't end the process.
-   */
-  admit(socket: Socket): boolean {
-    socket.on('error', (error: NodeJS.ErrnoException) => {
-      // 'close' follows, and the socket's user listens to that.
-      if (error.code === 'ETIMEDOUT') this.#observer.count('tunnel_proxy_clients_vanished_total');
-    });
-    if (this.#closing || !this.#makePlace()) {
-      resetStream(socket);
-      return false;
-    }
-    const client = new Client(socket, performance.now() + this.timeout);
-    (socket as Admitted)[CLIENT] = client;
-    this.#clients.add(client.connected);
-    this.#waiting.add(client.waiting);
+  /** undefined: the limit is reached, and the client must be reset. */
+  admit(client: Placed): Place | undefined {
+    if (this.#closing || !this.#makePlace()) return undefined;
+    const place = new Place(client, performance.now() + this.timeout);
+    this.#clients.add(place.connected);
+    this.#waiting.add(place.waiting);
     this.#timer ??= setTimeout(this.#expire, this.timeout).unref();
-    socket.on('close', () => this.#remove(client));
-    return true;
+    return place;
+  }
+
+  /** The same for a socket of Node's. If there is no place, it has been reset. */
+  admitSocket(socket: Socket): Place | undefined {
+    const place = this.admit({ reset: () => resetStream(socket) });
+    if (place !== undefined) {
+      this.adopt(socket, place);
+      return place;
+    }
+    this.#listen(socket);
+    resetStream(socket);
+    return undefined;
+  }
+
+  /**
+   * From now on the place is this socket's. The socket's errors have a listener, so they don't end
+   * the process.
+   */
+  adopt(socket: Socket, place: Place): void {
+    this.#listen(socket);
+    place.client = { reset: () => resetStream(socket) };
+    (socket as Admitted)[PLACE] = place;
+    socket.on('close', () => this.leave(place));
   }
 
   /** A whole request has arrived, or the dialogue has ended without one. */
-  busy(socket: Socket): void {
-    const client = (socket as Admitted)[CLIENT];
-    if (client !== undefined) this.#waiting.delete(client.waiting);
+  busy(client: Place | Socket): void {
+    const place = client instanceof Place ? client : (client as Admitted)[PLACE];
+    if (place !== undefined) this.#waiting.delete(place.waiting);
   }
 
   /** The client's request has been answered, and another may follow. */
   idle(socket: Socket): void {
-    const client = (socket as Admitted)[CLIENT];
-    if (client === undefined || !client.connected.isListed) return;
-    client.deadline = undefined;
-    if (!client.waiting.isListed) this.#waiting.add(client.waiting);
+    const place = (socket as Admitted)[PLACE];
+    if (place === undefined || !place.connected.isListed) return;
+    place.deadline = undefined;
+    if (!place.waiting.isListed) this.#waiting.add(place.waiting);
+  }
+
+  /** The client's connection is closed. */
+  leave(place: Place): void {
+    this.#waiting.delete(place.waiting);
+    this.#clients.delete(place.connected);
+    if (this.#closing && this.#clients.size === 0) this.#empty();
+  }
+
+  /** A client's connection has failed, with this error of the system. */
+  failed(code: string): void {
+    if (code === 'ETIMEDOUT') this.#observer.count('tunnel_proxy_clients_vanished_total');
   }
 
   /** Admits no more clients and resets all. Resolves when they are closed. */
   async close(): Promise<void> {
     this.#closing = true;
-    await Promise.all(
-      this.#clients.values.map(({ socket }) => {
-        const closed = new Promise((resolve) => socket.once('close', resolve));
-        resetStream(socket);
-        return closed;
-      }),
-    );
+    const empty = new Promise<void>((resolve) => {
+      this.#empty = resolve;
+    });
+    const clients = this.#clients.values;
+    for (const { client } of clients) client.reset();
+    if (this.#clients.size > 0) await empty;
+  }
+
+  #listen(socket: Socket): void {
+    // 'close' follows, and the socket's user listens to that.
+    socket.on('error', ({ code = '' }: NodeJS.ErrnoException) => this.failed(code));
   }
 
   #makePlace(): boolean {
@@ -132,31 +168,26 @@ export class Admission {
       );
       return false;
     }
-    // Its 'close' comes later, but its place is free for the new client now.
-    this.#remove(oldest);
-    resetStream(oldest.socket);
+    // Its end may come later, but its place is free for the new client now.
+    this.leave(oldest);
+    oldest.client.reset();
     return true;
-  }
-
-  #remove(client: Client): void {
-    this.#waiting.delete(client.waiting);
-    this.#clients.delete(client.connected);
   }
 
   readonly #expire = (): void => {
     this.#timer = undefined;
     const now = performance.now();
-    for (const client of this.#waiting.values) {
-      const { socket, deadline: until } = client;
+    for (const place of this.#waiting.values) {
+      const { deadline: until } = place;
       if (until === undefined) continue;
       if (until > now) {
         // Timers count in whole milliseconds.
         this.#timer = setTimeout(this.#expire, Math.ceil(until - now)).unref();
         return;
       }
-      this.busy(socket);
+      this.busy(place);
       this.#observer.count('tunnel_proxy_negotiation_timeouts_total');
-      resetStream(socket);
+      place.client.reset();
     }
   };
 }

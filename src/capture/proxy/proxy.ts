@@ -23,27 +23,39 @@
  * host. A client that speaks a protocol that the listener doesn't is answered in HTTP (400) or
  * SOCKS (no acceptable method), and its connection is closed.
  *
+ * Where there is a native part, it has the sockets, except those of HTTP clients: these become
+ * Node's with their first byte, because Node's server parses HTTP. Elsewhere Node has them all.
+ *
+ *   nativelistener.ts -> nativeclient.ts --\
+ *   Node's server     -> socketclient.ts ---+-> ProxyClient (client.ts)
+ *
  * Limits: admission.ts (number of connections, time to make a request), guesses.ts (passwords),
  * socks.ts and http.ts (lengths, headers). Each has a counter. On close, admission stops first,
  * then open connections are reset.
  */
 import { once } from 'node:events';
 import type { Server } from 'node:http';
-import type { AddressInfo, Socket } from 'node:net';
+import { type AddressInfo, Socket } from 'node:net';
 import { PartStart } from '../../base/partstart.ts';
+import { isLinux } from '../../base/platform.ts';
 import { TunnelError } from '../../errors/errors.ts';
+import { addonIfAny } from '../../native/addon.ts';
 import { type Destination, formatDestination } from '../../net/destination.ts';
 import type { CounterName } from '../../observe/counters.ts';
 import type { Observer } from '../../observe/observer.ts';
 import type { Capture, Traffic } from '../capture.ts';
 import { Admission } from './admission.ts';
 import { formatAnswer, type HttpAnswer, OTHER_USER, SOCKS_ONLY } from './answers.ts';
-import { setForAccepted, setForClient } from './clientoptions.ts';
+import type { ClientListener, ProxyClient } from './client.ts';
+import { setForClient } from './clientoptions.ts';
 import type { Credentials } from './credentials.ts';
 import { Guesses } from './guesses.ts';
 import { createHttpFront } from './http.ts';
+import type { NativeClient } from './nativeclient.ts';
+import { NativeClients } from './nativelistener.ts';
 import { PAC_PATH } from './pac.ts';
-import { clientOf, endWith, type ProxyContext, proxyEndOf, type WritePac } from './request.ts';
+import type { ProxyContext, WritePac } from './request.ts';
+import { SocketClient } from './socketclient.ts';
 import { serveSocks } from './socks.ts';
 import { SOCKS4, SOCKS5, wrongProtocolReply } from './socksmessages.ts';
 
@@ -57,8 +69,6 @@ const LISTEN_BACKLOG = 4096;
  * at the second.
  */
 const SAME_PORT_ATTEMPTS = 8;
-/** For how long clients may be accepted that have connected before setForAccepted(). */
-const EARLY_CLIENTS_MS = 1000;
 /** How this machine connects to itself where all addresses are listened on. */
 const LOOPBACK_OF: Readonly<Record<string, string>> = { '0.0.0.0': '127.0.0.1', '::': '::1' };
 
@@ -78,10 +88,14 @@ export interface ProxyListen {
 }
 
 /**
- * Whether the process at a connection's other end is the own user's. A promise where that takes a
- * moment; never throws or rejects.
+ * Whether the process at a connection's other end is the own user's. `user`: whose it is, if the
+ * kernel has told that already. A promise where it takes a moment; never throws or rejects.
  */
-export type OwnUserCheck = (client: Destination, proxy: Destination) => boolean | Promise<boolean>;
+export type OwnUserCheck = (
+  client: Destination,
+  proxy: Destination,
+  user?: number,
+) => boolean | Promise<boolean>;
 
 export interface ProxyCaptureOptions {
   readonly listens: readonly ProxyListen[];
@@ -97,6 +111,16 @@ export interface ProxyCaptureOptions {
   readonly negotiationTimeout?: number;
   /** Milliseconds until the answer to a wrong password; default as in guesses.ts. */
   readonly wrongPasswordDelay?: number;
+  /** False: Node has the sockets. Default: the native part has them, if there is one. */
+  readonly nativeSockets?: boolean;
+}
+
+/** One address at which the proxy listens. */
+interface Listener {
+  readonly host: string;
+  readonly port: number;
+  /** Listens no more. Resolves when nothing is left of it, once its clients are gone. */
+  close(): Promise<unknown>;
 }
 
 export class ProxyCapture implements Capture {
@@ -104,9 +128,10 @@ export class ProxyCapture implements Capture {
   readonly #options: ProxyCaptureOptions;
   readonly #admission: Admission;
   readonly #guesses: Guesses;
-  readonly #servers: Server[] = [];
+  #native: NativeClients | undefined;
+  readonly #listeners: Listener[] = [];
   /** The first that speaks HTTP. */
-  #httpServer: Server | undefined;
+  #httpListener: Listener | undefined;
   readonly #starting = new PartStart();
   #end: (error: TunnelError | undefined) => void = () => {};
   #closing: Promise<void> | undefined;
@@ -122,10 +147,7 @@ export class ProxyCapture implements Capture {
 
   /** Where the proxy listens, with the real port: `127.0.0.1:1080`. Empty before `start`. */
   get addresses(): readonly string[] {
-    return this.#servers.map((server) => {
-      const { address, port } = addressOf(server);
-      return formatDestination({ host: address, port });
-    });
+    return this.#listeners.map(formatDestination);
   }
 
   /**
@@ -133,17 +155,18 @@ export class ProxyCapture implements Capture {
    * undefined: there is none, no listener speaks HTTP, or nothing listens yet.
    */
   get pacUrl(): string | undefined {
-    if (this.#options.pac === undefined || this.#httpServer === undefined) return undefined;
-    const { address, port } = addressOf(this.#httpServer);
-    return `http://${formatDestination({ host: LOOPBACK_OF[address] ?? address, port })}${PAC_PATH}`;
+    if (this.#options.pac === undefined || this.#httpListener === undefined) return undefined;
+    const { host, port } = this.#httpListener;
+    return `http://${formatDestination({ host: LOOPBACK_OF[host] ?? host, port })}${PAC_PATH}`;
   }
 
   start({ accept }: Traffic, outer: AbortSignal): Promise<void> {
     return this.#starting.run(outer, async (signal) => {
+      this.#native = this.#nativeClients();
       for (const listen of this.#options.listens) {
-        const servers = await this.#listenAll(listen, accept, signal);
-        this.#servers.push(...servers);
-        if (listen.protocols !== 'socks') this.#httpServer ??= servers[0];
+        const listeners = await this.#listenAll(listen, accept, signal);
+        this.#listeners.push(...listeners);
+        if (listen.protocols !== 'socks') this.#httpListener ??= listeners[0];
         signal.throwIfAborted();
       }
     });
@@ -156,33 +179,46 @@ export class ProxyCapture implements Capture {
 
   async #close(): Promise<void> {
     await this.#starting.end(new TunnelError('capture-closed', 'the proxy is stopping'));
-    const closed = this.#servers.map((server) => new Promise((resolve) => server.close(resolve)));
+    const closed = this.#listeners.map((listener) => listener.close());
     await this.#admission.close();
     await Promise.all(closed);
+    this.#native?.end();
     this.#end(undefined);
+  }
+
+  /** undefined: there is no native part, or this machine can't do it so. */
+  #nativeClients(): NativeClients | undefined {
+    const { nativeSockets = isLinux(), observer } = this.#options;
+    const native = nativeSockets ? addonIfAny() : undefined;
+    if (native === undefined) return undefined;
+    try {
+      return new NativeClients({ native, admission: this.#admission, observer });
+    } catch {
+      return undefined; // no descriptor is left: Node will say so when it listens
+    }
   }
 
   async #listenAll(
     listen: ProxyListen,
     accept: Traffic['accept'],
     signal: AbortSignal,
-  ): Promise<Server[]> {
+  ): Promise<Listener[]> {
     for (let attempt = 1; ; attempt++) {
-      const servers: Server[] = [];
+      const listeners: Listener[] = [];
       let { port } = listen;
       try {
         for (const host of listen.hosts) {
-          const server = await this.#listen(host, port, listen, accept);
-          if (server === undefined) continue;
-          servers.push(server);
+          const listener = await this.#listen(host, port, listen, accept);
+          if (listener === undefined) continue;
+          listeners.push(listener);
           signal.throwIfAborted();
-          port = addressOf(server).port;
+          port = listener.port;
         }
-        if (servers.length > 0) return servers;
+        if (listeners.length > 0) return listeners;
         throw listenError(listen.hosts.join(', '), port, { code: 'EADDRNOTAVAIL' });
       } catch (error) {
-        for (const server of servers) server.close();
-        const retry = listen.port === 0 && error instanceof TunnelError && servers.length > 0;
+        for (const listener of listeners) void listener.close();
+        const retry = listen.port === 0 && error instanceof TunnelError && listeners.length > 0;
         if (!retry || attempt === SAME_PORT_ATTEMPTS) throw error;
       }
     }
@@ -197,9 +233,8 @@ export class ProxyCapture implements Capture {
     port: number,
     listen: ProxyListen,
     accept: Traffic['accept'],
-  ): Promise<Server | undefined> {
-    const { hosts } = listen;
-    const { credentials, observer, isOwnUser, pac } = this.#options;
+  ): Promise<Listener | undefined> {
+    const { credentials, observer, pac } = this.#options;
     const context: ProxyContext = {
       accept,
       admission: this.#admission,
@@ -208,96 +243,168 @@ export class ProxyCapture implements Capture {
       pac,
       observer,
     };
-    const front = createHttpFront(context);
-    const { server } = front;
-    let optionsFrom = Number.POSITIVE_INFINITY;
-    server.on('connection', (socket) => {
-      if (!this.#admission.admit(socket)) return;
-      if (performance.now() < optionsFrom) setForClient(socket);
-      dispatch(socket, listen, context, front.serve, isOwnUser);
-    });
-    server.listen({ host, port, ipv6Only: host.includes(':'), backlog: LISTEN_BACKLOG });
     try {
-      await once(server, 'listening');
+      return this.#native === undefined
+        ? await this.#listenWithNode({ host, port }, listen, context)
+        : this.#listenNatively(this.#native, { host, port }, listen, context);
     } catch (cause) {
       const code = cause instanceof Error && 'code' in cause ? cause.code : undefined;
-      if (hosts.length > 1 && (code === 'EADDRNOTAVAIL' || code === 'EAFNOSUPPORT'))
+      if (listen.hosts.length > 1 && (code === 'EADDRNOTAVAIL' || code === 'EAFNOSUPPORT'))
         return undefined;
       throw listenError(host, port, cause);
     }
-    if (setForAccepted(server)) optionsFrom = performance.now() + EARLY_CLIENTS_MS;
+  }
+
+  #listenNatively(
+    native: NativeClients,
+    at: Destination,
+    listen: ProxyListen,
+    context: ProxyContext,
+  ): Listener {
+    const front = createHttpFront(context);
+    const { isOwnUser } = this.#options;
+    const serveHttp = (client: NativeClient, first: Buffer) => {
+      const { place } = client;
+      const socket = new Socket({
+        ...{ fd: client.release(), readable: true, writable: true },
+        allowHalfOpen: true,
+      });
+      this.#admission.adopt(socket, place);
+      socket.unshift(Buffer.from(first));
+      front.serve(socket);
+    };
+    const options = { backlog: LISTEN_BACKLOG, asks: listen.ownUserOnly };
+    const reception = { listen, context, isOwnUser, serveHttp };
+    const { port, close } = native.listen(at, options, (client, user) => {
+      new Newcomer(client, reception, user);
+    });
+    // Node's server begins to look after its clients' time limits at this event.
+    front.server.emit('listening');
+    return {
+      ...{ host: at.host, port },
+      async close() {
+        close();
+        front.server.close();
+      },
+    };
+  }
+
+  async #listenWithNode(
+    { host, port }: Destination,
+    listen: ProxyListen,
+    context: ProxyContext,
+  ): Promise<Listener> {
+    const { observer, isOwnUser } = this.#options;
+    const front = createHttpFront(context);
+    const { server } = front;
+    const serveHttp = (client: SocketClient, first: Buffer) => {
+      const socket = client.release();
+      socket.pause();
+      socket.unshift(first);
+      front.serve(socket);
+      socket.resume();
+    };
+    const reception = { listen, context, isOwnUser, serveHttp };
+    server.on('connection', (socket) => {
+      const place = this.#admission.admitSocket(socket);
+      if (place === undefined) return;
+      setForClient(socket);
+      new Newcomer(new SocketClient(socket, place), reception, undefined);
+    });
+    server.listen({ host, port, ipv6Only: host.includes(':'), backlog: LISTEN_BACKLOG });
+    await once(server, 'listening');
     server.on('error', (cause) => {
       observer.log('warning', `a proxy client could not be accepted: ${cause.message}`);
       observer.count('tunnel_accept_errors_total');
     });
-    return server;
+    return {
+      ...{ host, port: addressOf(server).port },
+      close: () => new Promise((resolve) => server.close(resolve)),
+    };
   }
 }
 
-/** Waits for the first byte, and for the answer whose client it is. */
-function dispatch(
-  socket: Socket,
-  { protocols, ownUserOnly }: ProxyListen,
-  context: ProxyContext,
-  serveHttp: (socket: Socket) => void,
-  isOwnUser: OwnUserCheck,
-): void {
-  const onFirstChunk = (chunk: Buffer) => {
-    socket.off('data', onFirstChunk);
-    socket.off('end', giveUp);
-    const answer = (own: boolean): void => {
-      if (own) serve(socket, chunk, protocols, context, serveHttp);
-      else turnAway(socket, chunk, context, 'tunnel_proxy_other_users_total', OTHER_USER);
-    };
-    const own = !ownUserOnly || isOwnUser(clientOf(socket), proxyEndOf(socket));
+/** What the clients of one listener need. */
+interface Reception<Client extends ProxyClient> {
+  readonly listen: ProxyListen;
+  readonly context: ProxyContext;
+  readonly isOwnUser: OwnUserCheck;
+  /** Takes the client over. */
+  readonly serveHttp: (client: Client, first: Buffer) => void;
+}
+
+/** Waits for a client's first byte, and for the answer whose it is. */
+class Newcomer<Client extends ProxyClient> implements ClientListener {
+  readonly #client: Client;
+  readonly #reception: Reception<Client>;
+  readonly #user: number | undefined;
+
+  /** `user`: whose it is, if that is known. */
+  constructor(client: Client, reception: Reception<Client>, user: number | undefined) {
+    this.#client = client;
+    this.#reception = reception;
+    this.#user = user;
+    client.follow(this);
+  }
+
+  octets(first: Buffer): void {
+    const client = this.#client;
+    const { listen, isOwnUser } = this.#reception;
+    const own = !listen.ownUserOnly || isOwnUser(client.source, client.proxyEnd, this.#user);
     if (typeof own === 'boolean') {
-      answer(own);
+      this.#answer(first, own);
       return;
     }
-    socket.pause();
+    const kept = Buffer.from(first);
+    client.pause();
     void own.then((told) => {
-      if (socket.destroyed) return;
-      socket.resume();
-      answer(told);
+      if (client.closed) return;
+      client.resume();
+      this.#answer(kept, told);
     });
-  };
-  const giveUp = () => socket.destroy();
-  socket.on('data', onFirstChunk);
-  socket.on('end', giveUp);
+  }
+
+  end(): void {
+    this.#client.destroy();
+  }
+
+  #answer(first: Buffer, own: boolean): void {
+    if (own) serve(this.#client, first, this.#reception);
+    else
+      turnAway(
+        this.#client,
+        first,
+        this.#reception.context,
+        'tunnel_proxy_other_users_total',
+        OTHER_USER,
+      );
+  }
 }
 
-/** Chooses the protocol by the first byte. The socket is flowing. */
-function serve(
-  socket: Socket,
-  chunk: Buffer,
-  protocols: ProxyProtocols,
-  context: ProxyContext,
-  serveHttp: (socket: Socket) => void,
+/** Chooses the protocol by the first byte. */
+function serve<Client extends ProxyClient>(
+  client: Client,
+  first: Buffer,
+  { listen: { protocols }, context, serveHttp }: Reception<Client>,
 ): void {
-  const socks = isSocks(chunk);
-  if (socks ? protocols === 'http' : protocols === 'socks') {
-    turnAway(socket, chunk, context, 'tunnel_proxy_protocol_errors_total', SOCKS_ONLY);
-  } else if (socks) {
-    serveSocks(socket, chunk, context);
-  } else {
-    socket.pause();
-    socket.unshift(chunk);
-    serveHttp(socket);
-    socket.resume();
-  }
+  const socks = isSocks(first);
+  if (socks ? protocols === 'http' : protocols === 'socks')
+    turnAway(client, first, context, 'tunnel_proxy_protocol_errors_total', SOCKS_ONLY);
+  else if (socks) serveSocks(client, first, context);
+  else serveHttp(client, first);
 }
 
 /** Answers in the client's own protocol; `answer` is for HTTP. */
 function turnAway(
-  socket: Socket,
-  chunk: Buffer,
+  client: ProxyClient,
+  first: Buffer,
   { admission, observer }: ProxyContext,
   counter: CounterName,
   answer: HttpAnswer,
 ): void {
-  admission.busy(socket);
+  admission.busy(client.place);
   observer.count(counter);
-  endWith(socket, isSocks(chunk) ? wrongProtocolReply(chunk[0]) : formatAnswer(answer));
+  client.endWith(isSocks(first) ? wrongProtocolReply(first[0]) : formatAnswer(answer));
 }
 
 function isSocks([first]: Buffer): boolean {

@@ -1,6 +1,6 @@
 /**
- * A proxy client's request for a byte stream (SOCKS, CONNECT). Once it is answered, the client's
- * socket is the flow.
+ * A proxy client's request for a byte stream: ClientFlow for SOCKS, ProxyFlow for CONNECT. Once it
+ * is answered, the client's socket is the flow.
  */
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
@@ -14,11 +14,9 @@ import type { Destination } from '../../net/destination.ts';
 import type { Refusal } from '../../net/refusal.ts';
 import type { Observer } from '../../observe/observer.ts';
 import type { Admission } from './admission.ts';
+import { FAREWELL_TIMEOUT_MS, type ProxyClient } from './client.ts';
 import type { Credentials } from './credentials.ts';
 import type { Guesses } from './guesses.ts';
-
-/** How long a client may take to close its side after it has been refused. */
-const FAREWELL_TIMEOUT_MS = 2000;
 
 /** Makes the script for browsers of a proxy at this address: `127.0.0.1:1080`. In ASCII. */
 export type WritePac = (proxy: string) => string;
@@ -41,8 +39,46 @@ export interface ProxyReplies {
   failure(refusal: Refusal, why: string): Buffer;
 }
 
-/** Watches a socket until the returned function is called. `ended` is called once at the most. */
-type WatchForEnd = (socket: Socket, ended: () => void) => () => void;
+export interface ClientReplies {
+  readonly success: Buffer;
+  readonly failure: (refusal: Refusal) => Buffer;
+}
+
+/** Of a client that is held. */
+export class ClientFlow implements FlowRequest {
+  readonly id = nextFlowId();
+  readonly destination: Destination;
+  readonly signal = new GiveUp();
+  readonly #client: ProxyClient;
+  readonly #replies: ClientReplies;
+
+  constructor(client: ProxyClient, destination: Destination, replies: ClientReplies) {
+    this.destination = destination;
+    this.#client = client;
+    this.#replies = replies;
+  }
+
+  get source(): Destination {
+    return this.#client.source;
+  }
+
+  get peer(): Destination {
+    return this.#client.proxyEnd;
+  }
+
+  open(): Conduit | undefined {
+    return this.#client.open(this.#replies.success);
+  }
+
+  refuse(refusal: Refusal): void {
+    this.#client.endWith(this.#replies.failure(refusal));
+  }
+
+  /** The client has left. */
+  giveUp(): void {
+    this.signal.abort(gaveUp());
+  }
+}
 
 export class ProxyFlow implements FlowRequest {
   readonly id = nextFlowId();
@@ -54,19 +90,13 @@ export class ProxyFlow implements FlowRequest {
   readonly #replies: ProxyReplies;
   readonly #unwatch: () => void;
 
-  /** `watch`: as watchForEnd, for a socket that somebody listens to already. */
-  constructor(
-    socket: Socket,
-    destination: Destination,
-    replies: ProxyReplies,
-    watch: WatchForEnd = watchForEnd,
-  ) {
+  constructor(socket: Socket, destination: Destination, replies: ProxyReplies) {
     this.source = clientOf(socket);
     this.peer = proxyEndOf(socket);
     this.destination = destination;
     this.#socket = socket;
     this.#replies = replies;
-    this.#unwatch = watch(socket, () => {
+    this.#unwatch = watchForEnd(socket, () => {
       this.signal.abort(gaveUp());
       socket.destroy();
     });

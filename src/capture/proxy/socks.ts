@@ -2,8 +2,8 @@
  * The SOCKS front: one client's dialogue up to its request.
  *
  *   SOCKS5 (RFC 1928)   methods -> [user and password, RFC 1929] -> CONNECT address or name, port
- *                       -> ProxyFlow
- *   SOCKS4, 4a          CONNECT address, port, user[, name] -> ProxyFlow
+ *                       -> ClientFlow
+ *   SOCKS4, 4a          CONNECT address, port, user[, name] -> ClientFlow
  *
  * Only CONNECT is supported: BIND and UDP ASSOCIATE are refused with 07 (SOCKS4: 91). If
  * credentials are required, SOCKS4 is refused, because it has no password. The parts of a request
@@ -16,21 +16,14 @@
  * Limits: SOCKS5's lengths are single octets. SOCKS4's texts may have MAX_SOCKS4_TEXT octets.
  * Admission limits the time.
  */
-import type { Socket } from 'node:net';
 import { addressFromBytes } from '../../net/address.ts';
 import { formatDestination } from '../../net/destination.ts';
 import { canonicalHost } from '../../net/name.ts';
 import { NotationError } from '../../net/notation.ts';
 import type { CounterName } from '../../observe/counters.ts';
 import { SOCKS5_REPLIES, SOCKS5_REPLY } from './answers.ts';
-import {
-  clientOf,
-  endWith,
-  keepUnread,
-  type ProxyContext,
-  ProxyFlow,
-  type ProxyReplies,
-} from './request.ts';
+import type { ClientListener, ProxyClient } from './client.ts';
+import { ClientFlow, type ClientReplies, type ProxyContext } from './request.ts';
 import {
   ADDRESS_TYPE,
   COMMAND,
@@ -76,20 +69,24 @@ class SocksRefusal extends Error {
   }
 }
 
-/** Takes over the socket, which is flowing. `first`: the bytes so far, at least one. */
-export function serveSocks(socket: Socket, first: Buffer, context: ProxyContext): void {
-  new SocksDialogue(socket, context).begin(first);
+/** Takes over a client that is being read. `first`: the bytes so far, at least one. */
+export function serveSocks(client: ProxyClient, first: Buffer, context: ProxyContext): void {
+  new SocksDialogue(client, context).begin(first);
 }
 
-const REPLIES5: ProxyReplies = {
-  success: () => socks5Reply(SOCKS5_REPLY.succeeded),
+const REPLIES5: ClientReplies = {
+  success: socks5Reply(SOCKS5_REPLY.succeeded),
   failure: (refusal) => socks5Reply(SOCKS5_REPLIES[refusal]),
 };
 
-const REPLIES4: ProxyReplies = {
-  success: () => socks4Reply(SOCKS4_REPLY.granted),
+const REPLIES4: ClientReplies = {
+  success: socks4Reply(SOCKS4_REPLY.granted),
   failure: () => socks4Reply(SOCKS4_REPLY.rejected),
 };
+
+/** The answers that most clients get. */
+const NO_PASSWORD = methodReply(METHOD.none);
+const PASSWORD = methodReply(METHOD.password);
 
 /**
  * Parses one part of the dialogue. Returns how many octets it has, or 0 while it isn't whole.
@@ -97,84 +94,63 @@ const REPLIES4: ProxyReplies = {
  */
 type Step = (octets: Buffer) => number;
 
-class SocksDialogue {
-  readonly #socket: Socket;
+class SocksDialogue implements ClientListener {
+  readonly #client: ProxyClient;
   readonly #context: ProxyContext;
   /** The octets so far of a part that isn't whole. */
   #incomplete: Buffer = NOTHING;
-  #flow: ProxyFlow | undefined;
-  /** The request is whole, and its client waits for the answer: what to do when it leaves. */
-  #left: (() => void) | undefined;
+  /** The request is whole, and its client waits for the answer. */
+  #flow: ClientFlow | undefined;
+  /** It is refused, and is told so now or later. */
+  #refused = false;
 
-  constructor(socket: Socket, context: ProxyContext) {
-    this.#socket = socket;
+  constructor(client: ProxyClient, context: ProxyContext) {
+    this.#client = client;
     this.#context = context;
   }
 
   begin(first: Buffer): void {
-    const socket = this.#socket;
-    socket.on('data', this.#onData);
-    socket.on('end', this.#onEnd);
-    socket.on('close', this.#onEnd);
+    this.#client.follow(this);
     this.#step = first[0] === SOCKS4 ? this.#request4 : this.#methods;
-    this.#onData(first);
+    this.octets(first);
   }
 
-  readonly #onData = (chunk: Buffer): void => {
-    const socket = this.#socket;
-    if (this.#flow !== undefined) {
-      keepUnread(socket, chunk);
-      return;
-    }
+  octets(chunk: Buffer): void {
+    const client = this.#client;
     let octets = this.#incomplete.length === 0 ? chunk : Buffer.concat([this.#incomplete, chunk]);
     try {
       while (this.#flow === undefined) {
         const length = this.#step(octets);
         if (length === 0) {
-          this.#incomplete = octets;
+          this.#incomplete = octets.length === 0 ? NOTHING : Buffer.from(octets);
           return;
         }
-        octets = octets.subarray(length);
+        octets = length === octets.length ? NOTHING : octets.subarray(length);
       }
     } catch (error) {
       if (!(error instanceof SocksRefusal)) throw error;
-      this.#release();
-      this.#context.admission.busy(socket);
+      this.#refused = true;
+      this.#context.admission.busy(client.place);
       this.#context.observer.count(error.counter);
       if (!error.guessed) {
-        endWith(socket, error.reply);
+        client.endWith(error.reply);
         return;
       }
-      socket.pause();
-      this.#context.guesses.wrong(clientOf(socket).host, () => endWith(socket, error.reply));
+      client.pause();
+      this.#context.guesses.wrong(client.source.host, () => client.endWith(error.reply));
       return;
     }
-    if (octets.length > 0) keepUnread(socket, octets);
-    this.#context.admission.busy(socket);
+    client.hold(octets);
+    this.#context.admission.busy(client.place);
     this.#context.observer.count('tunnel_proxy_requests_total');
     this.#context.accept(this.#flow);
-  };
+  }
 
-  readonly #onEnd = (): void => {
-    this.#release();
-    if (this.#left !== undefined) {
-      this.#left();
-      return;
-    }
-    this.#context.observer.count('tunnel_proxy_given_up_total');
-    this.#socket.destroy();
-  };
-
-  /** As watchForEnd, with the listeners that are there already. */
-  readonly #watch = (_: Socket, ended: () => void): (() => void) => {
-    this.#left = ended;
-    return () => this.#release();
-  };
-
-  #release(): void {
-    this.#socket.off('data', this.#onData);
-    this.#socket.off('end', this.#onEnd);
-    this.#socket.off('close', this.#onEnd);
+  end(): void {
+    if (this.#refused) return; // what it is told closes it
+    if (this.#flow === undefined) this.#context.observer.count('tunnel_proxy_given_up_total');
+    this.#flow?.giveUp();
+    this.#client.destroy();
   }
 
   /** RFC 1928 §3 */
@@ -182,13 +158,14 @@ class SocksDialogue {
     const length = 2 + (octets[1] ?? 0);
     if (octets.length < 2 || octets.length < length) return 0;
     const wanted = this.#context.credentials === undefined ? METHOD.none : METHOD.password;
-    if (!octets.subarray(2, length).includes(wanted)) {
+    const found = octets.indexOf(wanted, 2);
+    if (found < 0 || found >= length) {
       const reply = methodReply(METHOD.noneAcceptable);
       if (wanted === METHOD.password)
         throw this.#authenticationFailure(reply, 'it offers no user and password');
       throw new SocksRefusal(reply, 'tunnel_proxy_unsupported_total');
     }
-    this.#socket.write(methodReply(wanted));
+    this.#client.write(wanted === METHOD.password ? PASSWORD : NO_PASSWORD);
     this.#step = wanted === METHOD.password ? this.#password : this.#request5;
     return length;
   };
@@ -204,11 +181,11 @@ class SocksDialogue {
     const user = octets.subarray(2, userEnd);
     const password = octets.subarray(userEnd + 1, length);
     const failure = passwordReply(PASSWORD_STATUS.failure);
-    if (!this.#context.guesses.mayTry(clientOf(this.#socket).host))
+    if (!this.#context.guesses.mayTry(this.#client.source.host))
       throw this.#authenticationFailure(failure, TOO_MANY);
     if (this.#context.credentials?.accepts(user, password) !== true)
       throw this.#authenticationFailure(failure, 'the user or the password is wrong', true);
-    this.#socket.write(passwordReply(PASSWORD_STATUS.success));
+    this.#client.write(passwordReply(PASSWORD_STATUS.success));
     this.#step = this.#request5;
     return length;
   };
@@ -263,7 +240,7 @@ class SocksDialogue {
     host: Buffer,
     isName: boolean,
     port: number,
-    replies: ProxyReplies,
+    replies: ClientReplies,
     invalid: Buffer,
   ): void {
     try {
@@ -272,7 +249,7 @@ class SocksDialogue {
         host: isName ? canonicalHost(host.toString()) : addressFromBytes(host),
         port,
       };
-      this.#flow = new ProxyFlow(this.#socket, destination, replies, this.#watch);
+      this.#flow = new ClientFlow(this.#client, destination, replies);
     } catch (error) {
       if (!(error instanceof NotationError)) throw error;
       this.#log(error.message);
@@ -288,7 +265,7 @@ class SocksDialogue {
   #log(why: string): void {
     this.#context.observer.log(
       'info',
-      `proxy client ${formatDestination(clientOf(this.#socket))}: ${why}`,
+      `proxy client ${formatDestination(this.#client.source)}: ${why}`,
     );
   }
 }

@@ -6,7 +6,7 @@
  * Nothing waits for a slow terminal: a frame is left out while the one before is still on its way.
  */
 import { closeSync, openSync } from 'node:fs';
-import { emitKeypressEvents } from 'node:readline';
+import { emitKeypressEvents, type Interface } from 'node:readline';
 import { ReadStream } from 'node:tty';
 import ansi from 'ansi-escapes';
 import { TunnelError } from '../../errors/errors.ts';
@@ -20,6 +20,11 @@ import type { Size } from './view.ts';
 
 /** For the last octets, at the end. */
 const FLUSH_MS = 500;
+/**
+ * After an Escape, the rest of a key that begins with one (the arrows) has come. Node waits for
+ * half a second; a person has pressed the next key by then.
+ */
+const ESCAPE_MS = 100;
 /** Of a terminal that does not say. */
 const USUAL_SIZE: Size = { columns: 80, rows: 24 };
 
@@ -46,6 +51,11 @@ export function checkTerminal(env: NodeJS.ProcessEnv): void {
   });
 }
 
+/** What node:readline says of a key. */
+interface Keypress extends Partial<Pick<Key, 'name' | 'ctrl'>> {
+  readonly sequence?: string;
+}
+
 export class Screen {
   readonly #events: ScreenEvents;
   readonly #writer = new LineWriter(standardErrorWriter(() => undefined, { fd: 1 }));
@@ -67,10 +77,15 @@ export class Screen {
     this.#encode = encoder(env);
     this.#fd = openSync(TERMINAL, 'r');
     this.#input = new ReadStream(this.#fd);
-    emitKeypressEvents(this.#input);
-    this.#input.on('keypress', (text: string | undefined, key: Partial<Key>) =>
-      this.#pressed({ name: key.name, text: text ?? '', ctrl: key.ctrl === true }),
-    );
+    // Of an Interface, only this is read; its type doesn't have it.
+    const patience = { escapeCodeTimeout: ESCAPE_MS } as unknown as Interface;
+    emitKeypressEvents(this.#input, patience);
+    this.#input.on('keypress', (text: string | undefined, { name, ctrl, sequence }: Keypress) => {
+      // Escape, and a key right after it.
+      const [, after] = /^\x1b([^\x1b])$/s.exec(sequence ?? '') ?? [];
+      if (after !== undefined) this.#pressed({ name: 'escape', text: '', ctrl: false });
+      this.#pressed({ name, text: text ?? after ?? '', ctrl: ctrl === true });
+    });
     this.#input.once('end', () => events.gone());
     this.#input.on('error', () => events.gone());
   }

@@ -25,6 +25,7 @@ import { readTree, YamlError, type YamlMapping, type YamlNode } from '../../yaml
 import type { Entry } from '../argsfile.ts';
 import { readProfileName } from '../profileoptions.ts';
 import {
+  beginsWithPath,
   KEYS_ARE,
   OWN_KEYS,
   PROFILE_KEYS,
@@ -62,8 +63,6 @@ export interface ConfigFile {
 }
 
 const SHAPE = 'write "profiles:", below it the name of a profile, and its options below that';
-/** Files that are none: ssh_config's word for no file, and standard input. */
-const NO_FILES: ReadonlySet<string> = new Set(['none', '-']);
 
 /** Throws UsageError. */
 export function parseConfig(path: string, text: string): ConfigFile {
@@ -198,8 +197,8 @@ class DocumentReader {
     });
   }
 
-  #value({ isFile }: ProfileKey, { text, place }: Entry): Entry {
-    if (!isFile || text === '' || NO_FILES.has(text)) return { text, place };
+  #value(key: ProfileKey, { text, place }: Entry): Entry {
+    if (!beginsWithPath(key, text)) return { text, place };
     if (text.startsWith('~/')) return { text: join(homeDirectory(), text.slice(2)), place };
     return { text: text.startsWith('/') ? text : join(dirname(this.#path), text), place };
   }

@@ -15,6 +15,7 @@ import { EXEC_GROUPS } from '../execoptions.ts';
 import type { Option } from '../option.ts';
 import { CONNECT_GROUPS, PROXY_GROUPS } from '../options.ts';
 import { PROFILE_OPTIONS, SAVE_OPTIONS } from '../profileoptions.ts';
+import { JOURNAL } from '../recordoptions.ts';
 
 /** The commands that run a tunnel, each with its options. */
 export const TUNNEL_COMMANDS = {
@@ -48,6 +49,18 @@ export interface ProfileKey {
   /** Whether its values are names of files. */
   readonly isFile: boolean;
   readonly help: string;
+}
+
+/** In place of a file: ssh_config's word for none, and standard input. */
+const NO_FILES: ReadonlySet<string> = new Set(['none', '-']);
+/** Beside ports these take the path of a socket, which has a slash. */
+const PORTS_OR_PATHS: ReadonlySet<string> = new Set(['metrics', 'local-forward']);
+
+/** Whether a value begins with the name of a file. */
+export function beginsWithPath({ name, isFile }: ProfileKey, text: string): boolean {
+  if (PORTS_OR_PATHS.has(name)) return /^[^:]*\//.test(text);
+  if (name === 'flow-log' && text === JOURNAL) return false;
+  return isFile && text !== '' && !NO_FILES.has(text);
 }
 
 /** By name, in the order of help. */

@@ -35,7 +35,13 @@ import type { GivenArguments } from '../option.ts';
 import { layerOfLine } from './apply.ts';
 import { parseConfig, type Setting } from './document.ts';
 import { readConfigText } from './files.ts';
-import { PROFILE_KEYS, type ProfileKey, TARGETS, type TunnelCommand } from './keys.ts';
+import {
+  beginsWithPath,
+  PROFILE_KEYS,
+  type ProfileKey,
+  TARGETS,
+  type TunnelCommand,
+} from './keys.ts';
 
 export interface Saved {
   readonly name: string;
@@ -97,20 +103,20 @@ function yamlOf(key: ProfileKey, { entries }: Setting): YamlValue {
 }
 
 /** Throws UsageError for what a file can't hold. */
-function textFor({ isFile, name, options }: ProfileKey, text: string, place: Place): string {
+function textFor(key: ProfileKey, text: string, place: Place): string {
+  const { isFile, name, options } = key;
   const at = formatPlace(placeOfOption(place, options[0]?.name ?? name));
   if (SECRET.test(text)) {
     throw new UsageError(`${at}: the value looks like it has a secret in it, which is not saved`, {
       hint: 'let the command read it from a file or an agent, or leave the option out of the profile',
     });
   }
-  if (!isFile || text === 'none' || text.startsWith('~/')) return text;
-  if (text === '-') {
+  if (isFile && text === '-') {
     throw new UsageError(`${at}: standard input ("-") is another one each time`, {
       hint: 'put it into a file, and name that',
     });
   }
-  return resolve(text);
+  return beginsWithPath(key, text) && !text.startsWith('~/') ? resolve(text) : text;
 }
 
 /** Dotfiles are often links into a repository: the file there is replaced, not the link. */

@@ -251,6 +251,35 @@ describe('profiles', () => {
     it(`is refused: ${answer.source}`, async () => assert.match(await failure(text), answer));
   }
 
+  it('has names of files from its own directory, also of sockets; the journal is no file', async () => {
+    write(
+      `${BASE}    flow-log: journal\n    metrics: ./metrics.sock\n    local-forward: ['./db.sock:db:1', '7:db:1']\n` +
+        '  q:\n    remote: u@h\n    flow-log: flows\n    metrics: 127.0.0.1:9470\n    local-forward: sub/db.sock:db:1\n',
+    );
+    const line = ['-r', 'u@h', '10.0.0.0/8'];
+    const at = (name: string) => join(directory, name);
+    const forwards = ['-L', `${at('db.sock')}:db:1`, '-L', '7:db:1'];
+    const same = ['--flow-log', 'journal', '--metrics', at('metrics.sock'), ...forwards];
+    assert.deepEqual(
+      await run(['--config', FILE, '--profile', 'p']),
+      await run([...line, ...same]),
+    );
+    const other = ['--flow-log', at('flows'), '--metrics', '127.0.0.1:9470'];
+    assert.deepEqual(
+      await run(['--config', FILE, '--profile', 'q']),
+      await run(['-r', 'u@h', ...other, '-L', `${at('sub/db.sock')}:db:1`]),
+    );
+    const saved = ['--flow-log', 'journal', '--metrics', './m.sock', '-L', './db.sock:db:1'];
+    await run(['--config', FILE, '--save', 'r', ...line, ...saved]);
+    assert.deepEqual(
+      await run(['--config', FILE, '--profile', 'r']),
+      await run([
+        ...[...line, '--flow-log', 'journal', '--metrics', './m.sock'],
+        ...['-L', `${join(process.cwd(), 'db.sock')}:db:1`],
+      ]),
+    );
+  });
+
   it('is started by up, as by --profile', async () => {
     write(`${BASE}    command: proxy\n`);
     const up = await run(['up', '--foreground', '--config', FILE, '-v', 'p']);
@@ -259,6 +288,10 @@ describe('profiles', () => {
     const background = await run(['up', '--config', FILE, 'p', '-v']);
     assert.deepEqual(background, await run(['--config', FILE, '--profile', 'p', '-vD']));
     await assert.rejects(run(['up']), /no profile is named/);
+    await assert.rejects(
+      run(['up', '--config', FILE, 'q']),
+      /^UsageError: up: there is no profile/,
+    );
   });
 
   it('refuses a file that others may write', async () => {

@@ -1,13 +1,9 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
-import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
+import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import { describe, it } from 'node:test';
-import {
-  CLIENT_KEEPALIVE_MS,
-  setForAccepted,
-  setForClient,
-} from '../../../../src/capture/proxy/clientoptions.ts';
+import { CLIENT_KEEPALIVE_MS, setForClient } from '../../../../src/capture/proxy/clientoptions.ts';
 
 /** proc_net_tcp(5): 02 is the timer of keepalives, and when it fires, in 1/100 s. */
 function timerOf({ localPort = 0, remotePort = 0 }: Socket): readonly [string, number] {
@@ -23,18 +19,14 @@ function timerOf({ localPort = 0, remotePort = 0 }: Socket): readonly [string, n
   return [timer, Number.parseInt(due, 16) * 10];
 }
 
-/** The timer of a socket that a server accepts after `prepare`. */
-async function accepted(
-  prepare: (server: Server) => void,
-  options: (socket: Socket) => void,
-): Promise<readonly [string, number]> {
+/** The timer of a socket that a server of Node's accepts. */
+async function accepted(prepare: (socket: Socket) => void): Promise<readonly [string, number]> {
   const server = createServer().listen(0, '127.0.0.1');
   await once(server, 'listening');
-  prepare(server);
   const client = connect((server.address() as AddressInfo).port, '127.0.0.1');
   const [socket] = (await once(server, 'connection')) as [Socket];
   try {
-    options(socket);
+    prepare(socket);
     return timerOf(socket);
   } finally {
     socket.destroy();
@@ -44,18 +36,10 @@ async function accepted(
 }
 
 describe('the sockets of clients', { timeout: 20_000 }, () => {
-  it('are accepted with the options of their listener, or get them', async () => {
-    const nothing = () => {};
-    const inherited = await accepted((server) => assert.ok(setForAccepted(server)), nothing);
-    const own = await accepted(nothing, setForClient);
-    for (const [timer, due] of [inherited, own]) {
-      assert.equal(timer, '02');
-      assert.ok(Math.abs(due - CLIENT_KEEPALIVE_MS) < 20_000, String(due));
-    }
-    assert.notEqual((await accepted(nothing, nothing))[0], '02');
-  });
-
-  it('get them one by one where the listener has no descriptor', () => {
-    assert.equal(setForAccepted(createServer()), false);
+  it('get their options one by one where they are of Node', async () => {
+    const [timer, due] = await accepted(setForClient);
+    assert.equal(timer, '02');
+    assert.ok(Math.abs(due - CLIENT_KEEPALIVE_MS) < 20_000, String(due));
+    assert.notEqual((await accepted(() => {}))[0], '02');
   });
 });

@@ -22,16 +22,19 @@ import { until } from '../../../support/until.ts';
 const CONNECT = 'CONNECT any.example:80 HTTP/1.1\r\nHost: any.example:80\r\n\r\n';
 const SOCKS5 = Buffer.of(5, 1, 0);
 
+/** Once with the sockets of the native part, and once with Node's. */
 async function withProxy(
   options: TestProxyOptions,
   work: (proxy: TestProxy) => Promise<void>,
 ): Promise<void> {
-  const proxy = await startProxy(options);
-  proxy.twin.serve('*', () => {});
-  try {
-    await work(proxy);
-  } finally {
-    await proxy.close();
+  for (const nativeSockets of [true, false]) {
+    const proxy = await startProxy({ ...options, nativeSockets });
+    proxy.twin.serve('*', () => {});
+    try {
+      await work(proxy);
+    } finally {
+      await proxy.close();
+    }
   }
 }
 
@@ -110,40 +113,42 @@ describe('proxy listeners', { timeout: 20_000 }, () => {
     });
   });
 
-  it('say why they can not listen, and leave nothing listening', async () => {
-    const other = createServer().listen(0, '127.0.0.1');
-    await once(other, 'listening');
-    const address = other.address();
-    const port = typeof address === 'object' && address !== null ? address.port : 0;
-    const capture = (hosts: readonly [string, ...string[]], at: number) =>
-      new ProxyCapture({
-        listens: [
-          { hosts: ['127.0.0.3'], port: 0, protocols: 'both', ownUserOnly: false },
-          { hosts, port: at, protocols: 'both', ownUserOnly: false },
-        ],
-        credentials: undefined,
-        isOwnUser: async () => true,
-        observer: silentObserver,
-        descriptors: 100,
-      });
-    for (const [hosts, at, why] of [
-      [['127.0.0.1'], port, /127\.0\.0\.1:\d+: the port is in use/],
-      [['203.0.113.1'], 0, /203\.0\.113\.1:0: this machine has no such address/],
-      [['203.0.113.1', '203.0.113.2'], 0, /no such address/],
-    ] as const) {
-      const proxy = capture(hosts, at);
-      await assert.rejects(
-        proxy.start({ accept() {} }, new AbortController().signal),
-        (error) =>
-          error instanceof TunnelError &&
-          error.code === 'capture-listen' &&
-          why.test(error.message),
-      );
-      await proxy.close();
-      assert.equal(await proxy.ended, undefined);
-    }
-    other.close();
-  });
+  for (const nativeSockets of [true, false])
+    it(`say why they can not listen, and leave nothing listening (${nativeSockets ? 'native' : 'Node'})`, async () => {
+      const other = createServer().listen(0, '127.0.0.1');
+      await once(other, 'listening');
+      const address = other.address();
+      const port = typeof address === 'object' && address !== null ? address.port : 0;
+      const capture = (hosts: readonly [string, ...string[]], at: number) =>
+        new ProxyCapture({
+          listens: [
+            { hosts: ['127.0.0.3'], port: 0, protocols: 'both', ownUserOnly: false },
+            { hosts, port: at, protocols: 'both', ownUserOnly: false },
+          ],
+          credentials: undefined,
+          isOwnUser: async () => true,
+          observer: silentObserver,
+          descriptors: 100,
+          nativeSockets,
+        });
+      for (const [hosts, at, why] of [
+        [['127.0.0.1'], port, /127\.0\.0\.1:\d+: the port is in use/],
+        [['203.0.113.1'], 0, /203\.0\.113\.1:0: this machine has no such address/],
+        [['203.0.113.1', '203.0.113.2'], 0, /no such address/],
+      ] as const) {
+        const proxy = capture(hosts, at);
+        await assert.rejects(
+          proxy.start({ accept() {} }, new AbortController().signal),
+          (error) =>
+            error instanceof TunnelError &&
+            error.code === 'capture-listen' &&
+            why.test(error.message),
+        );
+        await proxy.close();
+        assert.equal(await proxy.ended, undefined);
+      }
+      other.close();
+    });
 
   it('do not listen any more when they are closed while they start', async () => {
     const proxy = new ProxyCapture({
@@ -169,25 +174,28 @@ describe('proxy listeners', { timeout: 20_000 }, () => {
     assert.deepEqual(proxy.addresses, []);
   });
 
-  it('reset what is open when they are closed', async () => {
-    const proxy = await startProxy();
-    proxy.twin.serve('*', () => {});
-    const clients = [await proxy.open(), await openFlow(proxy)];
-    const resets = Promise.all(clients.map(({ socket }) => once(socket, 'error')));
-    await proxy.close();
-    for (const [error] of await resets) assert.equal(error.code, 'ECONNRESET');
-    await assert.rejects(proxy.open(), { code: 'ECONNREFUSED' });
-  });
+  for (const nativeSockets of [true, false])
+    it(`reset what is open when they are closed (${nativeSockets ? 'native' : 'Node'})`, async () => {
+      const proxy = await startProxy({ nativeSockets });
+      proxy.twin.serve('*', () => {});
+      const clients = [await proxy.open(), await openFlow(proxy)];
+      const resets = Promise.all(clients.map(({ socket }) => once(socket, 'error')));
+      await proxy.close();
+      for (const [error] of await resets) assert.equal(error.code, 'ECONNRESET');
+      await assert.rejects(proxy.open(), { code: 'ECONNREFUSED' });
+    });
 });
 
 describe('proxies for their own user', { timeout: 20_000 }, () => {
   it('turn other users away, in the protocol that they speak', async () => {
     const asked: string[] = [];
-    const isOwnUser: OwnUserCheck = async (client, proxy) => {
+    const isOwnUser: OwnUserCheck = async (client, proxy, user = process.getuid?.()) => {
+      assert.equal(user, process.getuid?.());
       asked.push(`${client.host} ${proxy.host}:${proxy.port}`);
       return false;
     };
     await withProxy({ isOwnUser }, async (proxy) => {
+      asked.length = 0;
       for (const [request, answer] of [
         [SOCKS5, '05ff'],
         [Buffer.of(4, 1, 0, 80, 10, 0, 0, 1, 0), '005b000000000000'],

@@ -44,6 +44,10 @@ describe('what may stand at the cursor', () => {
       ['bash', 'zsh', 'fish'],
     ],
     [['completion', 'bash', ''], []],
+    ...['status', 'stop', 'down', 'reconnect', 'reload'].map(
+      (command) => [[command, 'al'], ['alpha']] as const,
+    ),
+    [['reload', 'alpha', 'b'], []],
     [['--', '-'], []],
     [['--dns', '--dns'], ['--dns-server']],
     [

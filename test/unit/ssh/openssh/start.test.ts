@@ -8,7 +8,6 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import { setTimeout as delay } from 'node:timers/promises';
 import { silentObserver } from '../../../../src/observe/observer.ts';
 import { parseHostKeyPin } from '../../../../src/ssh/keys/pin.ts';
 import { startError } from '../../../../src/ssh/openssh/errors.ts';
@@ -357,14 +356,21 @@ describe("a start of the system's ssh that fails", { skip: sshdMissing }, () => 
     }));
 
   it('an abort ends ssh and removes everything', async () => {
-    const { port } = await serve((socket) => socket.resume());
+    let connected = () => {};
+    const connects = new Promise<void>((resolve) => {
+      connected = resolve;
+    });
+    const { port } = await serve((socket) => {
+      socket.resume();
+      connected();
+    });
     const controller = new AbortController();
     const reason = new Error('nobody waits');
     const failed = assert.rejects(
       dial(sshd, { settings: { port }, signal: controller.signal }),
       reason,
     );
-    await delay(150);
+    await connects;
     controller.abort(reason);
     await failed;
     assert.deepEqual(leftovers(), []);
