@@ -46,7 +46,13 @@ export const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   'system/launcher': ['native', 'system', 'system/helper', 'system/programs'],
   'system/watch': ['native'],
   'system/routing': ['native'],
-  'system/doctor': ['native', 'system/launcher', 'system/programs', 'system/resolver'],
+  'system/doctor': [
+    'native',
+    'system/helper',
+    'system/launcher',
+    'system/programs',
+    'system/resolver',
+  ],
   'system/privileged': [
     'native',
     'system',

@@ -76,7 +76,10 @@ export async function listProfiles(
     };
   });
   if (json !== undefined) return `${printableJson(listed, 2)}\n`;
-  if (listed.length === 0) return `${printable(`no profiles in ${paths.join(' and ')}`)}\n`;
+  if (listed.length === 0) {
+    const none = `no profiles in ${paths.join(' and ')}; "tunnel --save NAME ..." writes one`;
+    return `${printable(none)}\n`;
+  }
   return formatProfiles(listed);
 }
 

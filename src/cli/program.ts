@@ -269,7 +269,12 @@ function refuseCommands([first = '', ...rest]: readonly string[]): void {
   const name = first === 'help' ? (rest[0] ?? first) : first;
   if (LIKE_A_COMMAND.test(name) && name !== 'help' && commandNamed(name) === undefined) {
     const meant = commandMeant(name);
-    const known = meant === undefined ? '' : `did you mean ${meant}? `;
+    const known =
+      name === 'version'
+        ? '"tunnel --version" shows it; '
+        : meant === undefined
+          ? ''
+          : `did you mean ${meant}? `;
     throw new UsageError(`there is no command ${quoted(name)}`, {
       hint: `${known}the commands are ${NAMES.join(', ')}; a target with this name goes after the options, and a jump host after -r`,
     });

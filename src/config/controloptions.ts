@@ -11,7 +11,7 @@ export const NAME_OPTIONS = {
   options: {
     name: once(
       '--name <name>',
-      'what "tunnel status" and "tunnel stop" call it (default: the remote)',
+      'what "tunnel status" and "tunnel stop" call it (default: the profile, else the remote)',
       readName,
     ),
   },

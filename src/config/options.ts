@@ -4,14 +4,17 @@
  * anything is started. Only descriptors and the files that options name are touched.
  */
 import { UsageError } from '../errors/errors.ts';
-import { shellWord } from '../net/notation.ts';
+import { isLocalhost } from '../net/name.ts';
+import { quoted, shellWord } from '../net/notation.ts';
 import { formatPlace } from '../net/place.ts';
+import { looksLikePrefix } from '../ssh/numerichost.ts';
 import type { SshOptions } from '../ssh/options.ts';
 import { ALLOW_OPTIONS, readAllowOptions } from './allowfile.ts';
 import {
   type CaptureOptions,
   type Configuration,
   EVERYTHING,
+  type NameTarget,
   type TargetRules,
 } from './configuration.ts';
 import { NAME_OPTIONS, readTunnelName } from './controloptions.ts';
@@ -122,6 +125,8 @@ export function buildConfiguration(
   const everything = command === 'exec' && !named && cloud === undefined;
   const targets = everything ? EVERYTHING : rules.targets;
   const none = targets.length + rules.nameTargets.length === 0 && cloud === undefined;
+  if (command === 'exec' || (command === 'connect' && proxies === undefined))
+    refuseLocalhost(rules.nameTargets);
   const forwards = readForwards(options);
   const forwardsOnly = none && command === 'connect' && forwards.length > 0;
   if (none && !forwardsOnly && command !== 'doctor' && command !== 'library')
@@ -150,6 +155,25 @@ export function buildConfiguration(
     notices,
     given: options,
   };
+}
+
+/**
+ * Programs look for `localhost` on this machine and never ask for it, so such a target could only
+ * be a proxy's. Throws UsageError.
+ */
+function refuseLocalhost(names: readonly NameTarget[]): void {
+  const target = names.find(({ pattern }) => isLocalhost(pattern.name));
+  if (target === undefined) return;
+  const port = target.ports[0]?.first ?? 8000;
+  // Only root listens below 1024.
+  const local = port < 1024 ? 8000 + port : port;
+  const place = target.place ?? { kind: 'argument', name: 'target' };
+  throw new UsageError(
+    `${formatPlace(place)}: ${quoted(target.text)} is this machine for every program here, and is never captured`,
+    {
+      hint: `for what listens on the jump host's own loopback, write: tunnel -r user@jumphost -L ${local}:localhost:${port}`,
+    },
+  );
 }
 
 /** Throws UsageError for what --fail-closed can't keep. */
@@ -194,6 +218,11 @@ function requireNoTarget(
   if (command === 'proxy') {
     throw new UsageError('--only-targets is given, but no target', {
       hint: 'name what may be reached',
+    });
+  }
+  if (looksLikePrefix(remote.text)) {
+    throw new UsageError(`no jump host is given: ${quoted(remote.text)} is a network`, {
+      hint: `name the jump host with -r, and the network after it: tunnel -r user@jumphost ${remote.text}`,
     });
   }
   const given = `-r ${shellWord(remote.text)}`;

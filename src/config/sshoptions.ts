@@ -217,7 +217,7 @@ function requireRemotes(remotes: readonly Given<Remote>[]): readonly [Remote, ..
   const [first, ...others] = remotes.map(theValue);
   if (first === undefined) {
     throw new UsageError('no jump host is given', {
-      hint: 'name it with -r, as in: tunnel -r user@jumphost 10.0.0.0/8; "tunnel help" shows what else there is',
+      hint: 'name it with -r, as in: tunnel -r user@jumphost 10.0.0.0/8, or: tunnel exec -r user@jumphost -- COMMAND; "tunnel help" shows what else there is',
     });
   }
   if (others.length >= MAX_REMOTES) {

@@ -39,6 +39,7 @@ export function parseTarget(text: string, place: Place): ParsedTarget {
 export function parseExclusion(text: string, place: Place): ParsedTarget {
   return readAt(place, text, TARGET_FORM, () => {
     refuseUrl(text);
+    refuseList(text);
     const split = splitPorts(text);
     const { prefix, note } = readPrefix(text, split.prefix);
     const ports = split.ports === undefined ? [] : parsePorts(split.ports);
@@ -95,6 +96,7 @@ function isMistypedAddress(host: string): boolean {
 
 function readNameTarget(text: string, place: Place): NameTarget {
   return readAt(place, text, TARGET_FORM, () => {
+    refuseList(text);
     const [host = '', ports] = text.split(':');
     if (host.startsWith('-'))
       throw new NotationError(
@@ -129,6 +131,20 @@ function refuseUrl(text: string): void {
     hostname === '' ? undefined : `write ${meant}`,
   );
 }
+
+/** Refuses targets that are joined by commas. A comma separates ports only. */
+function refuseList(text: string): void {
+  const parts = text.split(',').map((part) => part.trim());
+  if (parts.length < 2 || !parts.every((part) => WHOLE_TARGET.test(part))) return;
+  throw new NotationError(
+    `${quoted(text)} has several targets in one word`,
+    `write them with blanks between them: ${parts.join(' ')}`,
+  );
+}
+
+/** A prefix with its length, an address with four parts, or a name with a dot; with ports. */
+const WHOLE_TARGET =
+  /^([0-9a-f.:]+\/[0-9]+|[0-9]+(\.[0-9]+){3}|(\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*\.[a-z]+)(:[0-9-]+)?$/i;
 
 const NO_URL = { hostname: '', port: '', protocol: '' } as const;
 

@@ -8,7 +8,7 @@
  */
 import type { Duplex } from 'node:stream';
 import type { ConnectionOptions } from 'node:tls';
-import { UsageError } from '../errors/errors.ts';
+import { TunnelError, UsageError } from '../errors/errors.ts';
 import { streamOf } from '../flow/conduitstream.ts';
 import { BusyError, type Connector } from '../flow/connector.ts';
 import { MAX_FLOWS } from '../flow/flows.ts';
@@ -34,6 +34,8 @@ export type DestinationLike = string | { readonly host: string; readonly port: n
 export interface TunnelParts {
   readonly connector: Connector;
   readonly observer: Observer;
+  /** Aborts when the tunnel is closed, or its link has ended for good. */
+  readonly ended: AbortSignal;
   readonly close: () => Promise<void>;
 }
 
@@ -62,13 +64,15 @@ export class Tunnel implements AsyncDisposable {
    * Resolves when the far side has connected, with a stream that can be half-closed. A name is
    * resolved by the jump host. Rejects with ConnectError, whose `refusal` and `code` say what the
    * far side or the jump host has answered; with UsageError for what is no destination; or with
-   * the signal's reason. Waits while there is no link, for `reconnectHold` at the most.
+   * the signal's reason; with `link-closed` when the tunnel is closed or has ended. Waits while
+   * there is no link, for `reconnectHold` at the most.
    */
   async connect(destination: DestinationLike, options: ConnectOptions = {}): Promise<Duplex> {
-    const { connector, observer } = this.#parts;
+    const { connector, observer, ended } = this.#parts;
     const to = destinationOf(destination);
     const { signal } = options;
     signal?.throwIfAborted();
+    if (ended.aborted) throw closed(to, ended);
     if (this.#live >= MAX_FLOWS) {
       observer.count('tunnel_flows_over_limit_total');
       const why = `${MAX_FLOWS} connections are open already`;
@@ -89,7 +93,8 @@ export class Tunnel implements AsyncDisposable {
     } catch (error) {
       this.#live -= 1;
       observer.count('tunnel_flows_refused_total');
-      throw error;
+      // The end of the tunnel is no answer of the far side.
+      throw ended.aborted && error !== signal?.reason ? closed(to, ended) : error;
     }
   }
 
@@ -140,4 +145,10 @@ function parseDestination(text: string): Destination {
   const [, bracketed, plain, port] = /^(?:\[([^\]]*)\]|([^:[\]]*)):([0-9]+)$/.exec(text) ?? [];
   if (port === undefined) throw new NotationError(`${quoted(text)} is not of the form host:port`);
   return { host: canonicalHost(bracketed ?? plain ?? ''), port: parsePort(port) };
+}
+
+function closed(to: Destination, { reason: cause }: AbortSignal): TunnelError {
+  return new TunnelError('link-closed', `${formatDestination(to)}: the tunnel is closed`, {
+    cause,
+  });
 }

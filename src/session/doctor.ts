@@ -26,7 +26,7 @@ import type { Connector } from '../flow/connector.ts';
 import type { Located } from '../link/dialler.ts';
 import { isAddress } from '../net/address.ts';
 import { formatDestination } from '../net/destination.ts';
-import { parsePrefix } from '../net/prefix.ts';
+import { type Prefix, parsePrefix } from '../net/prefix.ts';
 import { silentObserver } from '../observe/observer.ts';
 import { capturedPrefixes } from '../policy/policy.ts';
 import { addressToExclude } from '../ssh/dial/addresses.ts';
@@ -43,6 +43,7 @@ import {
   lookAtNamespaces,
   lookAtTunDevice,
 } from '../system/doctor/machine.ts';
+import { lookAtPermission } from '../system/doctor/permission.ts';
 import { lookAtProxies } from '../system/doctor/proxies.ts';
 import { linux, type Machine } from './machine.ts';
 import { answersQueries } from './names.ts';
@@ -71,13 +72,16 @@ export function diagnose(
     );
     // The targets of a cloud are known only now.
     const rules = jumpHost?.rules ?? configuration.rules;
+    const denied =
+      tunnel === undefined || !isLinux() ? undefined : lookAtPermission(wantedPrefixes(rules));
     const { captures, findings } = machine;
     return {
-      captures,
+      captures: denied === undefined ? captures : captures.map((it) => withDenied(it, denied)),
       findings: [
         ...(tunnel === undefined ? [] : lookAtCaptured(tunnel, rules, jumpHost?.address)),
         ...(jumpHost?.findings ?? []),
         ...findings,
+        ...(denied === undefined ? [] : [denied]),
         ...(await system.lookAtNetwork(rules, {
           jumpHost: jumpHost?.address,
           answersQueries: tunnel !== undefined && answersQueries(tunnel),
@@ -86,6 +90,21 @@ export function diagnose(
       ],
     };
   });
+}
+
+/** What of the targets is captured, if anything. */
+function wantedPrefixes(rules: TargetRules): Prefix[] {
+  try {
+    return capturedPrefixes({ ...rules, always: [], mayBeEmpty: true });
+  } catch {
+    return []; // more than is ever captured: lookAtCaptured tells it
+  }
+}
+
+function withDenied(capture: CaptureDiagnosis, { detail: why }: Finding): CaptureDiagnosis {
+  return capture.name === 'connect' && capture.possible
+    ? { ...capture, possible: false, why }
+    : capture;
 }
 
 /** A finding if "tunnel connect" would end because nothing, or too much, is left of the targets. */

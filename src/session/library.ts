@@ -75,7 +75,7 @@ export async function openLibraryTunnel(
     opened = true;
     follow(events, link);
     void link.ended.then(close);
-    return new Tunnel(events, { connector, observer, close });
+    return new Tunnel(events, { connector, observer, ended: stop.signal, close });
   } catch (error) {
     await close();
     throw systemRefusal(error) ?? error;

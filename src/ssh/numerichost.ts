@@ -41,7 +41,19 @@ function readPart(text: string): number | undefined {
  */
 export function requireUsualHost(host: string): void {
   if (isIP(host) !== 0) return;
+  if (looksLikePrefix(host)) {
+    throw new NotationError(
+      `${quoted(host)} is a network, not a host`,
+      `name the jump host with -r, and the network after it: tunnel -r user@jumphost ${host}`,
+    );
+  }
   if (host.includes('/')) throw new NotationError(`${quoted(host)} has "/" in it`);
   const labels = host.replace(/\.$/, '').split('.');
   if (labels.every((label) => /^(0x[0-9a-f]*|[0-9]+)$/i.test(label))) requireAddress(host);
+}
+
+/** `10.0.0.0/8` or `2001:db8::/32` where a host belongs. */
+export function looksLikePrefix(host: string): boolean {
+  const [, address = ''] = /^(.+)\/[0-9]{1,3}$/.exec(host) ?? [];
+  return numericAddress(address) !== undefined;
 }

@@ -193,7 +193,7 @@ describe('openTunnel', { skip: sshdMissing, timeout: 60_000 }, () => {
     const closed = once(tunnel.events, 'closed');
     stop.abort();
     await closed;
-    await assert.rejects(tunnel.connect('127.0.0.1:1'), { code: 'connect-refused' });
+    await assert.rejects(tunnel.connect('127.0.0.1:1'), { code: 'link-closed' });
   });
 
   it('tells of the link, and dials again', async () => {

@@ -56,6 +56,7 @@ describe('exec: exit status', {
   it('is 127 where there is no such command', async () => {
     const { stderr } = await fails(127, 'command-not-found', ['no-such-command']);
     assert.match(stderr, /no-such-command: command not found/);
+    assert.match(stderr, /check its spelling and PATH; targets come before "--"/);
     await fails(127, 'command-not-found', [PRIVATE4, '--', './no-such-command', '--flag']);
     await fails(127, 'command-not-found', [PRIVATE4, '--', '/etc/passwd/x']);
     // An inaccessible directory in PATH must not change the status.

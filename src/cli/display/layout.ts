@@ -11,7 +11,7 @@
  *   rates     down 1.5 MB/s ▁▂▅▇▆         up 20 kB/s ▁▁▂▁
  *   flows     3 live, 120 opened, 2 refused
  *             10.1.2.3:443 (api.example.com)        2 live   1.5 MB/s
- *   refused   10.1.2.4:22 5 s ago: refused: connection refused by the far side
+ *   refused   10.1.2.4:22 5 s ago: refused: Connection refused
  *
  * It takes at most half of the terminal, and MAX_LINES. Where that is less than there is to say,
  * what is least important is left out. On less than LEAST it says nothing.
@@ -108,7 +108,7 @@ function candidates(shown: Shown, width: number): Candidate[] {
       line(
         i === 0 ? 6 : 12,
         i === 0 ? 'refused' : '',
-        `${to} ${duration(at - when)} ago: ${refusal}: ${why}`,
+        `${to} ${duration(at - when)} ago: ${refusal}: ${withoutDestination(why, to)}`,
         'warning',
       ),
     ),
@@ -208,4 +208,11 @@ function withoutEnd(line: Line): Line {
 
 function perSecond(bytes: number): string {
   return `${formatBytes(bytes).replace(/ bytes$/, ' B')}/s`;
+}
+
+/** Reasons begin with the destination, and a name after its address may be missing there. */
+function withoutDestination(why: string, destination: string): string {
+  const [address = ''] = destination.split(' ', 1);
+  const prefix = `${address}: `;
+  return why.startsWith(prefix) ? why.slice(prefix.length) : why;
 }

@@ -73,8 +73,7 @@ function findProfile(
   }
   const known = [...new Set(files.flatMap(({ profiles }) => [...profiles.keys()]))];
   const meant = mostSimilar(text, known);
-  const where =
-    files.length === 0 ? 'there are no profiles' : `there is no profile ${quoted(text)}`;
+  const where = `there is no profile ${quoted(text)}${files.length === 0 ? ', nor any other' : ''}`;
   throw new UsageError(`${formatPlace(place)}: ${where}`, {
     hint:
       meant !== undefined

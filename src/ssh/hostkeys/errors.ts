@@ -5,7 +5,7 @@
 import { TunnelError } from '../../errors/errors.ts';
 import { shellPath, shellWord } from '../../net/notation.ts';
 import type { HostKeyPin } from '../keys/pin.ts';
-import { describeKey, fingerprint, type PublicKey } from '../keys/publickey.ts';
+import { describeKey, fingerprint, fingerprintCommand, type PublicKey } from '../keys/publickey.ts';
 import { FROM_COMMAND, type KnownKey } from './knownhosts.ts';
 
 /** `FILE:LINE`, as editors and compilers write it. */
@@ -132,7 +132,7 @@ export function unknownKey({ name, offered, lines, file, why }: UnknownKey): Tun
   const line = `${name} ${offered.type} ${offered.blob.toString('base64')}`;
   const target = file === undefined ? '~/.ssh/known_hosts' : shellPath(file);
   const compare =
-    'compare it with "ssh-keygen -lf /etc/ssh/ssh_host_*_key.pub" run on the jump host; if it is the same, ' +
+    `compare it with "${fingerprintCommand(offered.type)}" run on the jump host; if it is the same, ` +
     `pass --host-key ${fingerprint(offered.blob)}, or run: echo ${shellWord(line)} >> ${target}`;
   return new TunnelError('host-key-unknown', why === undefined ? message : `${message}; ${why}`, {
     hint:

@@ -49,6 +49,7 @@ import { type Observer, silentObserver } from '../../observe/observer.ts';
 import {
   describeKey,
   fingerprint,
+  fingerprintCommand,
   type PublicKey,
   publicKeyFromBlob,
   rsaBits,
@@ -345,7 +346,7 @@ class Verifier implements HostKeyVerifier {
         preamble: [
           `The host key of ${name} is not known:`,
           `  ${describeKey(offered)}`,
-          'Compare it with what "ssh-keygen -lf /etc/ssh/ssh_host_*_key.pub" prints on the jump host.',
+          `Compare it with what "${fingerprintCommand(offered.type)}" prints on the jump host.`,
         ],
         alternative: { text: fingerprint(offered.blob), name: 'the fingerprint' },
       });

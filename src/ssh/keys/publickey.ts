@@ -51,6 +51,16 @@ export function describeKey(key: PublicKey): string {
   return `${key.type} ${fingerprint(key.blob)}`;
 }
 
+/** The command that prints the fingerprint of a key of this type on the host that has it. */
+export function fingerprintCommand(type: string | undefined): string {
+  const kind = /^(?:ssh-(ed25519|rsa)|(ecdsa)-sha2-nistp\d+)$/.exec(type ?? '');
+  const name = kind?.[1] ?? kind?.[2];
+  // ssh-keygen -l takes one file.
+  return name === undefined
+    ? 'for key in /etc/ssh/ssh_host_*_key.pub; do ssh-keygen -lf $key; done'
+    : `ssh-keygen -lf /etc/ssh/ssh_host_${name}_key.pub`;
+}
+
 const SSH_CURVES: Readonly<Record<string, string>> = {
   'P-256': 'nistp256',
   'P-384': 'nistp384',

@@ -10,6 +10,7 @@ import { closedUnidentified, notSsh, TURNED_AWAY } from '../dial/notssh.ts';
 import { endedCode } from '../dial/proxycommand.ts';
 import { slowError, timeoutError } from '../dial/tcp.ts';
 import { PORT_OF, type Role } from '../hops.ts';
+import { fingerprintCommand } from '../keys/publickey.ts';
 import { algorithmNames, MAX_SERVER_TEXT, serverText } from '../servertext.ts';
 import type { Phase } from './log.ts';
 import { type Exit, notRunHint } from './process.ts';
@@ -322,7 +323,7 @@ function unknown(failure: StartFailure): Diagnosis {
   return {
     code: 'host-key-unknown',
     message: `the host key of ${at} is not known: ${shown}${certificate}`,
-    hint: `compare it with "ssh-keygen -lf /etc/ssh/ssh_host_*_key.pub" run on the jump host; if it is the same, pass --host-key ${fingerprintIn(failure.hostKey)}, or connect once with ssh`,
+    hint: `compare it with "${fingerprintCommand(failure.hostKey?.split(' ')[0])}" run on the jump host; if it is the same, pass --host-key ${fingerprintIn(failure.hostKey)}, or connect once with ssh`,
   };
 }
 

@@ -205,7 +205,7 @@ function route(failed: FailedMessage, resolversOf: () => readonly string[]): Tun
   }
   if (failed.errno === ERRNO.EBUSY) {
     return new TunnelError('already-running', `another tunnel captures ${prefix} on ${device}`, {
-      hint: `leave it to one of the two: start this tunnel with "-x ${prefix}", or the other one; or stop the other tunnel`,
+      hint: `leave it to one of the two, with "-x ${prefix}" for the other; or stop the one that runs, which "tunnel status" shows`,
     });
   }
   if (failed.errno === ERRNO.EEXIST) {

@@ -5,7 +5,12 @@ import { TunnelError } from '../../errors/errors.ts';
 import type { FailedMessage } from './protocol.ts';
 
 /** native/helper/rules.h */
-const RULES_FILE = '/etc/tunnel/helper.conf';
+export const RULES_FILE = '/etc/tunnel/helper.conf';
+
+/** native/helper/client.c */
+export const ADMINISTRATORS = ['sudo', 'wheel', 'admin'] as const;
+/** native/helper/permit.h */
+export const SHORTEST = { 4: 8, 6: 16 } as const;
 
 const { errno: ERRNO } = constants;
 
@@ -16,6 +21,8 @@ interface Refusal {
   readonly exclude?: string;
   /** What a line of the rules would have to permit. */
   readonly permit: string;
+  /** Who else may. */
+  readonly others?: string;
 }
 
 /**
@@ -37,15 +44,15 @@ export function notPermitted(
       { hint: `run tunnel as root, or permit this user to capture them in ${RULES_FILE}: "local"` },
     );
   }
-  const { why, exclude, permit } = refusal(prefix, kind, rest);
+  const { why, exclude, permit, others = '' } = refusal(prefix, kind, rest);
   const leaveOut = exclude === undefined ? '' : `leave it out with "-x ${exclude}"; or `;
   return new TunnelError(
     'capture-not-permitted',
     errno === ERRNO.ESTALE
       ? `${prefix} may be captured no longer: ${why}`
-      : `this user may not capture ${prefix}: ${why}`,
+      : `this user may not capture ${prefix}${kind === 'wide' ? ' of the targets' : ''}: ${why}`,
     {
-      hint: `${leaveOut}as root, add this line to ${RULES_FILE}: "permit ${user} default ${permit}"`,
+      hint: `${leaveOut}as root, add this line to ${RULES_FILE}: "permit ${user} default ${permit}"${others}`,
     },
   );
 }
@@ -53,7 +60,7 @@ export function notPermitted(
 function refusal(prefix: string, kind: string, rest: readonly string[]): Refusal {
   const [whole = '', ...names] = rest.filter((word) => word !== '');
   const everything = prefix.includes(':') ? '::/0' : '0.0.0.0/0';
-  const shortest = prefix.includes(':') ? '/16' : '/8';
+  const shortest = `/${SHORTEST[prefix.includes(':') ? 6 : 4]}`;
   switch (kind) {
     case 'special':
       return {
@@ -77,6 +84,7 @@ function refusal(prefix: string, kind: string, rest: readonly string[]): Refusal
       return {
         why: `a prefix shorter than ${shortest} is a decision for everybody on this machine`,
         permit: everything,
+        others: `; without that file, root and the groups ${ADMINISTRATORS.join(', ')} may`,
       };
     case 'much':
       return {

@@ -175,7 +175,7 @@ function missingHint(word: string): string {
   if (/[\s|&;<>$]/.test(word)) return `for a whole shell command line, write: sh -c '...'`;
   if (word.includes('/'))
     return 'see whether it is there ("ls -l"), and which interpreter its first line names';
-  return `if it was meant as a target, write "--" after it, then the command; for a shell's own commands, write: sh -c '...'`;
+  return `check its spelling and PATH; targets come before "--", and a shell's own commands need: sh -c '...'`;
 }
 
 /** `command-not-found` ends with exit status 127, `command-not-executable` with 126. */

@@ -1,7 +1,8 @@
 /**
  * --pidfile: the number of this process, in a file that is there while the tunnel is ready.
  *
- *   check()    at the start: refused if the file is a running one's, or no pidfile at all
+ *   check()    at the start: refused if the file is a running one's, or no pidfile at all, or if
+ *              its directory can't be written
  *   write()    when ready: a new file, complete and locked before it has its name
  *   remove()   at the end, if the file is still this process's
  *
@@ -11,6 +12,7 @@
  * file is locked before it is removed: what two of them find there, one of them removes.
  */
 import {
+  accessSync,
   closeSync,
   constants,
   fstatSync,
@@ -21,7 +23,7 @@ import {
   unlinkSync,
   writeSync,
 } from 'node:fs';
-import { resolve } from 'node:path';
+import { dirname, resolve } from 'node:path';
 import { TunnelError, UsageError } from '../../errors/errors.ts';
 import { reasonOf, systemCodeOf } from '../../errors/reason.ts';
 import { addon } from '../../native/addon.ts';
@@ -44,8 +46,17 @@ export class Pidfile {
     this.#path = resolve(path);
   }
 
-  /** Throws TunnelError `already-running`, or UsageError if there is a file of another kind. */
+  /**
+   * Throws TunnelError `already-running` or `pidfile-unwritable`, or UsageError if there is a file
+   * of another kind.
+   */
   check(): void {
+    // Before anybody is asked for a password. write() makes a new file in the directory.
+    try {
+      accessSync(dirname(this.#path), constants.W_OK | constants.X_OK);
+    } catch (cause) {
+      throw this.#unwritable(cause);
+    }
     const found = this.#open();
     if (found === undefined) return;
     try {

@@ -219,6 +219,14 @@ describe('buildConfiguration', () => {
     closeSync(input);
   });
 
+  it('has localhost as a target where a proxy gets the name', () => {
+    const names = (config: { readonly nameTargets: readonly { readonly text: string }[] }) =>
+      config.nameTargets.map(({ text }) => text);
+    assert.deepEqual(names(build({ socks: ['1080'] }, 'localhost:80')), ['localhost:80']);
+    const proxy = buildConfiguration(given({ remote: ['h'] }, ['localhost:80']), 'proxy');
+    assert.deepEqual(names(proxy), ['localhost:80']);
+  });
+
   const wrong: readonly (readonly [
     name: string,
     options: OptionTexts,
@@ -227,6 +235,9 @@ describe('buildConfiguration', () => {
   ])[] = [
     ['no jump host', { remote: [] }, ['10/8'], /no jump host is given/],
     ['no target', {}, [], /no target is given/],
+    ['a network as the jump host', { remote: ['10/8'] }, [], /no jump host is given: "10\/8" is a/],
+    ['localhost', {}, ['localhost:5432'], /^target: "localhost:5432" is this machine for every/],
+    ['a name below localhost', {}, ['*.app.localhost'], /^target: "\*\.app\.localhost" is this/],
     [
       'too many jump hosts',
       { remote: Array(MAX_REMOTES + 1).fill('h') },

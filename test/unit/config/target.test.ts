@@ -114,6 +114,13 @@ describe('parseTarget', () => {
     ['[2001:db8::1]443', /has "443" after the "\]"/],
     ['[10.0.0.1]:443', /brackets around something that is not an IPv6 address/],
     ['[2001:db8::/32]/32', /more than one "\/"/],
+    [
+      '10.0.0.0/8,172.16.0.0/12:443',
+      /has several targets in one word/,
+      /write them with blanks between them: 10\.0\.0\.0\/8 172\.16\.0\.0\/12:443$/,
+    ],
+    ['10.0.0.1,10.0.0.2', /has several targets in one word/],
+    ['2001:db8::/32,10/8', /has several targets in one word/],
     // The port makes nine groups, or a group that is no hexadecimal number.
     ['2001:db8:1:2:3:4:5:6:443', /9 groups/, /write \[2001:db8:1:2:3:4:5:6\]:443/],
     ['2001:db8::1:8000-8100', /contains "-"/, /write \[2001:db8::1\]:8000-8100/],

@@ -55,6 +55,10 @@ describe('requireUsualHost', () => {
   const wrong: readonly (readonly [host: string, message: RegExp])[] = [
     ['010.0.0.1', /leading zero \(010\)/],
     ['300.1.1.1', /above 255/],
+    ['10.77.0.0/16', /is a network, not a host/],
+    ['10/8', /is a network, not a host/],
+    ['2001:db8::/32', /is a network, not a host/],
+    ['prod/7', /has "\/" in it/],
     ['10.1', /2 parts/],
     ['1234', /above 255|one part/],
     ['0x7f.0.0.1', /not a decimal number/],

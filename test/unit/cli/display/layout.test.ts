@@ -13,7 +13,7 @@ const busy: Shown = {
     refusals: [
       {
         ...{ at: 95_000, id: 7, source: '192.0.2.1:5', destination: '10.1.2.4:22' },
-        ...{ refusal: 'refused', by: 'far side', why: 'connection refused by the far side' },
+        ...{ refusal: 'refused', by: 'far side', why: '10.1.2.4:22: Connection refused' },
       },
       {
         ...{ at: 1_000, id: 6, source: '192.0.2.1:5', destination: '10.1.2.9:22' },
@@ -39,7 +39,7 @@ describe('the report', () => {
       'flows     3 live, 120 opened, 2 refused; 1.0 MB received, 2.0 kB sent',
       '          10.1.2.3:443 (api.example.com)                        2 live  1.6 MB/s',
       '          10.1.2.4:22                                       111 opened     0 B/s',
-      'refused   10.1.2.4:22 5 s ago: refused: connection refused by the far side',
+      'refused   10.1.2.4:22 5 s ago: refused: Connection refused',
     ]);
   });
 

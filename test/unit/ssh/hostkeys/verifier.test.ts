@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
@@ -13,6 +13,7 @@ import { createHostKeyVerifier } from '../../../../src/ssh/hostkeys/verifier.ts'
 import { parseHostKeyPin } from '../../../../src/ssh/keys/pin.ts';
 import {
   fingerprint,
+  fingerprintCommand,
   parsePublicKey,
   publicKeyFromBlob,
 } from '../../../../src/ssh/keys/publickey.ts';
@@ -108,6 +109,19 @@ describe('fingerprint', () => {
         encoding: 'utf8',
       });
       assert.equal(fingerprint(key(type).blob), printed.split(' ')[1]);
+    });
+
+    it(`of ${type} is printed on the host by the command that messages name`, () => {
+      // As in /etc/ssh: a key of each type, under the names that "ssh-keygen -A" gives them.
+      const etc = mkdtempSync(join(directory, 'etc-'));
+      for (const name of TYPES)
+        copyFileSync(`${key(name).path}.pub`, join(etc, `ssh_host_${name}_key.pub`));
+      const named = fingerprintCommand(key(type).line.split(' ')[0]).replaceAll('/etc/ssh', etc);
+      const unknown = fingerprintCommand('ssh-other').replaceAll('/etc/ssh', etc);
+      for (const command of [named, unknown]) {
+        const printed = execFileSync('sh', ['-c', command], { encoding: 'utf8' });
+        assert.ok(printed.includes(` ${fingerprint(key(type).blob)} `), printed);
+      }
     });
   }
 });
@@ -213,6 +227,7 @@ describe('known_hosts', () => {
         ),
       );
       assert.ok(error.hint?.includes(`--host-key ${fingerprint(key('ecdsa').blob)}`));
+      assert.match(error.hint ?? '', /"ssh-keygen -lf \/etc\/ssh\/ssh_host_ecdsa_key\.pub" run on/);
       return true;
     });
   });

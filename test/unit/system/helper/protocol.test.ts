@@ -263,7 +263,13 @@ describe('failures of the helper', () => {
       'capture-device-lost',
       /^the capture was taken away: tun0 was set down$/,
     ],
-    [STEP.permit, ERRNO.EPERM, '0.0.0.0/1 wide', 'capture-not-permitted', /shorter than \/8/],
+    [
+      STEP.permit,
+      ERRNO.EPERM,
+      '0.0.0.0/1 wide',
+      'capture-not-permitted',
+      /0\.0\.0\.0\/1 of the targets: a prefix shorter than \/8/,
+    ],
     [
       STEP.permit,
       ERRNO.EPERM,
@@ -296,6 +302,7 @@ describe('failures of the helper', () => {
       notPermitted({ errno: ERRNO.EPERM, detail }, 'alice').hint ?? '';
     const line = (detail: string) => /"(permit [^"]*)"/.exec(hint(detail))?.[1];
     assert.equal(line('128.0.0.0/1 wide'), 'permit alice default 0.0.0.0/0');
+    assert.match(hint('128.0.0.0/1 wide'), /root and the groups sudo, wheel, admin may$/);
     assert.equal(line('8000::/1 wide'), 'permit alice default ::/0');
     assert.equal(line('2600::/16 much'), 'permit alice default ::/0');
     assert.equal(line('10.0.0.0/8 unlisted'), 'permit alice default 10.0.0.0/8');

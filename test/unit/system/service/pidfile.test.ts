@@ -46,6 +46,14 @@ describe('Pidfile', () => {
     file.remove();
   });
 
+  it('is refused at the start if its directory is missing', () => {
+    const file = new Pidfile(join(directory, 'missing', 'it.pid'));
+    assert.throws(() => file.check(), {
+      code: 'pidfile-unwritable',
+      message: /missing\/it\.pid: ENOENT: no such file or directory, access '[^']*missing'$/,
+    });
+  });
+
   it('replaces one that nobody has locked, also that of a process that lives', () => {
     writeFileSync(path, `${process.pid}\n`);
     const file = new Pidfile(path);

@@ -129,6 +129,7 @@ describe('ask', () => {
     const shown = prompter.preambles[0]?.join('\n') ?? '';
     assert.match(shown, /host key of \[jump\]:2222 is not known/);
     assert.ok(shown.includes(`ssh-ed25519 ${fingerprint(ed25519.blob)}`), shown);
+    assert.match(shown, /"ssh-keygen -lf \/etc\/ssh\/ssh_host_ed25519_key\.pub" prints/);
     assert.equal(text(), `[jump]:2222 ${lineOf(ed25519)}\n`);
     assert.equal(statSync(file).mode & 0o777, 0o600);
     assert.equal(statSync(join(directory, '.ssh')).mode & 0o777, 0o700);
