@@ -10,7 +10,7 @@ import { homeDirectory } from '../system/home.ts';
 import { tcpServicePort } from '../system/services.ts';
 import { type GivenOptions, type Reader, readOptions, repeated } from './option.ts';
 
-/** Of -L and LocalForward together. */
+/** Of -L, LocalForward and DynamicForward together. */
 export const MAX_FORWARDS = 256;
 
 const FORM = 'write [bind_address:]port:host:hostport, as in: -L 8080:db.internal:5432';

@@ -82,7 +82,8 @@ export class DescriptorConduit implements Conduit {
 
   join(other: Conduit): void {
     this.#other = other;
-    this.#read();
+    // Once the other end is joined as well: what it takes before, it could tell nobody.
+    setImmediate(() => this.#read());
   }
 
   whenOver(listener: OverListener): void {

@@ -10,7 +10,8 @@ import { TunnelError } from '../errors/errors.ts';
 import type { Level, Observer } from '../observe/observer.ts';
 import type { KnownAnswers } from '../ssh/answers.ts';
 import { optionsWithFullPaths } from '../ssh/config/files.ts';
-import { forwardKeywords, isNoneOf } from '../ssh/config/forwards.ts';
+import { hasForwards, isNoForward } from '../ssh/config/forwards.ts';
+import { FORWARD_KEYWORDS } from '../ssh/config/keywords.ts';
 import { copySshConfig } from '../ssh/config/resolve.ts';
 import type { JumpHost } from '../ssh/dial/addresses.ts';
 import type { DialDevice } from '../ssh/dial/device.ts';
@@ -89,11 +90,21 @@ export class OpensshDialler {
     const home = homeDirectory();
     const moved = home !== passwdHome();
     // ssh reads the configuration in the passwd entry's home directory, but the settings come from
-    // $HOME. Forwards are the tunnel's own (session/forwards.ts): ssh must not open them as well.
-    const ours = forwardKeywords(settings);
-    const copied = moved || ours.length > 0;
-    const copy = copied ? await copySshConfig(ssh, { observer, signal }, ours) : undefined;
-    const given = ssh.sshOptions.filter(isNoneOf(ours));
+    // $HOME. Forwards are the tunnel's own (session/forwards.ts): ssh must not set up any.
+    const forwards = hasForwards(settings);
+    const given = forwards ? ssh.sshOptions.filter(isNoForward) : ssh.sshOptions;
+    const { name: host, port, user } = settings;
+    const copy =
+      moved || forwards
+        ? await copySshConfig(
+            ssh,
+            { observer, signal },
+            {
+              without: forwards ? FORWARD_KEYWORDS : [],
+              ...{ remote: { host, port, user }, via: ssh.jump, sshOptions: given },
+            },
+          )
+        : undefined;
     try {
       return await dialOpenssh({
         settings: { ...settings, authentication: { ...authentication, batch } },

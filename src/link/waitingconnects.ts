@@ -5,9 +5,13 @@
  * At most MAX_WAITING_CONNECTS wait; further ones are refused at once and counted. The answer is
  * always "refused": programs understand it as "not now" and react at once. They take "unreachable"
  * for a wrong address, and silence makes them hang.
+ *
+ * Timers of the clock don't keep the process running, and without a link nothing else may. So it
+ * keeps running while anybody waits: "tunnel nc" or a program with the library may do nothing else.
  */
 import type { Clock, ClockTimer } from '../base/clock.ts';
 import type { GiveUpSignal } from '../base/giveup.ts';
+import { MAX_TIMER_MS } from '../base/within.ts';
 import { TunnelError } from '../errors/errors.ts';
 import { ConnectError } from '../flow/connector.ts';
 import { type Destination, formatDestination } from '../net/destination.ts';
@@ -41,6 +45,8 @@ interface Entry {
 export class WaitingConnects {
   readonly #options: WaitingConnectsOptions;
   readonly #entries = new Set<Entry>();
+  /** Keeps the process running while there are entries. */
+  #running: NodeJS.Timeout | undefined;
 
   constructor(options: WaitingConnectsOptions) {
     this.#options = options;
@@ -88,7 +94,7 @@ export class WaitingConnects {
       let timer: ClockTimer | undefined;
       let until = 0;
       const leave = () => {
-        this.#entries.delete(entry);
+        this.#remove(entry);
         timer?.cancel();
         signal?.removeEventListener('abort', abort);
       };
@@ -122,7 +128,15 @@ export class WaitingConnects {
       entry.allow(seconds);
       signal?.addEventListener('abort', abort, { once: true });
       this.#entries.add(entry);
+      this.#running ??= setInterval(() => {}, MAX_TIMER_MS);
     });
+  }
+
+  #remove(entry: Entry): void {
+    this.#entries.delete(entry);
+    if (this.#entries.size > 0) return;
+    clearInterval(this.#running);
+    this.#running = undefined;
   }
 
   /**

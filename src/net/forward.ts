@@ -70,6 +70,17 @@ export function parseForward(text: string, servicePort: ServicePort = () => unde
   };
 }
 
+/**
+ * `[bind_address:]port` or the path of a socket: where DynamicForward and RemoteForward listen.
+ * Throws NotationError.
+ */
+export function parseListen(
+  text: string,
+  servicePort: ServicePort = () => undefined,
+): ForwardListen {
+  return listenOf(fieldsOf(text), text, servicePort);
+}
+
 /** `127.0.0.1:8080`, `*:8080`, `8080`, `/run/user/1000/db.sock`. */
 export function formatListen(listen: ForwardListen): string {
   if (listen.kind === 'socket') return listen.path;

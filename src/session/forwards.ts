@@ -1,7 +1,8 @@
 /**
- * The fixed forwards of a session: those of -L, and the LocalForward lines of ssh_config, beside
- * whatever else captures, on the same link.
+ * The forwards of a session: those of -L, and the LocalForward and DynamicForward lines of
+ * ssh_config, beside whatever else captures, on the same link.
  *
+ *   DynamicForward ──────► dynamicforwards.ts
  *   -L ───────────────┐
  *   LocalForward ─────┴─► without duplicates ─► where they listen (GatewayPorts) ─► ForwardCapture
  *                                               ─► flows, always through the tunnel
@@ -23,17 +24,16 @@ import { UsageError } from '../errors/errors.ts';
 import type { Flows } from '../flow/flows.ts';
 import type { FlowRequest } from '../flow/request.ts';
 import { type Forward, formatForward } from '../net/forward.ts';
-import { isLocalhost } from '../net/name.ts';
 import type { Observer } from '../observe/observer.ts';
 import type { Policy } from '../policy/policy.ts';
 import type { ForwardSettings } from '../ssh/settings.ts';
 import { descriptorLimit } from '../system/limits.ts';
+import { startDynamicForwards } from './dynamicforwards.ts';
+import { isLoopback, listenHosts } from './listenhosts.ts';
 import { livePolicy } from './names.ts';
 import type { Session } from './session.ts';
 import type { Tunnel } from './tunnel.ts';
 
-const LOOPBACK = ['127.0.0.1', '::1'] as const;
-const EVERYWHERE = ['0.0.0.0', '::'] as const;
 const ALWAYS: Policy = { decide: () => ({ kind: 'tunnel' }) };
 
 /**
@@ -70,9 +70,13 @@ export async function startForwards(
   const policy = livePolicy(tunnel, () => ALWAYS);
   const accept = (request: FlowRequest) => flows.accept(request, policy);
   await session.within(capture.start({ accept }, session.signal));
-  tunnel.overview.forwards = () => capture.addresses;
-  judge(capture, configuration, settings, observer);
-  for (const address of capture.addresses) observer.log('notice', `forwarding ${address}`);
+  const dynamic = await startDynamicForwards(session, tunnel, flows);
+  const addresses = () => [...capture.addresses, ...dynamic];
+  tunnel.overview.forwards = addresses;
+  const nothingLeft =
+    configuration.forwardsOnly && configuration.proxies === undefined && addresses().length === 0;
+  judge(capture, { settings, nothingLeft, observer });
+  for (const address of addresses()) observer.log('notice', `forwarding ${address}`);
   warnOfOthers(wanted(configuration), observer);
   return (next) => {
     const forwards = wanted(next);
@@ -83,15 +87,17 @@ export async function startForwards(
   };
 }
 
+interface Judged {
+  readonly settings: ForwardSettings;
+  /** Nothing else is carried, either. */
+  readonly nothingLeft: boolean;
+  readonly observer: Observer;
+}
+
 /** Warns of those that can't listen. Throws TunnelError if that is the end. */
-function judge(
-  { failures, addresses }: ForwardCapture,
-  { forwardsOnly, proxies }: Configuration,
-  { exitOnFailure, cleared }: ForwardSettings,
-  observer: Observer,
-): void {
+function judge({ failures }: ForwardCapture, { settings, nothingLeft, observer }: Judged): void {
+  const { exitOnFailure, cleared } = settings;
   const [first] = failures;
-  const nothingLeft = forwardsOnly && proxies === undefined && addresses.length === 0;
   if (first !== undefined && (exitOnFailure || nothingLeft)) throw first.error;
   if (nothingLeft && cleared) {
     throw new UsageError('there is nothing to carry: ClearAllForwardings clears what -L asks for', {
@@ -116,10 +122,6 @@ function warnOfOthers(forwards: readonly OpenForward[], observer: Observer): voi
   }
 }
 
-function isLoopback(host: string): boolean {
-  return host === '::1' || /^127\.[0-9.]+$/.test(host) || isLocalhost(host);
-}
-
 /** Throws UsageError. */
 function openForwards(
   ofLine: readonly Forward[],
@@ -127,9 +129,10 @@ function openForwards(
 ): readonly OpenForward[] {
   if (settings.cleared) return [];
   const all = new Map([...ofLine, ...settings.local].map((it) => [formatForward(it), it]));
-  if (all.size > MAX_FORWARDS) {
+  const count = all.size + settings.dynamic.length;
+  if (count > MAX_FORWARDS) {
     throw new UsageError(
-      `-L and LocalForward ask for ${all.size} forwards, at most ${MAX_FORWARDS} are possible`,
+      `-L and ssh_config ask for ${count} forwards, at most ${MAX_FORWARDS} are possible`,
       { hint: 'reach whole networks with a TARGET, or any destination with "tunnel proxy"' },
     );
   }
@@ -142,13 +145,9 @@ function openForwards(
 
 function placeOf({ listen }: Forward, settings: ForwardSettings): OpenForward['listen'] {
   if (listen.kind === 'socket') {
-    const mode = 0o666 & ~settings.socketMask;
+    const mode = 0o777 & ~settings.socketMask;
     const { unlinksSockets: replaces } = settings;
     return { kind: 'socket', path: resolve(listen.path), mode, replaces };
   }
-  const { host, port } = listen;
-  const everywhere = host === '*' || (host === undefined && settings.gatewayPorts);
-  if (everywhere) return { kind: 'port', hosts: EVERYWHERE, port };
-  if (host === undefined || host === 'localhost') return { kind: 'port', hosts: LOOPBACK, port };
-  return { kind: 'port', hosts: [host], port };
+  return { kind: 'port', hosts: listenHosts(listen.host, settings), port: listen.port };
 }

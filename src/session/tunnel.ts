@@ -261,6 +261,7 @@ function beginReport(
 /** Of a dialler that reads no ssh_config. */
 const NO_FORWARDS: ForwardSettings = {
   local: [],
+  dynamic: [],
   unfit: [],
   cleared: false,
   gatewayPorts: false,

@@ -3,7 +3,7 @@
  * defaults and the command line, with every token and `~` expanded. Made by ssh/config/resolve.ts.
  * It is the only configuration that the transports read.
  */
-import type { Forward } from '../net/forward.ts';
+import type { Forward, ForwardListen } from '../net/forward.ts';
 import type { HostKeyPin } from './keys/pin.ts';
 
 export interface SshSettings {
@@ -64,7 +64,9 @@ export interface SshSettings {
 export interface ForwardSettings {
   /** LocalForward, in order. Empty with ClearAllForwardings. */
   readonly local: readonly Forward[];
-  /** Those that can't be opened, one sentence each: they lead to a socket at the jump host. */
+  /** DynamicForward, in order: where SOCKS proxies listen. Empty with ClearAllForwardings. */
+  readonly dynamic: readonly DynamicForward[];
+  /** What is not set up, one sentence each: RemoteForward, and whatever needs a socket. */
   readonly unfit: readonly string[];
   /** ClearAllForwardings: there are none, whatever else says so. */
   readonly cleared: boolean;
@@ -76,6 +78,12 @@ export interface ForwardSettings {
   readonly socketMask: number;
   /** StreamLocalBindUnlink: a socket that is there already is removed. */
   readonly unlinksSockets: boolean;
+}
+
+export interface DynamicForward {
+  readonly listen: Extract<ForwardListen, { kind: 'port' }>;
+  /** As in a file, for messages. */
+  readonly text: string;
 }
 
 /** With it, the embedded client isn't used: what it forbids would be done. */

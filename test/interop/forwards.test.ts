@@ -1,42 +1,13 @@
 /** Fixed forwards (-L, LocalForward) with both transports at a real sshd, beside real clients. */
 import assert from 'node:assert/strict';
-import { createHash, randomBytes } from 'node:crypto';
-import { existsSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
-import {
-  type AddressInfo,
-  connect,
-  createServer,
-  type NetConnectOpts,
-  type Server,
-} from 'node:net';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { randomBytes } from 'node:crypto';
+import { existsSync, statSync, writeFileSync } from 'node:fs';
+import { connect, type NetConnectOpts } from 'node:net';
 import { after, afterEach, before, describe, it } from 'node:test';
-import type { Status } from '../../src/control/status.ts';
-import { LoopbackSshd, sshdMissing } from '../support/loopback-sshd.ts';
-import { Child, type ExecResult, run } from '../support/process.ts';
-import { MAIN } from '../support/tunnel.ts';
+import { sshdMissing } from '../support/loopback-sshd.ts';
+import { digestOf, forwardPorts, freePort, LoopbackLab } from '../support/loopbacklab.ts';
 
-const START_MS = 30_000;
 const UPLOAD = 24 * 1024 * 1024;
-
-/** A listening server's port. */
-function portOf(server: Server): number {
-  return (server.address() as AddressInfo).port;
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await new Promise((resolve) => server.once('listening', resolve));
-  const port = portOf(server);
-  await new Promise((resolve) => server.close(resolve));
-  return port;
-}
-
-/** What a client is told when it has sent all and ended its half. */
-function digestOf(data: Buffer): string {
-  return `${data.length} ${createHash('sha256').update(data).digest('hex')}`;
-}
 
 /** Sends `data`, ends its half, and resolves with what it reads; rejects if it is reset. */
 function ask(to: NetConnectOpts, data: Buffer | string): Promise<string> {
@@ -53,81 +24,35 @@ function ask(to: NetConnectOpts, data: Buffer | string): Promise<string> {
 }
 
 describe('fixed forwards', { skip: sshdMissing, timeout: 300_000 }, () => {
-  let sshd: LoopbackSshd;
-  let hashes: Server;
-  const directory = mkdtempSync(join(tmpdir(), 'tunnel-forwards-'));
-  const env = { PATH: process.env['PATH'] ?? '', HOME: directory, RUNTIME_DIRECTORY: directory };
-  let children: Child[] = [];
+  let lab: LoopbackLab;
+  /** Answers with the digest of what it reads, once that has ended. */
+  let hashes = 0;
 
   before(async () => {
-    sshd = await LoopbackSshd.start({ config: ['MaxSessions 0'] });
-    // Reads slowly at first, so that an upload is under way when its client ends.
-    hashes = createServer({ allowHalfOpen: true }, (socket) => {
-      const hash = createHash('sha256');
-      let length = 0;
-      socket.on('error', () => {});
-      socket.on('data', (chunk: Buffer) => {
-        hash.update(chunk);
-        length += chunk.length;
-        socket.pause();
-        setTimeout(() => socket.resume(), length < 1024 * 1024 ? 5 : 0);
-      });
-      socket.on('end', () => socket.end(`${length} ${hash.digest('hex')}`));
-    });
-    await new Promise<void>((resolve) => hashes.listen(0, '127.0.0.1', resolve));
+    lab = await LoopbackLab.open();
+    hashes = await lab.digests();
   });
-  afterEach(async () => {
-    for (const child of children) await child.stop('SIGTERM').catch(() => child.kill('SIGKILL'));
-    children = [];
-  });
-  after(async () => {
-    hashes.close();
-    await sshd.stop();
-    rmSync(directory, { recursive: true });
-  });
+  afterEach(() => lab.endAll());
+  after(() => lab.close());
 
-  const lineOf = async (lines: readonly string[], args: readonly string[]) => {
-    const config = join(directory, 'ssh_config');
-    writeFileSync(config, [...lines, ''].join('\n'), { mode: 0o600 });
-    const key = (await sshd.knownHostsLine()).trim().split(' ').slice(1).join(' ');
-    const remote = ['-r', `${sshd.user}@127.0.0.1:${sshd.port}`];
-    const ssh = ['-F', config, '-i', sshd.userKey, '--host-key', key];
-    const [command = 'connect', ...rest] = args;
-    return ['setsid', process.execPath, MAIN, command, ...remote, ...ssh, ...rest];
-  };
-  const start = async (lines: readonly string[], ...args: readonly string[]): Promise<Child> => {
-    const child = await Child.start(await lineOf(lines, args), { env });
-    children.push(child);
-    await child.waitForLine(/tunnel: ready\n/, START_MS);
-    return child;
-  };
-  const fail = async (lines: readonly string[], ...args: string[]): Promise<ExecResult> =>
-    run(await lineOf(lines, args), { env, timeout: START_MS });
-  /** The ports of `forwarding 127.0.0.1:PORT -> ...`, in order. */
-  const ports = ({ stderr }: Child) =>
-    [...stderr.matchAll(/forwarding 127\.0\.0\.1:(\d+) ->/g)].map(([, port]) => Number(port));
-  const statusOf = async (child: Child): Promise<Status> => {
-    const { stdout } = await run([process.execPath, MAIN, 'status', String(child.pid), '--json'], {
-      env,
-      timeout: START_MS,
-    });
-    const [status] = (JSON.parse(stdout) as { tunnels: Status[] }).tunnels;
-    assert.ok(status !== undefined);
-    return status;
-  };
+  /** `lines`: its ssh_config. */
+  const start = (lines: readonly string[], command: string, ...args: readonly string[]) =>
+    lab.start(command, ...lab.configured(lines), ...args);
+  const fail = (lines: readonly string[], ...[command = '', ...args]: readonly string[]) =>
+    lab.run(lab.words(command, ...lab.configured(lines), ...args));
 
   for (const transport of ['ssh2', 'openssh']) {
     describe(`with --transport ${transport}`, () => {
       const by = ['--transport', transport];
 
       it('-L without a target: a port and a socket, whole uploads, refusals, status', async () => {
-        const socket = join(directory, `${transport}.sock`);
+        const socket = lab.path(`${transport}.sock`);
         const child = await start(
           [],
-          ...['connect', ...by, '-L', `0:localhost:${portOf(hashes)}`],
-          ...['-L', `${socket}:127.0.0.1:${portOf(hashes)}`, '-L', '0:127.0.0.1:1'],
+          ...['connect', ...by, '-L', `0:localhost:${hashes}`],
+          ...['-L', `${socket}:127.0.0.1:${hashes}`, '-L', '0:127.0.0.1:1'],
         );
-        const [port = 0, refused = 0] = ports(child);
+        const [port = 0, refused = 0] = forwardPorts(child);
         const data = randomBytes(UPLOAD);
         const answers = await Promise.all([
           ask({ port, host: '127.0.0.1' }, data),
@@ -143,13 +68,13 @@ describe('fixed forwards', { skip: sshdMissing, timeout: 300_000 }, () => {
         ]);
         assert.equal(statSync(socket).mode & 0o777, 0o600);
         // The far side resolves names: it is asked for one.
-        assert.match(await sshd.log(), /direct.tcpip: originator .*, target localhost port/);
+        assert.match(await lab.sshd.log(), /direct.tcpip: originator .*, target localhost port/);
         await assert.rejects(ask({ port: refused, host: '127.0.0.1' }, 'x'), /ECONNRESET/);
-        const { forwards, targets, device, flows, counters } = await statusOf(child);
+        const { forwards, targets, device, flows, counters } = await lab.status(child.pid);
         assert.deepEqual(forwards.slice(0, 3), [
-          `127.0.0.1:${port} -> localhost:${portOf(hashes)}`,
-          `[::1]:${port} -> localhost:${portOf(hashes)}`,
-          `${socket} -> 127.0.0.1:${portOf(hashes)}`,
+          `127.0.0.1:${port} -> localhost:${hashes}`,
+          `[::1]:${port} -> localhost:${hashes}`,
+          `${socket} -> 127.0.0.1:${hashes}`,
         ]);
         assert.deepEqual([targets, device], [[], undefined]);
         assert.deepEqual([flows.opened, flows.refused], [4, 1]);
@@ -163,14 +88,14 @@ describe('fixed forwards', { skip: sshdMissing, timeout: 300_000 }, () => {
         const child = await start(
           [
             'Host 127.0.0.1',
-            `  LocalForward 127.0.0.1:${free} localhost:${portOf(hashes)}`,
+            `  LocalForward 127.0.0.1:${free} localhost:${hashes}`,
             '  ExitOnForwardFailure yes',
             'Host elsewhere',
             '  LocalForward 1 localhost:1',
           ],
-          ...['proxy', '--listen', '127.0.0.1:0', ...by, '-L', `0:localhost:${portOf(hashes)}`],
+          ...['proxy', '--listen', '127.0.0.1:0', ...by, '-L', `0:localhost:${hashes}`],
         );
-        const both = ports(child);
+        const both = forwardPorts(child);
         assert.equal(both.length, 2, child.stderr);
         for (const port of both)
           assert.equal(await ask({ port, host: '127.0.0.1' }, 'a'), digestOf(Buffer.from('a')));
@@ -179,11 +104,11 @@ describe('fixed forwards', { skip: sshdMissing, timeout: 300_000 }, () => {
       it('LocalForward with a port: no other process listens on it', async () => {
         const port = await freePort();
         const child = await start(
-          [`LocalForward 127.0.0.1:${port} localhost:${portOf(hashes)}`],
+          [`LocalForward 127.0.0.1:${port} localhost:${hashes}`],
           ...['proxy', '--listen', '127.0.0.1:0', ...by, '-o', 'ExitOnForwardFailure=yes'],
           ...['--allow-rule', 'localhost:1'],
         );
-        assert.deepEqual(ports(child), [port]);
+        assert.deepEqual(forwardPorts(child), [port]);
         // What ssh itself would carry is not held to the allow-list.
         await assert.rejects(ask({ port, host: '127.0.0.1' }, 'x'), /ECONNRESET/);
         assert.match(child.stderr, /is denied by the allow-list; the rule to add: localhost:/);
@@ -194,18 +119,18 @@ describe('fixed forwards', { skip: sshdMissing, timeout: 300_000 }, () => {
           ['LocalForward 1 localhost:1', 'ClearAllForwardings yes'],
           ...['proxy', '--listen', '127.0.0.1:0', ...by, '-L', '0:localhost:2'],
         );
-        assert.deepEqual(ports(child), []);
+        assert.deepEqual(forwardPorts(child), []);
         assert.match(child.stderr, /ClearAllForwardings is set: nothing of -L is forwarded/);
       });
     });
   }
 
   it('a port in use is a warning, and with ExitOnForwardFailure the end', async () => {
-    const taken = `127.0.0.1:${portOf(hashes)}:db:80`;
+    const taken = `127.0.0.1:${hashes}:db:80`;
     const child = await start([], 'connect', '-L', taken, '-L', '0:localhost:1');
     assert.match(
       child.stderr,
-      new RegExp(`warning: 127.0.0.1:${portOf(hashes)} can't be forwarded to db:80: .*in use`),
+      new RegExp(`warning: 127.0.0.1:${hashes} can't be forwarded to db:80: .*in use`),
     );
     const both = ['connect', '-L', taken, '-L', '0:localhost:1'];
     const ended = await fail(['ExitOnForwardFailure yes'], ...both);
@@ -237,10 +162,10 @@ describe('fixed forwards', { skip: sshdMissing, timeout: 300_000 }, () => {
   });
 
   it('reloads: connections of a former forward go on, a new one listens', async () => {
-    const file = join(directory, 'forwards');
-    writeFileSync(file, `-L 0:localhost:${portOf(hashes)}\n`);
+    const file = lab.path('forwards');
+    writeFileSync(file, `-L 0:localhost:${hashes}\n`);
     const child = await start([], 'connect', `@${file}`);
-    const [port = 0] = ports(child);
+    const [port = 0] = forwardPorts(child);
     const socket = connect({ port, host: '127.0.0.1', allowHalfOpen: true });
     let read = '';
     socket.on('data', (chunk: Buffer) => {
@@ -248,16 +173,13 @@ describe('fixed forwards', { skip: sshdMissing, timeout: 300_000 }, () => {
     });
     const ended = new Promise((resolve) => socket.on('end', resolve));
     socket.write('before ');
-    while ((await statusOf(child)).flows.live === 0);
-    writeFileSync(file, `-L 0:127.0.0.1:${portOf(hashes)}\n10.0.0.0/8\n`);
-    const reloaded = await run([process.execPath, MAIN, 'reload', String(child.pid)], {
-      env,
-      timeout: START_MS,
-    });
+    while ((await lab.status(child.pid)).flows.live === 0);
+    writeFileSync(file, `-L 0:127.0.0.1:${hashes}\n10.0.0.0/8\n`);
+    const reloaded = await lab.tunnel('reload', String(child.pid));
     assert.match(reloaded.stdout, /reloaded: 1 forward added, 1 removed/);
     assert.match(reloaded.stdout, /needs a restart: TARGET/);
     await assert.rejects(ask({ port, host: '127.0.0.1' }, 'x'), /ECONNREFUSED/);
-    const { forwards } = await statusOf(child);
+    const { forwards } = await lab.status(child.pid);
     const next = Number(/:(\d+) ->/.exec(forwards[0] ?? '')?.[1]);
     assert.equal(await ask({ port: next, host: '127.0.0.1' }, 'b'), digestOf(Buffer.from('b')));
     socket.end('after');

@@ -3,32 +3,41 @@ import assert from 'node:assert/strict';
 import { existsSync, statSync, writeFileSync } from 'node:fs';
 import { request } from 'node:http';
 import { connect, type Socket } from 'node:net';
-import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { MAX_SILENT } from '../../src/link/openplaces.ts';
 import { FRESH_MS } from '../../src/metrics/server.ts';
 import { sshdMissing } from '../support/loopback-sshd.ts';
-import { LoopbackTunnels } from '../support/loopbacktunnels.ts';
+import { LoopbackLab, proxyPort, START_MS } from '../support/loopbacklab.ts';
+import type { Child } from '../support/process.ts';
 import { exchange, throughProxy } from '../support/socksclient.ts';
 import { StoppedListener } from '../support/stoppedlistener.ts';
-import { PATIENCE_MS, until } from '../support/until.ts';
 
-const START_MS = 30_000;
+const END_MS = 20_000;
 
 describe('--metrics', { skip: sshdMissing }, () => {
-  let tunnels: LoopbackTunnels;
+  let lab: LoopbackLab;
+  let echo = 0;
+
   before(async () => {
-    tunnels = await LoopbackTunnels.create();
+    lab = await LoopbackLab.open();
+    echo = await lab.echo();
   });
-  after(() => tunnels?.close());
+  after(() => lab.close());
+
+  const LINE = ['--listen', '127.0.0.1:0', '-v'];
+
+  async function start(...args: readonly string[]): Promise<{ child: Child; proxy: number }> {
+    const child = await lab.start('proxy', ...LINE, ...args);
+    return { child, proxy: proxyPort(child) };
+  }
 
   it('adds up what the relay has moved, with targets on a socket', async () => {
-    const socketPath = join(tunnels.directory, 'm.sock');
-    const { child, proxy } = await tunnels.start('--metrics', socketPath, '127.0.0.0/8');
+    const socketPath = lab.path('m.sock');
+    const { child, proxy } = await start('--metrics', socketPath, '127.0.0.0/8');
     assert.equal(statSync(socketPath).mode & 0o777, 0o600);
     const sockets: Socket[] = [];
-    for (let i = 0; i < 5; i++) sockets.push(await throughProxy(proxy, tunnels.echoPort));
+    for (let i = 0; i < 5; i++) sockets.push(await throughProxy(proxy, echo));
     await Promise.all(sockets.map((socket, i) => exchange(socket, 1000 * (i + 1))));
     await assert.rejects(throughProxy(proxy, 1));
     const values = samplesOf(await scrape({ socketPath }));
@@ -61,11 +70,15 @@ describe('--metrics', { skip: sshdMissing }, () => {
     assert.match(names, /tunnel_run_info\{command="proxy",name="[^"]+",remote="[^"]+"\}/);
 
     for (const socket of sockets) socket.destroy();
-    let ended = values;
-    await until(async () => {
-      ended = samplesOf(await scrape({ socketPath }));
-      return ended.get('tunnel_sent_bytes_total') === 15_000;
-    }, 'the flows have not ended');
+    const over = async (): Promise<ReadonlyMap<string, number>> => {
+      const until = performance.now() + END_MS;
+      for (;;) {
+        const now = samplesOf(await scrape({ socketPath }));
+        if (now.get('tunnel_sent_bytes_total') === 15_000) return now;
+        assert.ok(performance.now() < until, 'the flows have not ended');
+      }
+    };
+    const ended = await over();
     assert.equal(ended.get(`tunnel_flows_live{${target}}`), 0);
     assert.equal(ended.get(`tunnel_flow_bytes_total{direction="sent",${target}}`), 15_000);
     assert.equal(ended.get('tunnel_received_bytes_total'), 15_000);
@@ -78,11 +91,11 @@ describe('--metrics', { skip: sshdMissing }, () => {
   });
 
   it('shows what waits for an answer, and what waits until it may be asked for', async () => {
-    const socketPath = join(tunnels.directory, 'waiting.sock');
-    const { child, proxy } = await tunnels.start('--metrics', socketPath);
+    const socketPath = lab.path('waiting.sock');
+    const { child, proxy } = await start('--metrics', socketPath);
     const silent = await StoppedListener.start();
     try {
-      const end = performance.now() + PATIENCE_MS;
+      const until = performance.now() + END_MS;
       // When so many of a destination are silent, one more is not asked for.
       for (let asked = 1; ; asked++) {
         throughProxy(proxy, silent.destination.port).catch(() => {});
@@ -92,7 +105,7 @@ describe('--metrics', { skip: sshdMissing }, () => {
         const waiting = values.get('tunnel_opens_waiting') ?? 0;
         const unanswered = values.get('tunnel_opens_unanswered') ?? 0;
         if (waiting > 0 && waiting + unanswered === asked) break;
-        assert.ok(performance.now() < end, `${waiting} wait, ${unanswered} are unanswered`);
+        assert.ok(performance.now() < until, `${waiting} wait, ${unanswered} are unanswered`);
       }
     } finally {
       silent.kill();
@@ -101,9 +114,9 @@ describe('--metrics', { skip: sshdMissing }, () => {
   });
 
   it('tells all users of the machine nothing of destinations', async () => {
-    const { child, proxy } = await tunnels.start('--metrics', '127.0.0.1:0', '127.0.0.0/8');
+    const { child, proxy } = await start('--metrics', '127.0.0.1:0', '127.0.0.0/8');
     const port = Number(/metrics at http:\/\/127\.0\.0\.1:(\d+)/.exec(child.stderr)?.[1]);
-    const socket = await throughProxy(proxy, tunnels.echoPort);
+    const socket = await throughProxy(proxy, echo);
     await exchange(socket, 10);
     const text = await scrape({ host: '127.0.0.1', port });
     const values = samplesOf(text);
@@ -115,28 +128,29 @@ describe('--metrics', { skip: sshdMissing }, () => {
   });
 
   it('says which free port it has, also without -v', async () => {
-    const { child } = await tunnels.start('--metrics', '127.0.0.1:0');
+    const line = ['--listen', '127.0.0.1:0', '--metrics', '127.0.0.1:0'];
+    const child = await lab.start('proxy', ...line);
     assert.match(child.stderr, /^tunnel: metrics at http:\/\/127\.0\.0\.1:[1-9]\d*$/m);
     await child.stop('SIGTERM');
   });
 
   it('replaces the socket of a tunnel that was killed, and nothing else', async () => {
-    const path = join(tunnels.directory, 'again.sock');
-    const first = await tunnels.start('--metrics', path);
+    const path = lab.path('again.sock');
+    const first = await start('--metrics', path);
     await refused(path, /another program listens there/);
     await first.child.stop('SIGKILL');
     assert.ok(existsSync(path));
-    const second = await tunnels.start('--metrics', path);
+    const second = await start('--metrics', path);
     assert.equal(samplesOf(await scrape({ socketPath: path })).get('tunnel_link_up'), 1);
     await second.child.stop('SIGTERM');
     writeFileSync(path, 'precious');
     await refused(path, /there is another file, which is no socket/);
-    await refused(join(tunnels.directory, 'no/such.sock'), /its directory does not exist/);
-    await refused(`127.0.0.1:${tunnels.echoPort}`, /EADDRINUSE|in use/i);
+    await refused(lab.path('no/such.sock'), /its directory does not exist/);
+    await refused(`127.0.0.1:${echo}`, /EADDRINUSE|in use/i);
   });
 
   async function refused(place: string, why: RegExp): Promise<void> {
-    const child = await tunnels.begin('--metrics', place);
+    const child = await lab.begin(lab.words('proxy', ...LINE, '--metrics', place));
     assert.equal((await child.wait(START_MS)).status, 1);
     assert.match(child.stderr, /\[metrics-unavailable\]/);
     assert.match(child.stderr, why);

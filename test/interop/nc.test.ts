@@ -3,54 +3,20 @@ import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import {
-  closeSync,
-  constants,
-  mkdtempSync,
-  openSync,
-  readFileSync,
-  rmSync,
-  writeFileSync,
-  writeSync,
-} from 'node:fs';
-import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { closeSync, constants, openSync, readFileSync, writeFileSync, writeSync } from 'node:fs';
+import { createServer, type Socket } from 'node:net';
 import { after, before, describe, it } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { shellWord } from '../../src/net/notation.ts';
 import { LoopbackSshd, sshdMissing } from '../support/loopback-sshd.ts';
+import { digest, digestOf, LoopbackLab } from '../support/loopbacklab.ts';
 import { Child, type RunOptions, run } from '../support/process.ts';
-import { MAIN } from '../support/tunnel.ts';
 
 const RUN_MS = 60_000;
 const MIB = 1024 * 1024;
 const UPLOAD = 24 * MIB;
 /** open(2): O_NONBLOCK, as /proc/PID/fdinfo has it. */
 const NONBLOCK = 0o4000;
-
-function digestOf(data: Buffer): string {
-  return `${data.length} ${createHash('sha256').update(data).digest('hex')}`;
-}
-
-async function listening(server: Server): Promise<number> {
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  return (server.address() as AddressInfo).port;
-}
-
-/** Reads all, slowly at first; calls `done` with its digest. */
-function digest(socket: Socket, done: (digest: string) => void): void {
-  const hash = createHash('sha256');
-  let length = 0;
-  socket.on('error', () => {});
-  socket.on('data', (chunk: Buffer) => {
-    hash.update(chunk);
-    length += chunk.length;
-    socket.pause();
-    setTimeout(() => socket.resume(), length < MIB ? 5 : 0);
-  });
-  socket.on('end', () => done(`${length} ${hash.digest('hex')}`));
-}
 
 /** What the other end of `socket`, on this machine, has not read yet (proc_pid_net(5)). */
 function unreadBehind({ localPort, remotePort }: Socket): number {
@@ -62,11 +28,8 @@ function unreadBehind({ localPort, remotePort }: Socket): number {
 }
 
 describe('tunnel nc', { skip: sshdMissing, timeout: 300_000 }, () => {
-  let sshd: LoopbackSshd;
+  let lab: LoopbackLab;
   let target: LoopbackSshd;
-  const servers: Server[] = [];
-  const directory = mkdtempSync(join(tmpdir(), 'tunnel-nc-'));
-  const env = { PATH: process.env['PATH'] ?? '', HOME: directory, RUNTIME_DIRECTORY: directory };
   /** Answers with the digest of what it reads, once that has ended. */
   let answering = 0;
   /** Ends its half first. What it has read is in `stored`. */
@@ -74,37 +37,28 @@ describe('tunnel nc', { skip: sshdMissing, timeout: 300_000 }, () => {
   const stored: string[] = [];
 
   before(async () => {
-    sshd = await LoopbackSshd.start({ config: ['MaxSessions 0'] });
+    lab = await LoopbackLab.open();
     target = await LoopbackSshd.start();
-    const answers = createServer({ allowHalfOpen: true }, (socket) =>
-      digest(socket, (text) => socket.end(text)),
-    );
+    answering = await lab.digests();
     const stores = createServer({ allowHalfOpen: true }, (socket) => {
       socket.end();
       digest(socket, (text) => stored.push(text));
     });
-    servers.push(answers, stores);
-    answering = await listening(answers);
-    silent = await listening(stores);
+    silent = await lab.serve(stores);
   });
   after(async () => {
-    for (const server of servers) server.close();
-    await sshd.stop();
     await target.stop();
-    rmSync(directory, { recursive: true });
+    await lab.close();
   });
 
-  const words = async (args: readonly string[]): Promise<string[]> => {
-    const key = (await sshd.knownHostsLine()).trim().split(' ').slice(1).join(' ');
-    const remote = ['-r', `${sshd.user}@127.0.0.1:${sshd.port}`, '-F', 'none'];
-    const ssh = ['-i', sshd.userKey, '--host-key', key];
-    return [process.execPath, MAIN, 'nc', ...remote, ...ssh, ...args];
-  };
-  const nc = async (args: readonly (string | number)[], options: RunOptions = {}) =>
-    run(await words(args.map(String)), { env, timeout: RUN_MS, ...options });
+  const nc = (args: readonly (string | number)[], options: RunOptions = {}) =>
+    run(lab.words('nc', ...args), { env: lab.env, timeout: RUN_MS, ...options });
   /** The line as a shell has it. */
-  const line = async (...args: readonly (string | number)[]) =>
-    (await words(args.map(String))).map(shellWord).join(' ');
+  const line = (...args: readonly (string | number)[]) =>
+    lab
+      .words('nc', ...args)
+      .map(shellWord)
+      .join(' ');
 
   for (const transport of ['ssh2', 'openssh']) {
     describe(`with --transport ${transport}`, () => {
@@ -116,7 +70,7 @@ describe('tunnel nc', { skip: sshdMissing, timeout: 300_000 }, () => {
           input: data,
         });
         assert.deepEqual([status, stdout], [0, digestOf(data)], stderr);
-        assert.match(await sshd.log(), /direct.tcpip: originator .*, target localhost port/);
+        assert.match(await lab.sshd.log(), /direct.tcpip: originator .*, target localhost port/);
       });
 
       it('loses nothing where the far side has ended its half before', async () => {
@@ -132,18 +86,18 @@ describe('tunnel nc', { skip: sshdMissing, timeout: 300_000 }, () => {
       });
 
       it('is a ProxyCommand for ssh', async () => {
-        const known = join(directory, 'known_hosts');
+        const known = lab.path('known_hosts');
         writeFileSync(known, await target.knownHostsLine());
         const command = [
           ...['ssh', '-F', 'none', '-T', '-i', target.userKey, '-o', 'BatchMode=yes'],
           ...['-o', `UserKnownHostsFile=${known}`, '-p', String(target.port)],
-          ...['-o', `ProxyCommand=${await line(...by)} %h %p`],
+          ...['-o', `ProxyCommand=${line(...by)} %h %p`],
           ...[`${target.user}@127.0.0.1`, 'sha256sum; head -c 8388608 /dev/zero'],
         ];
         const data = randomBytes(8 * MIB);
         const script = `${command.map(shellWord).join(' ')} | { read -r sum; echo "$sum"; wc -c; }`;
         const { status, stdout, stderr } = await run(['sh', '-c', script], {
-          env,
+          env: lab.env,
           input: data,
           timeout: RUN_MS,
         });
@@ -161,17 +115,19 @@ describe('tunnel nc', { skip: sshdMissing, timeout: 300_000 }, () => {
 
   it('reads and writes pipes, files and a socket that is both', async () => {
     const data = randomBytes(4 * MIB);
-    const file = join(directory, 'input');
+    const file = lab.path('input');
     writeFileSync(file, data);
-    const words = await line('localhost', answering);
-    const piped = await run(['sh', '-c', `cat ${file} | ${words} | cat`], { env, timeout: RUN_MS });
+    const words = line('localhost', answering);
+    const piped = await run(['sh', '-c', `cat ${file} | ${words} | cat`], {
+      env: lab.env,
+      timeout: RUN_MS,
+    });
     assert.equal(piped.stdout, digestOf(data), piped.stderr);
-    const output = join(directory, 'output');
-    await run(['sh', '-c', `${words} < ${file} > ${output}`], { env, timeout: RUN_MS });
+    const output = lab.path('output');
+    await run(['sh', '-c', `${words} < ${file} > ${output}`], { env: lab.env, timeout: RUN_MS });
     assert.equal(readFileSync(output, 'utf8'), digestOf(data));
     const both = createServer({ allowHalfOpen: true }, (socket) => socket.end(data));
-    servers.push(both);
-    const port = await listening(both);
+    const port = await lab.serve(both);
     const answer = new Promise<string>((resolve) => {
       both.once('connection', (socket: Socket) => {
         let text = '';
@@ -182,14 +138,14 @@ describe('tunnel nc', { skip: sshdMissing, timeout: 300_000 }, () => {
       });
     });
     const script = `exec 3<>/dev/tcp/127.0.0.1/${port}; ${words} <&3 >&3`;
-    const { status, stderr } = await run(['bash', '-c', script], { env, timeout: RUN_MS });
+    const { status, stderr } = await run(['bash', '-c', script], { env: lab.env, timeout: RUN_MS });
     assert.equal(status, 0, stderr);
     assert.equal(await answer, digestOf(data));
   });
 
   it('leaves the descriptors of others blocking, and ends at once on a signal', async () => {
-    const child = await Child.start(await words(['-v', 'localhost', String(answering)]), {
-      env,
+    const child = await Child.start(lab.words('nc', '-v', 'localhost', answering), {
+      env: lab.env,
       stdin: 'open',
     });
     await child.waitForLine(/connected to localhost/, RUN_MS);
@@ -205,8 +161,8 @@ describe('tunnel nc', { skip: sshdMissing, timeout: 300_000 }, () => {
   it('leaves its pipes at their size: all pipes of a user share one limit', async () => {
     /** It can't wait, so the test can fill it. */
     const fifo = (name: string): number => {
-      spawnSync('mkfifo', [join(directory, name)]);
-      return openSync(join(directory, name), constants.O_RDWR | constants.O_NONBLOCK);
+      spawnSync('mkfifo', [lab.path(name)]);
+      return openSync(lab.path(name), constants.O_RDWR | constants.O_NONBLOCK);
     };
     const capacity = (fd: number): number => {
       for (let held = 0; ; ) {
@@ -220,20 +176,20 @@ describe('tunnel nc', { skip: sshdMissing, timeout: 300_000 }, () => {
       }
     };
     const [pipe, other] = [fifo('pipe'), fifo('other')];
-    const script = `exec ${await line('-v', 'localhost', answering)} > ${join(directory, 'pipe')}`;
-    const child = await Child.start(['sh', '-c', script], { env, stdin: 'open' });
+    const script = `exec ${line('-v', 'localhost', answering)} > ${lab.path('pipe')}`;
+    const child = await Child.start(['sh', '-c', script], { env: lab.env, stdin: 'open' });
     await child.waitForLine(/connected to localhost/, RUN_MS);
     await child.stop('SIGINT');
     assert.equal(capacity(pipe), capacity(other));
   });
 
   it('ends when the link is lost, also while it waits for input', async () => {
-    const child = await Child.start(await words(['-v', 'localhost', String(answering)]), {
-      env,
+    const child = await Child.start(lab.words('nc', '-v', 'localhost', answering), {
+      env: lab.env,
       stdin: 'open',
     });
     await child.waitForLine(/connected to localhost/, RUN_MS);
-    await sshd.killConnections();
+    await lab.sshd.killConnections();
     const { status } = await child.wait(RUN_MS);
     assert.equal(status, 5, child.stderr);
     assert.match(child.stderr, /error \[link-lost\]/);
@@ -244,12 +200,11 @@ describe('tunnel nc', { skip: sshdMissing, timeout: 300_000 }, () => {
       socket.on('error', () => {});
       socket.end(randomBytes(UPLOAD));
     });
-    servers.push(source);
-    const port = await listening(source);
-    const words = await line('localhost', port);
+    const port = await lab.serve(source);
+    const words = line('localhost', port);
     const { stdout } = await run(
       ['bash', '-c', `exec 3< <(exec sleep 1000); ${words} <&3 3<&- | head -c 10 | wc -c; kill $!`],
-      { env, timeout: RUN_MS },
+      { env: lab.env, timeout: RUN_MS },
     );
     assert.equal(stdout.trim(), '10');
   });
@@ -257,12 +212,11 @@ describe('tunnel nc', { skip: sshdMissing, timeout: 300_000 }, () => {
   it('does not take a reset of its input for the end, while more waits than is taken', async () => {
     const destination = createServer({ pauseOnConnect: true });
     const source = createServer();
-    servers.push(destination, source);
     const arrived = once(destination, 'connection') as Promise<[Socket]>;
     const connected = once(source, 'connection') as Promise<[Socket]>;
-    const [to, from] = [await listening(destination), await listening(source)];
-    const script = `exec 3<>/dev/tcp/127.0.0.1/${from}; ${await line('localhost', to)} <&3`;
-    const ended = run(['bash', '-c', script], { env, timeout: RUN_MS });
+    const [to, from] = [await lab.serve(destination), await lab.serve(source)];
+    const script = `exec 3<>/dev/tcp/127.0.0.1/${from}; ${line('localhost', to)} <&3`;
+    const ended = run(['bash', '-c', script], { env: lab.env, timeout: RUN_MS });
     const [input] = await connected;
     // More than all buffers on the way take.
     input.on('error', () => {}).write(Buffer.alloc(64 * MIB));

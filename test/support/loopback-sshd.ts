@@ -123,14 +123,6 @@ export class LoopbackSshd {
     return `${name} ${key.trim()}\n`;
   }
 
-  /** The program's words for a login here, without the user's files. */
-  async login(): Promise<string[]> {
-    return [
-      ...['-F', 'none', '-r', `${this.user}@127.0.0.1:${this.port}`, '-i', this.userKey],
-      ...['--host-key', (await this.knownHostsLine()).trim()],
-    ];
-  }
-
   async log(): Promise<string> {
     try {
       return await readFile(join(this.directory, 'log'), 'utf8');

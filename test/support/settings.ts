@@ -56,6 +56,7 @@ export function authenticationSettings(
 function forwardSettings(settings: Partial<ForwardSettings> = {}): ForwardSettings {
   return {
     local: [],
+    dynamic: [],
     unfit: [],
     cleared: false,
     gatewayPorts: false,

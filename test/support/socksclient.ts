@@ -6,6 +6,7 @@ export function throughProxy(proxy: number, port: number, host = '127.0.0.1'): P
   return new Promise((resolve, reject) => {
     const socket = connect({ host: '127.0.0.1', port: proxy });
     socket.on('error', reject);
+    socket.on('close', () => reject(new Error('it was closed')));
     const address = host.split('.').map(Number);
     socket.write(Buffer.from([5, 1, 0, 5, 1, 0, 1, ...address, port >> 8, port & 255]));
     let got = Buffer.alloc(0);

@@ -23,7 +23,13 @@ import { numericAddress } from '../numerichost.ts';
 import { matchPatterns } from '../patterns.ts';
 import { assembleAlgorithms } from './algorithms.ts';
 import type { ConfigFile, ConfigLine, ConfigPart } from './files.ts';
-import { INERT_KEYWORDS, isFileKeyword, isRetired, presentName } from './keywords.ts';
+import {
+  FORWARD_KEYWORDS,
+  INERT_KEYWORDS,
+  isFileKeyword,
+  isRetired,
+  presentName,
+} from './keywords.ts';
 import {
   checkValue,
   isNoValue,
@@ -80,7 +86,7 @@ export function evaluateConfig(evaluation: Evaluation): Evaluated {
   return { values, written: pass.written, isComplete: pass.isComplete };
 }
 
-const CUMULATIVE = new Set(['identityfile', 'certificatefile', 'localforward']);
+const CUMULATIVE = new Set(['identityfile', 'certificatefile', ...FORWARD_KEYWORDS]);
 const INERT = new Set(INERT_KEYWORDS);
 const ONLY_SSHS_CRITERIA = new Set(['exec', 'localnetwork', 'version', 'command', 'sessiontype']);
 

@@ -63,6 +63,8 @@ export interface ConfigPlaces {
   readonly home: string;
   /** Where the system's ssh_config is: /etc/ssh. */
   readonly systemDirectory: string;
+  /** By `FILE:LINE`: the files of an Include that only ssh expands, where ssh has been asked. */
+  readonly included?: ReadonlyMap<string, readonly string[]>;
 }
 
 /**
@@ -73,6 +75,7 @@ export async function loadConfig({
   home,
   systemDirectory,
   accounts: given,
+  included = new Map(),
 }: ConfigPlaces): Promise<{
   readonly user: ConfigFile | undefined;
   readonly system: ConfigFile | undefined;
@@ -85,6 +88,7 @@ export async function loadConfig({
     isSystem,
     home,
     accounts,
+    included,
     count: { files: 0 },
   });
   const users = contextFor(userDirectory, false);
@@ -117,6 +121,7 @@ interface ReadContext {
   readonly isSystem: boolean;
   readonly home: string;
   readonly accounts: Accounts;
+  readonly included: ReadonlyMap<string, readonly string[]>;
   readonly count: { files: number };
 }
 
@@ -205,9 +210,11 @@ async function readIncludes(
   depth: number,
   place: string,
 ): Promise<ConfigFile[] | undefined> {
+  const asked = context.included.get(place);
+  if (asked !== undefined) return readAllIncluded(asked, context, depth);
   // Newer versions of ssh expand tokens and variables here.
   if (patterns.some((pattern) => /%|\$\{/.test(pattern))) return undefined;
-  const files: ConfigFile[] = [];
+  const paths: string[] = [];
   for (const pattern of patterns) {
     if (pattern.startsWith('~') && context.isSystem)
       throw new UsageError(`${place}: the system's ssh_config includes ${pattern}`, {
@@ -215,10 +222,20 @@ async function readIncludes(
       });
     const absolute = absolutePattern(pattern, context);
     if (absolute === undefined) return undefined;
-    for (const path of await expandPattern(absolute)) {
-      const file = await readIncluded(path, context, depth);
-      if (file !== undefined) files.push(file);
-    }
+    paths.push(...(await expandPattern(absolute)));
+  }
+  return readAllIncluded(paths, context, depth);
+}
+
+async function readAllIncluded(
+  paths: readonly string[],
+  context: ReadContext,
+  depth: number,
+): Promise<ConfigFile[]> {
+  const files: ConfigFile[] = [];
+  for (const path of paths) {
+    const file = await readIncluded(path, context, depth);
+    if (file !== undefined) files.push(file);
   }
   return files;
 }

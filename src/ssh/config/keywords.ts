@@ -48,17 +48,27 @@ const RETIRED = new Set(
 export const INERT_KEYWORDS: readonly string[] = `
   addkeystoagent canonicaldomains canonicalizefallbacklocal canonicalizemaxdots canonicalizepermittedcnames
   casignaturealgorithms channeltimeout compression connectionattempts controlmaster controlpath
-  controlpersist dynamicforward enableescapecommandline enablesshkeysign escapechar
+  controlpersist enableescapecommandline enablesshkeysign escapechar
   forkafterauthentication forwardagent forwardx11 forwardx11timeout forwardx11trusted
   gssapiclientidentity gssapidelegatecredentials gssapikexalgorithms gssapirenewalforcesrekey gssapiserveridentity
   gssapitrustdns hostbasedacceptedalgorithms ipqos kbdinteractivedevices localcommand loglevel
   logverbose nohostauthenticationforlocalhost obscurekeystroketiming permitlocalcommand permitremoteopen
-  remotecommand remoteforward requesttty securitykeyprovider sendenv sessiontype setenv stdinnull
+  remotecommand requesttty securitykeyprovider sendenv sessiontype setenv stdinnull
   syslogfacility tag tcpkeepalive tunnel tunneldevice updatehostkeys
   versionaddendum visualhostkey warnweakcrypto xauthlocation
 `
   .trim()
   .split(/\s+/);
+
+/**
+ * What opens listeners here or at the jump host. The tunnel does that itself, or not at all
+ * (forwards.ts): ssh must not see them.
+ */
+export const FORWARD_KEYWORDS: readonly string[] = [
+  'localforward',
+  'dynamicforward',
+  'remoteforward',
+];
 
 const OLD_NAMES: Readonly<Record<string, string>> = {
   challengeresponseauthentication: 'kbdinteractiveauthentication',

@@ -3,7 +3,7 @@
  * file with any other, also in a section that doesn't apply.
  */
 import { UsageError } from '../../errors/errors.ts';
-import { parseForward, RemoteSocketError } from '../../net/forward.ts';
+import { parseForward, parseListen, RemoteSocketError } from '../../net/forward.ts';
 import { quoted } from '../../net/notation.ts';
 import { MAX_PORT } from '../../net/ports.ts';
 import { tcpServicePort } from '../../system/services.ts';
@@ -132,6 +132,15 @@ function isForward(text: string): boolean {
   }
 }
 
+function isListen(text: string): boolean {
+  try {
+    const listen = parseListen(text, tcpServicePort);
+    return listen.kind === 'socket' || listen.port > 0;
+  } catch {
+    return false; // NotationError
+  }
+}
+
 interface Expected {
   /** Values on the line. */
   readonly most: number;
@@ -166,6 +175,8 @@ function expected(keyword: string): Expected | undefined {
       takes: (listen, [, destination = '']) => isForward(`${listen}:${destination}`),
       form: 'write a port and a destination, as in: LocalForward 8080 db.internal:5432',
     };
+  if (keyword === 'dynamicforward')
+    return { most: 1, takes: isListen, form: 'write a port, as in: DynamicForward 1080' };
   if (PATH_LISTS.has(keyword))
     return {
       most: MAX_HOSTS_FILES,

@@ -60,6 +60,28 @@ export async function queryConfig(query: Query): Promise<KeywordValues | undefin
   throw configurationError(host, query.originalNames?.(stderr) ?? stderr);
 }
 
+/**
+ * The files that ssh reads at the Include lines of a configuration, by `FILE:LINE`, also where a
+ * section doesn't apply. ssh expands the tokens of an Include only from some version on, so it is
+ * asked. Empty: no ssh can answer, or it rejects the configuration.
+ */
+export async function queryIncludes(query: Query): Promise<ReadonlyMap<string, readonly string[]>> {
+  const args = ['-v', '-v', '-v', ...query.args];
+  const { stderr } = await runSsh({ ...query, args }, query.timeoutMs ?? QUERY_TIMEOUT_MS);
+  query.signal?.throwIfAborted();
+  const found = new Map<string, string[]>();
+  for (const [, file = '', line = '', included = ''] of stderr.matchAll(INCLUDED)) {
+    const place = `${query.originalNames?.(file) ?? file}:${line}`;
+    const files = found.get(place) ?? [];
+    // ssh may read the configuration twice.
+    if (!files.includes(included)) found.set(place, [...files, included]);
+  }
+  return found;
+}
+
+const INCLUDED =
+  /^debug3: (.+) line ([0-9]+): Including file (.+) depth [0-9]+(?: \(parse only\))?\r?$/gm;
+
 interface Outcome {
   /** null: a signal ended it. */
   readonly status: number | null;

@@ -43,7 +43,13 @@ import { readForwards } from './forwards.ts';
 import { INERT_KEYWORDS } from './keywords.ts';
 import { onlyOpenssh } from './onlyopenssh.ts';
 import { jumpLoop } from './query.ts';
-import { type ConfigCopy, ConfigSource, copyConfig, type Machine } from './source.ts';
+import {
+  type ConfigCopy,
+  ConfigSource,
+  type CopyOptions,
+  copyConfig,
+  type Machine,
+} from './source.ts';
 import { expandCommand, type TokenValues } from './tokens.ts';
 import { unobeyed } from './unobeyed.ts';
 import {
@@ -100,15 +106,14 @@ export async function resolveSettings(
 /**
  * Copies the file of -F, or the default files, for the system's ssh to connect with. These are the
  * files that `resolveSettings` reads, with $HOME as the home directory. The caller removes the copy
- * once ssh has read it. `without`: keywords, in lower case, whose lines are left out. Throws
- * UsageError.
+ * once ssh has read it. Throws UsageError, TunnelError `openssh-directory`, or the signal's reason.
  */
 export function copySshConfig(
   options: Pick<SshOptions, 'configFile'>,
-  context: ResolveContext = {},
-  without: readonly string[] = [],
+  context: ResolveContext,
+  copy: CopyOptions,
 ): Promise<ConfigCopy> {
-  return copyConfig(options.configFile, machineOf(context), without);
+  return copyConfig(options.configFile, machineOf(context), copy);
 }
 
 function machineOf(context: ResolveContext): Machine {

@@ -5,7 +5,7 @@
  */
 import { accessSync } from 'node:fs';
 import { userInfo } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { UsageError } from '../../errors/errors.ts';
 import type { Remote } from '../options.ts';
 import { DEFAULT_KEEPALIVE } from '../options.ts';
@@ -21,10 +21,10 @@ import {
   type WrittenConfig,
   writeConfig,
 } from './files.ts';
-import { presentName } from './keywords.ts';
-import { queryConfig } from './query.ts';
+import { FORWARD_KEYWORDS, presentName } from './keywords.ts';
+import { queryConfig, queryIncludes } from './query.ts';
 import { type Directive, type KeywordValues, parseDirective, quoteArgument } from './syntax.ts';
-import { expandPath } from './tokens.ts';
+import { expandPath, expandSocketPath, type TokenValues } from './tokens.ts';
 import { Keywords, localUser, readTokens } from './values.ts';
 
 /** The machine on which the configuration is read. */
@@ -38,7 +38,7 @@ export interface Machine {
 }
 
 /** ssh expands these before it prints them, so its answer must not be expanded again. */
-const PRINTED_EXPANDED = ['userknownhostsfile', 'identityagent', 'localforward'];
+const PRINTED_EXPANDED = ['userknownhostsfile', 'identityagent', 'localforward', 'dynamicforward'];
 /** What is said about one host. */
 export interface HostConfig {
   readonly values: KeywordValues;
@@ -89,12 +89,7 @@ export class ConfigSource {
     sshOptions: readonly string[],
   ): Promise<HostConfig> {
     const jump = via === undefined ? undefined : formatJump(via);
-    const args = [
-      ...(port === undefined ? [] : ['-p', String(port)]),
-      ...(user === undefined ? [] : ['-l', user]),
-      ...(jump === undefined ? [] : ['-J', jump]),
-      ...sshOptions.flatMap((option) => ['-o', option]),
-    ];
+    const args = queryArguments({ host, port, user }, jump, sshOptions);
     const answer = await this.#query(args, host, [...sshOptions, ...this.#parts]);
     const evaluation = {
       parts: [...sshOptions, ...this.#parts],
@@ -110,9 +105,7 @@ export class ConfigSource {
     const tokens = readTokens({ host }, new Keywords(values), this.machine);
     const expanded = new Map(values);
     for (const keyword of PRINTED_EXPANDED) {
-      const texts = values
-        .get(keyword)
-        ?.map((text) => (isPlainForward(keyword, text) ? text : expandPath(text, tokens, keyword)));
+      const texts = values.get(keyword)?.map((text) => expandPrinted(keyword, text, tokens));
       if (texts !== undefined) expanded.set(keyword, texts);
     }
     return { values: expanded, written };
@@ -151,9 +144,23 @@ export class ConfigSource {
   }
 }
 
-/** Of a forward, ssh expands the path of a socket only. */
-function isPlainForward(keyword: string, text: string): boolean {
-  return keyword === 'localforward' && !text.includes('/');
+function expandPrinted(keyword: string, text: string, tokens: TokenValues): string {
+  if (!FORWARD_KEYWORDS.includes(keyword)) return expandPath(text, tokens, keyword);
+  // ssh expands the paths of sockets only.
+  return text.includes('/') ? expandSocketPath(text, tokens, keyword) : text;
+}
+
+function queryArguments(
+  { port, user }: Omit<Remote, 'text'>,
+  jump: string | undefined,
+  sshOptions: readonly string[],
+): string[] {
+  return [
+    ...(port === undefined ? [] : ['-p', String(port)]),
+    ...(user === undefined ? [] : ['-l', user]),
+    ...(jump === undefined ? [] : ['-J', jump]),
+    ...sshOptions.flatMap((option) => ['-o', option]),
+  ];
 }
 
 export interface ConfigCopy extends Omit<WrittenConfig, 'paths'> {
@@ -161,19 +168,67 @@ export interface ConfigCopy extends Omit<WrittenConfig, 'paths'> {
   readonly path: string;
 }
 
-/**
- * A copy of the files, without our defaults, for the system's ssh to connect with. `without`:
- * keywords that it must not see.
- */
+/** What an ssh that connects with a copy must not see, and for which host it does. */
+export interface CopyOptions {
+  /** Keywords, in lower case. */
+  readonly without: readonly string[];
+  readonly remote: Omit<Remote, 'text'>;
+  /** -J; empty: none. undefined: as the files say. */
+  readonly via: readonly Remote[] | undefined;
+  readonly sshOptions: readonly string[];
+}
+
+/** A copy of the files, without our defaults, for the system's ssh to connect with. */
 export async function copyConfig(
   file: string | undefined,
   machine: Machine,
-  without: readonly string[],
+  options: CopyOptions,
 ): Promise<ConfigCopy> {
-  const { user, system } = await loadConfig({ file, ...machine });
-  const parts = [user, system].map((part) => without.reduce(withoutKeyword, part)).filter(isPart);
+  const { without } = options;
+  const found = await loadConfig({ file, ...machine });
+  const leaves = [found.user, found.system]
+    .filter(isPart)
+    .some((part) => [...linesOfFile(part)].some(isLeftToSsh));
+  const included =
+    leaves && without.length > 0 ? await askIncluded(file, machine, options) : undefined;
+  const { user, system } =
+    included === undefined ? found : await loadConfig({ file, ...machine, included });
+  const parts = [user, system]
+    .filter(isPart)
+    .map((part) => withoutKeywords(part, without, included ?? new Map()));
   const { paths, ...copy } = await writeConfig(parts, movedKnownHosts(machine));
   return { ...copy, path: paths[endingFor(parts) ?? 'defaults'] };
+}
+
+/** Which files ssh reads at the Include lines that are left to it, by `FILE:LINE`. */
+async function askIncluded(
+  file: string | undefined,
+  machine: Machine,
+  { without, ...asked }: CopyOptions,
+): Promise<ReadonlyMap<string, readonly string[]>> {
+  const whole = await copyConfig(file, machine, { ...asked, without: [] });
+  const { remote, via, sshOptions } = asked;
+  const jump = via === undefined ? undefined : formatJump(via);
+  const args = ['-F', whole.path, ...queryArguments(remote, jump, sshOptions)];
+  try {
+    const { sshProgram: program, environment, signal } = machine;
+    const { originalNames } = whole;
+    const included = await queryIncludes({
+      ...{ program, args, host: remote.host },
+      ...{ environment, originalNames, signal },
+    });
+    // At the other lines it reads the copies.
+    const directory = `${dirname(whole.path)}/`;
+    return new Map(
+      [...included].filter(([, paths]) => paths.every((path) => !path.startsWith(directory))),
+    );
+  } finally {
+    await whole.remove();
+  }
+}
+
+function isLeftToSsh({ directive, includes }: PlacedLine): boolean {
+  return directive.keyword === 'include' && includes === undefined;
 }
 
 /** Whether ssh reads the files twice, as far as they tell. undefined: only ssh knows. */
@@ -255,13 +310,29 @@ function* linesOfFile({ path, lines }: ConfigFile): Generator<PlacedLine> {
   }
 }
 
-/** The files without the lines of a keyword, for which they have empty lines. */
+/** The file without the lines of a keyword, for which it has empty lines. */
 function withoutKeyword(file: ConfigFile | undefined, keyword: string): ConfigFile | undefined {
-  if (file === undefined) return undefined;
+  return file === undefined ? undefined : withoutKeywords(file, [keyword], new Map());
+}
+
+/**
+ * The same for several. `asked`: the Includes that ssh has expanded, by `FILE:LINE`. They stay as
+ * they are written if nothing is left out of them, since ssh may expand them otherwise for a hop.
+ */
+function withoutKeywords(
+  file: ConfigFile,
+  keywords: readonly string[],
+  asked: ReadonlyMap<string, readonly string[]>,
+): ConfigFile {
   const lines = file.lines.map((line): ConfigLine => {
-    if (line.directive?.keyword === keyword) return { ...line, text: '', directive: undefined };
-    const includes = line.includes?.map((included) => withoutKeyword(included, keyword));
-    return { ...line, includes: includes?.filter(isPart) };
+    const { directive, number } = line;
+    if (directive !== undefined && keywords.includes(directive.keyword))
+      return { ...line, text: '', directive: undefined };
+    const includes = line.includes?.map((it) => withoutKeywords(it, keywords, asked));
+    const has = (it: ConfigFile) =>
+      [...linesOfFile(it)].some(({ directive: { keyword } }) => keywords.includes(keyword));
+    const asWritten = asked.has(`${file.path}:${number}`) && !(line.includes ?? []).some(has);
+    return { ...line, includes: asWritten ? undefined : includes };
   });
   return { path: file.path, lines };
 }

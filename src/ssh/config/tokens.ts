@@ -32,12 +32,12 @@ export interface TokenValues {
  * Throws UsageError.
  */
 export function expandPath(text: string, values: TokenValues, keyword: string): string {
-  const expanded = expandTokens(
-    expandVariables(text, values, keyword),
-    pathTokens(values),
-    keyword,
-  );
-  return withHome(expanded, values);
+  return withHome(expandSocketPath(text, values, keyword), values);
+}
+
+/** For the sockets of forwards, in which ssh takes `~` literally. Throws UsageError. */
+export function expandSocketPath(text: string, values: TokenValues, keyword: string): string {
+  return expandTokens(expandVariables(text, values, keyword), pathTokens(values), keyword);
 }
 
 /**

@@ -9,11 +9,10 @@
  * before them, with its own arguments. It is the user's program and may do anything, except openly
  * turn off host key checking.
  *
- * ClearAllForwardings would clear our -D too, so it is set to no. What it would have cleared, and
- * every LocalForward, which is the tunnel's own, has been left out of the configuration that we
- * pass on (link/dialler.ts). ssh sets up RemoteForward and DynamicForward. ExitOnForwardFailure is
- * no, so this ssh doesn't exit when another ssh to this host already uses a forwarded port. We
- * check our own listener by connecting to it.
+ * ClearAllForwardings would clear our -D too, so it is set to no. LocalForward, DynamicForward and
+ * RemoteForward have been left out of the configuration that we pass on (link/opensshdialler.ts):
+ * the first two are the tunnel's own. ExitOnForwardFailure is no, since a custom command (-e) may
+ * have forwards. We check our own listener by connecting to it.
  *
  * For -J and ProxyJump, ssh starts one process for each hop and passes only -F on to it. With hops,
  * -F is therefore a file of ours (hopConfiguration). It sets how each hop's key is checked, and

@@ -32,8 +32,8 @@ const KEPT_BYTES = 100;
 const ECHO_PORT = 7;
 const PIECE = Buffer.alloc(64 * 1024);
 /** For the program to start on a busy machine. */
-const START_SECONDS = 20;
-const STOP_SECONDS = 8;
+export const START_SECONDS = 20;
+export const STOP_SECONDS = 8;
 /** How long a connection that is to wait is watched. */
 const WATCH_MS = 300;
 /** Of a time in which nothing happens, at most half may be processor time. */
@@ -55,7 +55,7 @@ export interface RunResult extends Usage {
   readonly stderr: string;
 }
 
-interface HostileServer {
+export interface HostileServer {
   readonly port: number;
   readonly pin: string;
   readonly faults: unknown[];
@@ -212,7 +212,7 @@ async function becomes(flow: FlowEnd, proxy: number, row: Row, patience: number)
   fault.close();
 }
 
-function assertClean(stderr: string): void {
+export function assertClean(stderr: string): void {
   for (const line of stderr.split('\n')) {
     assert.doesNotMatch(line, UNCLEAN, `unclean: ${JSON.stringify(line)}`);
     if (line !== '') assert.match(line, /^tunnel: /, 'a line that is not the program’s own');
@@ -316,13 +316,13 @@ class Flow {
 }
 
 /** Reads the program's peak memory and its processor time while it lives. */
-class UsageWatch {
+export class UsageWatch {
   readonly #pid: number;
   #timer: NodeJS.Timeout;
   peakMib = 0;
   cpuSeconds = 0;
 
-  constructor(program: Child) {
+  constructor(program: { readonly pid: number; readonly exited: Promise<unknown> }) {
     this.#pid = program.pid;
     this.#timer = setInterval(() => this.take(), 50);
     void program.exited.then(() => clearInterval(this.#timer));

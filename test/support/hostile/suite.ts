@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { mustRun } from '../process.ts';
+import type { LocalRow } from './local.ts';
 import type { Row } from './row.ts';
 import { runRow, type Usage } from './run.ts';
 import { serve } from './server.ts';
@@ -25,6 +26,33 @@ const GOOD: Row = {
   outcome: { kind: 'link stands', flow: 'works' },
   told: 'nothing',
 };
+
+/** The same for rows with trials of their own. `good`: what the others are compared with. */
+export function describeLocalRows<R extends LocalRow>(
+  what: string,
+  all: readonly R[],
+  good: R,
+  run: (row: R, baseline: Usage) => Promise<Usage>,
+): void {
+  const wanted = new RegExp(process.env['TUNNEL_HOSTILE_ROW'] ?? '');
+  const rows = all.filter(({ name }) => wanted.test(name));
+  if (rows.length === 0) return;
+  // One at a time: rows keep what their server has seen.
+  describe(what, { timeout: 400_000 }, () => {
+    let baseline: Usage = { peakMib: 0, cpuSeconds: 0 };
+    before(async () => {
+      const { peakMib, cpuSeconds } = await run(good, { peakMib: 1024, cpuSeconds: 60 });
+      baseline = { peakMib, cpuSeconds };
+    });
+    for (const row of rows)
+      it(row.name, async (context) => {
+        const { peakMib, cpuSeconds } = await run(row, baseline);
+        const memory = Math.max(0, peakMib - baseline.peakMib);
+        const cpu = Math.max(0, cpuSeconds - baseline.cpuSeconds).toFixed(1);
+        context.diagnostic(`${memory} MiB, ${cpu} s of CPU`);
+      });
+  });
+}
 
 export function describeRows(what: string, all: readonly Row[]): void {
   const wanted = new RegExp(process.env['TUNNEL_HOSTILE_ROW'] ?? '');

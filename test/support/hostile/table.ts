@@ -1,9 +1,12 @@
 /** The table of docs/hostile.md, made from the rows. */
+import type { LocalRow } from './local.ts';
 import type { Outcome, Row } from './row.ts';
 import { CHANNEL_ROWS } from './rows/channels.ts';
 import { EXCHANGE_ROWS } from './rows/exchange.ts';
+import { FORWARD_ROWS } from './rows/forwards.ts';
 import { IDENTIFICATION_ROWS } from './rows/identification.ts';
 import { LOGIN_ROWS } from './rows/login.ts';
+import { NC_ROWS } from './rows/nc.ts';
 import { OPENSSH_ROWS } from './rows/openssh.ts';
 import { TRANSPORT_ROWS } from './rows/transport.ts';
 
@@ -14,6 +17,12 @@ export const GROUPS: readonly (readonly [title: string, rows: readonly Row[]])[]
   ['Channels', CHANNEL_ROWS],
   ['At any time', TRANSPORT_ROWS],
   ["With the system's ssh", OPENSSH_ROWS],
+];
+
+/** Those of local.ts. */
+export const LOCAL_GROUPS: readonly (readonly [title: string, rows: readonly LocalRow[]])[] = [
+  ['Forwards', FORWARD_ROWS],
+  ['tunnel nc', NC_ROWS],
 ];
 
 function outcomeText(outcome: Outcome): string {
@@ -37,6 +46,18 @@ export function tableOf(rows: readonly Row[]): string {
   });
   return [
     '| row | the server | the user is told | what ends | counter |',
+    '|---|---|---|---|---|',
+    ...lines,
+  ].join('\n');
+}
+
+export function localTableOf(rows: readonly LocalRow[]): string {
+  const lines = rows.map(({ name, does, told, ends, counter }) => {
+    const counted = counter === undefined ? '' : `\`${counter}\``;
+    return `| ${name} | ${does} | ${told} | ${ends} | ${counted} |`;
+  });
+  return [
+    '| row | who does what | the user is told | what ends | counter |',
     '|---|---|---|---|---|',
     ...lines,
   ].join('\n');

@@ -14,6 +14,7 @@ import {
 import { tmpdir } from 'node:os';
 import { resolve as joinPath } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'node:test';
+import type { Conduit } from '../../../src/flow/conduit.ts';
 import { type AtOnce, DescriptorConduit } from '../../../src/flow/descriptorconduit.ts';
 import { type FlowResult, join } from '../../../src/flow/join.ts';
 
@@ -62,6 +63,27 @@ describe('DescriptorConduit', () => {
     };
   };
   const never: AtOnce = { read: () => -1, write: () => -1 };
+
+  it('reads nothing before the other end is joined, which could not say what it took', async () => {
+    writeFileSync(path('a'), randomBytes(1_000_000));
+    writeFileSync(path('b'), '');
+    let isJoined = false;
+    class Watched extends DescriptorConduit {
+      override join(other: Conduit): void {
+        isJoined = true;
+        super.join(other);
+      }
+    }
+    const reads: boolean[] = [];
+    const read: AtOnce['read'] = (fd, into) => {
+      reads.push(isJoined);
+      return readSync(fd, into, 0, into.length, null) || -1;
+    };
+    const near = conduit('a', 'to-a', () => {}, { ...hesitating(), read });
+    const [input, output] = [descriptor('b', 'r'), descriptor('to-b', 'w')];
+    await joined(near, new Watched({ input, output, endOutput: () => {} }));
+    assert.ok(reads.length > 1 && reads.every(Boolean), reads.join());
+  });
 
   for (const [how, atOnce] of [
     ['by threads alone', () => undefined],

@@ -180,7 +180,8 @@ describe('a reload', { timeout: 30_000 }, () => {
         { localForward: [socket('first')] },
         (it) => {
           it.forwards = {
-            ...{ local: [parseForward(socket('of-ssh-config'))], unfit: [], cleared: false },
+            ...{ local: [parseForward(socket('of-ssh-config'))], dynamic: [] },
+            ...{ unfit: [], cleared: false },
             ...{ gatewayPorts: false, exitOnFailure: false },
             ...{ socketMask: 0o177, unlinksSockets: false },
           };
@@ -190,7 +191,7 @@ describe('a reload', { timeout: 30_000 }, () => {
       const many = Array.from({ length: MAX_FORWARDS }, (_, i) => socket(String(i)));
       const { routes } = machine;
       await assert.rejects(reload(['192.0.2.128/25'], { localForward: many }), UsageError);
-      await machine.said('not reloaded, the tunnel goes on as before: -L and LocalForward');
+      await machine.said('not reloaded, the tunnel goes on as before: -L and ssh_config ask');
       assert.deepEqual(machine.routes, routes);
       const { said } = await reload(['10.0.0.0/8']);
       assert.equal(said, 'reloaded: nothing has changed');

@@ -313,7 +313,9 @@ describe('copySshConfig', { skip: LACKING }, () => {
       'GSSAPIAuthentication yes',
     );
     const { ssh } = options('a');
-    const copy = await copySshConfig(ssh, where.context);
+    const copy = await copySshConfig(ssh, where.context, {
+      ...{ without: [], remote: options('a').remote, via: undefined, sshOptions: [] },
+    });
     const { stdout } = spawnSync('ssh', ['-G', '-T', '-F', copy.path, 'a'], { encoding: 'utf8' });
     assert.ok(stdout.includes(`\nidentityfile ${where.home}/k\n`));
     assert.ok(stdout.includes('\ngssapiauthentication yes\n'));

@@ -64,6 +64,7 @@ describe('resolveSettings', { skip: LACKING }, () => {
       flush: true,
       forwards: {
         local: [],
+        dynamic: [],
         unfit: [],
         gatewayPorts: false,
         exitOnFailure: false,
