@@ -108,8 +108,16 @@ const optionalParts: Plugin = {
   },
 };
 
-/** Writes NAME.cjs. Returns the files that it is made of, relative to the root. */
-async function bundle(output: string, name: string, entry: string): Promise<readonly string[]> {
+/**
+ * Writes NAME.cjs. Returns the files that it is made of, relative to the root. `first` are asked
+ * before the plugins of this file.
+ */
+export async function bundle(
+  output: string,
+  name: string,
+  entry: string,
+  first: readonly Plugin[] = [],
+): Promise<readonly string[]> {
   const { metafile } = await build({
     absWorkingDir: ROOT,
     entryPoints: { [name]: entry },
@@ -126,7 +134,7 @@ async function bundle(output: string, name: string, entry: string): Promise<read
     metafile: true,
     // The same output wherever the packages are linked from.
     preserveSymlinks: true,
-    plugins: [ownModules, optionalParts],
+    plugins: [...first, ownModules, optionalParts],
     logLevel: 'warning',
   });
   return Object.keys(metafile.inputs);

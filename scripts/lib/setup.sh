@@ -268,15 +268,22 @@ node_headers() {
   if [ -z "${npm_config_nodedir:-}" ] && [ -f "$prefix/include/node/node.h" ]; then export npm_config_nodedir=$prefix; fi
 }
 
-build() {
+install_packages() {
   node_headers
   if [ ! -d node_modules ] || ! cmp -s package-lock.json node_modules/.installed-lock.json; then
     say "npm ci"
     as_owner npm ci --no-audit --no-fund --loglevel=error >&2 || die "npm ci failed" "see above"
     as_owner cp package-lock.json node_modules/.installed-lock.json
   fi
-  as_owner make -s -C native all || die "the native part can't be built" "see above"
+}
+
+build() {
+  local native
+  install_packages
+  as_owner make -s -C native all &
+  native=$!
   as_owner npm run --silent build:ts || die "the TypeScript part can't be built" "see above"
+  wait $native || die "the native part can't be built" "see above"
 }
 
 # python3 is for node-gyp, which builds ssh2's native ciphers; without them ssh2 uses Node's, which

@@ -15,6 +15,7 @@ import type { Destination } from '../../src/net/destination.ts';
 import type { Transport } from '../../src/ssh/transport.ts';
 import { connectStream } from '../support/connectstream.ts';
 import { joined } from '../support/testconduit.ts';
+import { AT_ONCE_MS } from '../support/until.ts';
 
 export interface TransportFixture {
   readonly transport: Transport;
@@ -292,10 +293,10 @@ export function transportContract(
       const reason = new Error('nobody waits any more');
       const pending = transport.connect(destination, { signal: controller.signal });
       await delay(100);
-      const before = Date.now();
+      const before = performance.now();
       controller.abort(reason);
       await assert.rejects(pending, reason);
-      assert.ok(Date.now() - before < 100);
+      assert.ok(performance.now() - before < AT_ONCE_MS);
       answer();
       await freed;
     });
@@ -356,12 +357,12 @@ export function transportContract(
       assert.equal(await outcome, undefined);
     });
 
-    test('200 flows of 1 MB at once do not mix', async ({ transport, serve }) => {
+    test('200 flows of 300 kB at once do not mix', async ({ transport, serve }) => {
       const destination = await serve((far) => far.pipe(far));
       await Promise.all(
         Array.from({ length: 200 }, async (_, flow) => {
           const stream = await connectStream(transport, destination);
-          const pattern = Buffer.alloc(1_000_000, `flow ${flow} `);
+          const pattern = Buffer.alloc(300_000, `flow ${flow} `);
           stream.end(pattern);
           assert.ok(pattern.equals(await readAll(stream)), `flow ${flow}`);
         }),

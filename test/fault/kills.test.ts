@@ -14,10 +14,10 @@ import { allProcesses, withDescendants } from '../support/processtable.ts';
 import { SeededRandom } from '../support/tcprandom.ts';
 import { LONG } from '../support/tuning.ts';
 import { MAIN, REMOTE, startTunnel } from '../support/tunnel.ts';
+import { PATIENCE_MS } from '../support/until.ts';
 
 const TIMES = LONG ? 50 : 3;
 /** How soon nothing may be left. */
-const GONE_WITHIN_MS = 5_000;
 /** When in the life of a tunnel: before it is ready, or while it carries something. */
 const MOMENTS_MS = 1_500;
 
@@ -42,7 +42,7 @@ describe(`kill -9, ${TIMES} times each`, { skip: labUnavailable() }, () => {
   }
 
   async function expectNothingLeft(what: string): Promise<void> {
-    const until = performance.now() + GONE_WITHIN_MS;
+    const until = performance.now() + PATIENCE_MS;
     let state = '';
     let processes = '';
     do {
@@ -71,7 +71,7 @@ describe(`kill -9, ${TIMES} times each`, { skip: labUnavailable() }, () => {
         const holder = await holdOne(lab);
         assert.notEqual(await lab.client.hostState(), clean);
         for (const pid of await pidsOf(tunnel)) process.kill(pid, 'SIGKILL');
-        await tunnel.wait(GONE_WITHIN_MS);
+        await tunnel.wait(PATIENCE_MS);
         await holder.stop('SIGKILL');
         await expectNothingLeft(`${part}, ${i}: ${tunnel.stderr}`);
       }
@@ -85,7 +85,7 @@ describe(`kill -9, ${TIMES} times each`, { skip: labUnavailable() }, () => {
       const tunnel = await lab.client.spawn([process.execPath, MAIN, '-r', REMOTE, PRIVATE4]);
       await sleep(random.below(MOMENTS_MS));
       tunnel.kill('SIGKILL');
-      await tunnel.wait(GONE_WITHIN_MS);
+      await tunnel.wait(PATIENCE_MS);
       await expectNothingLeft(`seed ${i}: ${tunnel.stderr}`);
     }
   });
@@ -121,7 +121,7 @@ describe(`kill -9, ${TIMES} times each`, { skip: labUnavailable() }, () => {
         const [, sleeper] = /started (\d+)/.exec(tunnel.stdout) ?? [];
         if (victim === 'program') tunnel.kill('SIGKILL');
         else process.kill(Number(sleeper), 'SIGKILL');
-        const { status } = await tunnel.wait(GONE_WITHIN_MS);
+        const { status } = await tunnel.wait(PATIENCE_MS);
         if (victim === 'command') assert.equal(status, 128 + 9);
         else process.kill(Number(sleeper), 'SIGKILL'); // the command outlives its network
         await expectNothingLeft(`exec: ${victim}`);

@@ -8,8 +8,7 @@ import { API1, Port, PRIVATE4, PRIVATE6 } from '../support/addresses.ts';
 import { Lab, labUnavailable } from '../support/lab.ts';
 import type { Child } from '../support/process.ts';
 import { type Attempt, dial, startDialer, startTunnel } from '../support/tunnel.ts';
-
-const GONE_WITHIN_MS = 2000;
+import { AT_ONCE_MS } from '../support/until.ts';
 
 describe('nothing is left behind', { skip: labUnavailable() }, () => {
   let lab: Lab;
@@ -34,7 +33,7 @@ describe('nothing is left behind', { skip: labUnavailable() }, () => {
   }
 
   async function expectNothingLeft(): Promise<void> {
-    const until = performance.now() + GONE_WITHIN_MS;
+    const until = performance.now() + AT_ONCE_MS;
     let state = '';
     do {
       state = await lab.client.hostState();

@@ -21,6 +21,7 @@ import {
 import { Lab, labUnavailable } from '../support/lab.ts';
 import type { Child } from '../support/process.ts';
 import { type Attempt, dial, MAIN, REMOTE, startDialer, startTunnel } from '../support/tunnel.ts';
+import { until } from '../support/until.ts';
 
 const RTT_MS = 100;
 /** One round trip carries a refusal; more than this would be two. */
@@ -62,14 +63,6 @@ async function answeredInTime(
     if (attempt.ms < ONE_ROUND_TRIP_MS) return;
   }
   assert.fail(`${times.join(', ')} ms`);
-}
-
-async function settled(condition: () => Promise<boolean>, what: string): Promise<void> {
-  const until = performance.now() + 5000;
-  while (!(await condition())) {
-    assert.ok(performance.now() < until, what);
-    await new Promise((resolve) => setTimeout(resolve, 50));
-  }
 }
 
 /** TCP sockets of the jump host that lead to an address and port, in any state but TIME-WAIT. */
@@ -185,7 +178,7 @@ describe('connects through an open jump host', { skip: labUnavailable() }, () =>
     await holder.waitForLine(/held 10\n/);
     assert.equal(await connectionsFromJumphost(lab, API2, Port.echo), 10);
     await holder.stop('SIGKILL');
-    await settled(
+    await until(
       async () => (await connectionsFromJumphost(lab, API2, Port.echo)) === 0,
       'the jump host still has the connections of a dead application',
     );
@@ -224,14 +217,13 @@ describe('connects through an open jump host', { skip: labUnavailable() }, () =>
 
   it('by UDP are refused at once, and ping gets "prohibited"', async () => {
     for (const host of [API1, API1_6]) {
-      const { outcome, ms } = await dial<{ outcome: string; ms: number }>(
-        lab.client,
-        'udp',
-        host,
-        443,
-      );
-      assert.equal(outcome, 'ECONNREFUSED');
-      assert.ok(ms < RTT_MS / 2, `${ms} ms`);
+      const times: number[] = [];
+      while (times.length < 10 && !times.some((ms) => ms < RTT_MS / 2)) {
+        const attempt = await dial<{ outcome: string; ms: number }>(lab.client, 'udp', host, 443);
+        assert.equal(attempt.outcome, 'ECONNREFUSED');
+        times.push(attempt.ms);
+      }
+      assert.ok(Math.min(...times) < RTT_MS / 2, `${times.join(', ')} ms`);
     }
     const ping = await lab.client.exec(['ping', '-c', '1', '-W', '2', API1]);
     assert.match(ping.stdout, /Packet filtered/);

@@ -3,37 +3,19 @@ import assert from 'node:assert/strict';
 import { existsSync, readFileSync, readlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import { setTimeout as delay } from 'node:timers/promises';
 import { lives } from '../../src/control/directory.ts';
 import { processStat } from '../../src/system/process.ts';
 import { API1, JUMPHOST_PRIVATE4, PRIVATE4 } from '../support/addresses.ts';
 import { UID } from '../support/etc.ts';
-import { labUnavailable } from '../support/lab.ts';
-import { closedToOthers } from '../support/requirements.ts';
-import { descriptorsOf, SUDO, SudoLab, statusOf } from '../support/sudolab.ts';
+import { descriptorsOf, SUDO, SudoLab, statusOf, sudoUnavailable } from '../support/sudolab.ts';
 import { MAIN, REMOTE } from '../support/tunnel.ts';
+import { until } from '../support/until.ts';
 
-const LIMIT_MS = 20_000;
-
-async function until(done: () => boolean | Promise<boolean>, what: string): Promise<void> {
-  const end = performance.now() + LIMIT_MS;
-  while (!(await done())) {
-    assert.ok(performance.now() < end, what);
-    await delay(20);
-  }
-}
-
-describe('sudo tunnel -D', {
-  skip:
-    labUnavailable('openssl', 'unshare', 'curl', 'sudo', 'script', 'setpriv') ||
-    closedToOthers(MAIN),
-}, () => {
+describe('sudo tunnel -D', { skip: sudoUnavailable('curl') }, () => {
   let sudo: SudoLab;
-  let untouched: string;
   let pidfile: string;
   before(async () => {
     sudo = await SudoLab.create();
-    untouched = await sudo.exec.lab.client.hostState();
     pidfile = join(sudo.exec.home, 'tunnel.pid');
   });
   after(() => sudo?.close());
@@ -69,10 +51,7 @@ describe('sudo tunnel -D', {
         await until(() => !lives(program) && !lives(part), 'a part is left');
       }
       assert.ok(!existsSync(pidfile));
-      await until(
-        async () => (await sudo.exec.lab.client.hostState()) === untouched,
-        'devices and routes are left',
-      );
+      await sudo.untouched();
     });
 
   it('is stopped by its name by whoever has called sudo, with sudo and without', async () => {

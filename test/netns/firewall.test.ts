@@ -76,9 +76,15 @@ async function refuses(lab: Lab): Promise<void> {
     [API1_6, Port.closed, 'ECONNREFUSED'],
     [UNREACHABLE4, 80, 'EHOSTUNREACH'],
   ] as const) {
-    const [attempt] = await dial<Attempt[]>(lab.client, 'connect', host, port);
-    assert.equal(attempt?.outcome, outcome, host);
-    assert.ok(attempt.ms < 900, `${host}: ${attempt.ms} ms`);
+    const times: number[] = [];
+    // Only the fastest counts: a busy machine delays some. An answer that is lost delays all, until
+    // the SYN is sent again.
+    while (times.length < 5 && !times.some((ms) => ms < 900)) {
+      const [attempt] = await dial<Attempt[]>(lab.client, 'connect', host, port);
+      assert.equal(attempt?.outcome, outcome, host);
+      times.push(attempt.ms);
+    }
+    assert.ok(Math.min(...times) < 900, `${host}: ${times.join(', ')} ms`);
   }
 }
 

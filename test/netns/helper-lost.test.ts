@@ -13,6 +13,7 @@ import {
   untilGone,
 } from '../support/helperlab.ts';
 import { labUnavailable } from '../support/requirements.ts';
+import { AT_ONCE_MS, until } from '../support/until.ts';
 
 const skip = labUnavailable();
 
@@ -24,9 +25,6 @@ const LINK = [
   'link set dm0 up',
   'link set dm0p up',
 ];
-/** How soon a loss must be noticed, or a route be back. */
-const NOTICE_LIMIT_MS = 2_000;
-const POLL_MS = 20;
 /** How long the helper waits for a program that clears routes (WATCH_SWEEP_MS). */
 const SWEEP_MS = 1_000;
 /**
@@ -35,8 +33,6 @@ const SWEEP_MS = 1_000;
  */
 const CLOSE_LIMIT_MS = 2_000;
 const REQUEST_LIMIT_MS = 10_000;
-/** A margin for scheduling. */
-const GRACE_MS = 1_500;
 
 /** Checks that the helper has reported the loss, and that the device and the helper are gone. */
 async function lost(
@@ -46,22 +42,11 @@ async function lost(
   before: string,
   reason: RegExp,
 ): Promise<void> {
-  const [, text = ''] = await client.child.waitForLine(
-    /^! \{"reason":"(.*)"\}\n/m,
-    NOTICE_LIMIT_MS,
-  );
+  const [, text = ''] = await client.child.waitForLine(/^! \{"reason":"(.*)"\}\n/m, AT_ONCE_MS);
   assert.match(text, reason);
   await client.child.waitForLine(/^! \{"ended":"capture-device-lost"\}/m);
   await namespace.becomes(before);
   await untilGone(helper);
-}
-
-async function until(condition: () => Promise<boolean>, what: string): Promise<void> {
-  const deadline = performance.now() + NOTICE_LIMIT_MS;
-  while (!(await condition())) {
-    assert.ok(performance.now() < deadline, what);
-    await delay(POLL_MS);
-  }
 }
 
 const hasRoute = async (namespace: HelperNamespace, prefix: string) =>
@@ -110,7 +95,7 @@ describe('helper: removed devices and routes', { skip }, () => {
         const { client, helper } = await namespace.tunnel();
         await client.must('routes', ...CAPTURED, '192.0.2.53/32=shared');
         await namespace.batch(lines);
-        await client.child.waitForLine(/^! \{"ended":"capture-device-lost"\}/m, NOTICE_LIMIT_MS);
+        await client.child.waitForLine(/^! \{"ended":"capture-device-lost"\}/m, AT_ONCE_MS);
         if (what.includes('replaced')) await namespace.batch([lines[0].replace('replace', 'del')]);
         await lost(namespace, client, helper, before, reason);
         const error = await client.fails('routes', ...CAPTURED);
@@ -218,7 +203,7 @@ describe('helper: stuck', { skip, concurrency: true }, () => {
         process.kill(helper, 'SIGSTOP');
         const began = performance.now();
         const result = await client.must(request[0], ...request.slice(1));
-        assert.ok(performance.now() - began < CLOSE_LIMIT_MS + GRACE_MS);
+        assert.ok(performance.now() - began < CLOSE_LIMIT_MS + AT_ONCE_MS);
         if (what === 'at a request') assert.equal(result, 'helper-lost');
         // The descriptor is closed, so the device is gone, whatever happens to the helper.
         await namespace.becomes(before);
@@ -244,7 +229,7 @@ describe('helper: stuck', { skip, concurrency: true }, () => {
         assert.equal(error.code, 'helper-lost');
         assert.match(error.message, /not answered for 10 s/);
         assert.ok(
-          took > REQUEST_LIMIT_MS - GRACE_MS && took < REQUEST_LIMIT_MS + GRACE_MS,
+          took > REQUEST_LIMIT_MS - 100 && took < REQUEST_LIMIT_MS + AT_ONCE_MS,
           `${took} ms`,
         );
         await client.child.waitForLine(/^! \{"ended":"helper-lost"\}/m);

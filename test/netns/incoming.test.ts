@@ -7,6 +7,12 @@ import { after, afterEach, before, describe, it } from 'node:test';
 import { PRIVATE4 } from '../support/addresses.ts';
 import { Lab, labUnavailable } from '../support/lab.ts';
 import type { Child } from '../support/process.ts';
+import {
+  allProcesses,
+  commandLineOf,
+  signalAll,
+  withDescendants,
+} from '../support/processtable.ts';
 import { MAIN, REMOTE } from '../support/tunnel.ts';
 
 /** A host on the internet, by way of the default route. */
@@ -102,8 +108,10 @@ describe('connections into this machine', { skip: labUnavailable() }, () => {
     running.push(child);
     await child.waitForLine(/tunnel: ready\n/, READY_MS);
     assert.match(child.stderr, new RegExp(`left out: ${OUTSIDE4}, the peer of this SSH login`));
-    await lab.client.exec(['sh', '-c', `kill -INT $(pgrep -f 'main.c?js -r ${REMOTE} 0/0')`]);
-    await child.exited;
+    const isTunnel = (pid: number) => commandLineOf(pid).split('\0')[1] === MAIN;
+    const below = [...withDescendants([child.pid], allProcesses())];
+    signalAll(below.filter(isTunnel), 'SIGINT');
+    await child.wait(READY_MS);
   });
 
   it('says nothing where the targets do not hold the peers', async () => {

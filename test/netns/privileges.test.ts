@@ -11,12 +11,10 @@ import { fileURLToPath } from 'node:url';
 import { HOSTPIN_PATH } from '../../src/native/addon.ts';
 import { JUMPHOST4, PRIVATE4, SILENT4 } from '../support/addresses.ts';
 import { UID } from '../support/etc.ts';
-import { labUnavailable } from '../support/lab.ts';
 import { MARK, privilegesOf, variablesOf } from '../support/privileges.ts';
 import { allProcesses, type ProcessEntry, withDescendants } from '../support/processtable.ts';
-import { closedToOthers } from '../support/requirements.ts';
-import { SudoLab } from '../support/sudolab.ts';
-import { MAIN, REMOTE } from '../support/tunnel.ts';
+import { SudoLab, sudoUnavailable } from '../support/sudolab.ts';
+import { REMOTE } from '../support/tunnel.ts';
 
 const DOCUMENT = fileURLToPath(new URL('../../../docs/security.md', import.meta.url));
 const LAUNCHER = fileURLToPath(new URL('../../../tunnel', import.meta.url));
@@ -216,9 +214,7 @@ const uidOf = (pid: number) =>
   /^Uid:\t(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, 'latin1'))?.[1] ?? '';
 
 describe('processes and their privileges', {
-  skip:
-    labUnavailable('openssl', 'unshare', 'setpriv', 'python3', 'sudo', 'doas', 'ssh', 'nc') ||
-    closedToOthers(MAIN),
+  skip: sudoUnavailable('python3', 'doas', 'ssh', 'nc'),
 }, () => {
   const document = readFileSync(DOCUMENT, 'utf8');
   const rows: Row[] = [];

@@ -6,15 +6,15 @@ import assert from 'node:assert/strict';
 import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, afterEach, before, describe, it } from 'node:test';
-import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { API1, JUMPHOST_PRIVATE4, PRIVATE4 } from '../support/addresses.ts';
 import { UID, USER } from '../support/etc.ts';
 import { labUnavailable } from '../support/lab.ts';
 import type { Child } from '../support/process.ts';
 import { closedToOthers } from '../support/requirements.ts';
-import { descriptorsOf, SUDO, SudoLab, statusOf } from '../support/sudolab.ts';
+import { descriptorsOf, SUDO, SudoLab, statusOf, sudoUnavailable } from '../support/sudolab.ts';
 import { MAIN, REMOTE } from '../support/tunnel.ts';
+import { until } from '../support/until.ts';
 
 const LAUNCHER = fileURLToPath(new URL('../../../tunnel', import.meta.url));
 const SETS = ['CapInh', 'CapPrm', 'CapEff', 'CapBnd', 'CapAmb'];
@@ -22,32 +22,13 @@ const EMPTY = '0000000000000000';
 const NAMES_LOCAL = 'nameserver 127.0.0.1\n';
 /** The standard descriptors, and what Node makes for itself. */
 const NODES_OWN = /^(\d .*|anon_inode:.*|pipe:|\/dev\/null)$/;
-const GONE_WITHIN_MS = 3000;
 const CONNECT = [...SUDO, '-r', REMOTE, PRIVATE4];
 const INTERRUPT = '\x03';
 
-async function until(done: () => boolean | Promise<boolean>, what: string): Promise<void> {
-  const end = performance.now() + GONE_WITHIN_MS;
-  while (!(await done())) {
-    assert.ok(performance.now() < end, what);
-    await delay(20);
-  }
-}
-
-describe('sudo tunnel', {
-  skip:
-    labUnavailable('openssl', 'unshare', 'curl', 'sudo', 'script', 'setpriv') ||
-    closedToOthers(MAIN),
-}, () => {
+describe('sudo tunnel', { skip: sudoUnavailable('curl', 'script') }, () => {
   let sudo: SudoLab;
-  let untouched: string;
-  /** Others may be tested on this machine. */
-  let inRunBefore: readonly string[];
-  const inRun = () => readdirSync('/run').filter((name) => name.startsWith('tunnel-'));
   before(async () => {
     sudo = await SudoLab.create(NAMES_LOCAL);
-    untouched = await sudo.exec.lab.client.hostState();
-    inRunBefore = inRun();
   });
   afterEach(() => sudo.end());
   after(async () => {
@@ -57,12 +38,9 @@ describe('sudo tunnel', {
   const resolvConf = async () => (await sudo.run(['cat', '/etc/resolv.conf'])).stdout;
 
   async function nothingIsLeft(): Promise<void> {
-    await until(
-      async () => (await sudo.exec.lab.client.hostState()) === untouched,
-      'devices and routes are left',
-    );
+    await sudo.untouched();
     assert.equal(await resolvConf(), NAMES_LOCAL);
-    assert.deepEqual(inRun(), inRunBefore);
+    assert.deepEqual(sudo.leftInRun(), []);
     const journal = join(sudo.exec.lab.directory, 'state/tunnel/journal');
     assert.deepEqual(existsSync(journal) ? readdirSync(journal) : [], []);
   }

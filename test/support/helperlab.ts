@@ -6,10 +6,9 @@ import { HELPER_PATH } from '../../src/native/addon.ts';
 import { hostState } from './hoststate.ts';
 import { Child, mustRun, run, SEARCH_PATH } from './process.ts';
 import { processEntry } from './processtable.ts';
+import { AT_ONCE_MS } from './until.ts';
 
 export const CLIENT = fileURLToPath(new URL('./helperclient.js', import.meta.url));
-/** How soon after a kill everything must be as before. */
-const RESTORE_LIMIT_MS = 2_000;
 /** The limit for an answer: longer than the program's own limit (REQUEST_TIMEOUT_MS). */
 const ANSWER_LIMIT_MS = 15_000;
 const POLL_MS = 20;
@@ -85,7 +84,7 @@ export class HelperClient {
 
   async stop(): Promise<void> {
     this.#write(`${JSON.stringify({ op: 'quit' })}\n`);
-    await this.child.wait(RESTORE_LIMIT_MS);
+    await this.child.wait(AT_ONCE_MS);
   }
 }
 
@@ -165,7 +164,7 @@ export class HelperNamespace {
 
   /** Fails unless the namespace is as before within the promised time. */
   async becomes(before: string): Promise<void> {
-    const deadline = performance.now() + RESTORE_LIMIT_MS;
+    const deadline = performance.now() + AT_ONCE_MS;
     while (performance.now() < deadline && (await this.state()) !== before) await delay(POLL_MS);
     assert.equal(await this.state(), before);
   }
@@ -201,7 +200,7 @@ export async function inNamespace(
 
 /** Resolves when the process has gone; fails when it doesn't. */
 export async function untilGone(pid: number): Promise<void> {
-  const deadline = performance.now() + RESTORE_LIMIT_MS;
+  const deadline = performance.now() + AT_ONCE_MS;
   while (performance.now() < deadline) {
     // A zombie counts as gone too: when its new parent reaps it isn't up to the helper.
     if (processEntry(pid) === undefined) return;

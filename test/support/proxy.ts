@@ -19,7 +19,7 @@ import { createPolicy } from '../../src/policy/policy.ts';
 import { TwinTransport } from './twin.ts';
 
 /** Until a wrong password is answered, in ms. */
-export const GUESS_MS = 600;
+export const GUESS_MS = 1000;
 
 export interface TestProxyOptions {
   readonly protocols?: ProxyListen['protocols'];

@@ -1,6 +1,7 @@
 /** Finds out by trying whether the lab can be made on this machine. */
 import { spawnSync } from 'node:child_process';
 import { accessSync, constants, existsSync, statSync } from 'node:fs';
+import { networkInterfaces } from 'node:os';
 import { dirname, join } from 'node:path';
 import { SEARCH_PATH } from './process.ts';
 
@@ -68,6 +69,13 @@ export function missingPrograms(...programs: readonly string[]): string | false 
   const missing = programs.filter((program) => !hasProgram(program));
   return missing.length > 0 && `this test lacks ${missing.join(', ')}`;
 }
+
+/** False, or that IPv6 is turned off here, as in many containers. */
+export const ipv6Missing: string | false = Object.values(networkInterfaces()).some((addresses) =>
+  addresses?.some(({ address }) => address === '::1'),
+)
+  ? false
+  : 'this machine has no ::1';
 
 /** False, or how to build `program` with AddressSanitizer and UBSan. */
 export function sanitizedMissing(program: string): string | false {

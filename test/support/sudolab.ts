@@ -6,9 +6,12 @@ import { mkdirSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { SUDOERS, UID, USER } from './etc.ts';
 import { ExecLab, type ExecOptions } from './execlab.ts';
+import { labUnavailable } from './lab.ts';
 import type { Child, ExecResult } from './process.ts';
 import { allProcesses, commandLineOf, signalAll, withDescendants } from './processtable.ts';
+import { closedToOthers } from './requirements.ts';
 import { MAIN } from './tunnel.ts';
+import { until } from './until.ts';
 
 /** `sudo env COMMAND` has a terminal of its own, `sudo COMMAND` has the caller's. */
 const ETC = {
@@ -17,6 +20,13 @@ const ETC = {
 };
 
 export const SUDO = ['sudo', '-n', process.execPath, MAIN] as const;
+
+/** False, or why `sudo tunnel` can't be tried here. `programs` as for `labUnavailable`. */
+export function sudoUnavailable(...programs: readonly string[]): string | false {
+  return (
+    labUnavailable('openssl', 'unshare', 'sudo', 'setpriv', ...programs) || closedToOthers(MAIN)
+  );
+}
 
 /** The processes of one `sudo tunnel`. */
 export interface SudoParts {
@@ -51,15 +61,19 @@ export function descriptorsOf(pid: number): string[] {
 export class SudoLab {
   readonly exec: ExecLab;
   readonly #children: Child[] = [];
+  /** The parts that are root, of all runs. */
+  readonly #roots = new Set<number>();
+  readonly #untouched: string;
 
-  private constructor(exec: ExecLab) {
+  private constructor(exec: ExecLab, untouched: string) {
     this.exec = exec;
+    this.#untouched = untouched;
   }
 
   static async create(resolvConf = 'nameserver 192.0.2.1\n'): Promise<SudoLab> {
     const exec = await ExecLab.create(resolvConf, {}, ETC);
     mkdirSync(join(exec.lab.directory, 'state'));
-    return new SudoLab(exec);
+    return new SudoLab(exec, await exec.lab.client.hostState());
   }
 
   argv(argv: readonly string[], options: ExecOptions = {}): string[] {
@@ -111,7 +125,24 @@ export class SudoLab {
     const [part, program] = [of(0), of(UID)];
     if (part === undefined || program === undefined)
       throw new Error(`only ${ours.length} processes: ${child.stderr}`);
+    this.#roots.add(part);
     return { part, program };
+  }
+
+  /** Fails unless the client's devices and routes become what they were before the first run. */
+  untouched(): Promise<void> {
+    return until(
+      async () => (await this.exec.lab.client.hostState()) === this.#untouched,
+      'devices and routes are left',
+    );
+  }
+
+  /** What the parts of these runs have left in /run. Those of other programs may be there, too. */
+  leftInRun(): string[] {
+    return readdirSync('/run').filter((name) => {
+      const [, pid] = /^tunnel\.(\d+)-/.exec(name) ?? [];
+      return this.#roots.has(Number(pid));
+    });
   }
 
   close(): Promise<void> {

@@ -5,13 +5,13 @@ import { closeSync, mkdtempSync, openSync, rmSync, writeFileSync } from 'node:fs
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
-import { fileURLToPath } from 'node:url';
 import { NAMES } from '../../../src/cli/commands.ts';
 import { runCommandLine } from '../../../src/cli/program.ts';
 import type { Configuration } from '../../../src/config/configuration.ts';
 import { standInCommands } from '../../support/commands.ts';
+import { refusalOf } from '../../support/linereader.ts';
+import { MAIN } from '../../support/tunnel.ts';
 
-const MAIN = fileURLToPath(new URL('../../../src/main.js', import.meta.url));
 const directory = mkdtempSync(join(tmpdir(), 'tunnel-commandline-'));
 after(() => rmSync(directory, { recursive: true }));
 
@@ -90,7 +90,6 @@ describe('tunnel, used wrongly', () => {
     ],
     [[...R, `@${file('last', '10/8\n-x')}`], /last:2: -x has no value$/m],
     [[...R, '--connect-timeout', '-5', '10/8'], /--connect-timeout: "-5" is not a number/],
-    [[...R, '-s', '-'], /no target is given/],
     [
       ['openstack', ...R, '--dns'],
       /unknown option '--dns'/,
@@ -224,11 +223,10 @@ describe('tunnel, used wrongly', () => {
     [[...R, '10/8\u001b[31m'], /is not|isn't a number/],
   ];
   for (const [args, message, hint] of table) {
-    it(`tunnel ${args.join(' ')}`, () => {
-      const { status, stdout, stderr } = tunnel(args);
+    it(`tunnel ${args.join(' ')}`, async () => {
+      const { status, stderr } = await refusalOf(args);
       // 125 is exec's: its command may end with 2.
       assert.equal(status, args[0] === 'exec' ? 125 : 2, stderr);
-      assert.equal(stdout, '');
       const [first = '', second] = stderr.trimEnd().split('\n');
       assert.match(first, /^tunnel: error \[usage\]: /);
       assert.match(first, message);
@@ -239,18 +237,24 @@ describe('tunnel, used wrongly', () => {
     });
   }
 
-  it('names file and line', () => {
+  it('says so as a program: on standard error alone, and by its exit status', async () => {
+    for (const args of [[], ['exec', '-r', '--', 'true'], [...R, '10/8\u001b[31m'], ['statuses']])
+      assert.deepEqual(tunnel(args), { ...(await refusalOf(args)), stdout: '' });
+  });
+
+  it('names file and line', async () => {
     const args = file('args', `${R.join(' ')}\n# networks\n10.0.0.0/33\n`);
-    assert.match(tunnel([`@${args}`]).stderr, /args:3: "10\.0\.0\.0\/33"/);
+    assert.match((await refusalOf([`@${args}`])).stderr, /args:3: "10\.0\.0\.0\/33"/);
     const targets = file('targets', '10.0.0.0/8\n\n10.0.0.0/8:0\n');
     assert.match(
-      tunnel([...R, '-s', targets]).stderr,
+      (await refusalOf([...R, '-s', targets])).stderr,
       /targets:3 "10\.0\.0\.0\/8:0": 0 is not a port number/,
     );
     assert.match(tunnel([...R, '-s', '-'], '10/8\n10/33\n').stderr, /standard input:2: "10\/33"/);
+    assert.match(tunnel([...R, '-s', '-']).stderr, /no target is given/);
   });
 
-  it('names the right file and line where the same text stands in two places', () => {
+  it('names the right file and line where the same text stands in two places', async () => {
     const nets = file('nets.txt', '10.0.0.0/8\n10.1.0.0/16\n11.0.0.0/8\n');
     const other = file('other.txt', `${'# offices\n'.repeat(6)}11.0.0.0/33\n`);
     const args = file('args.txt', '-r u@h\n-p 22 -x 11.0.0.0/33\n');
@@ -265,7 +269,7 @@ describe('tunnel, used wrongly', () => {
       [[`@${args}`, '-p', '22', '10/8'], /: -p is given twice \(22 and 22\), .*args\.txt:2$/],
       [['-p', '22', `@${args}`, '10/8'], /args\.txt:2: -p is given twice \(22 and 22\)/],
     ] as const)
-      assert.match(tunnel(given).stderr.split('\n')[0] ?? '', message, given.join(' '));
+      assert.match((await refusalOf(given)).stderr.split('\n')[0] ?? '', message, given.join(' '));
   });
 
   it('keeps its exit code when stderr is closed or full', () => {

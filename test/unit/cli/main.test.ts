@@ -1,20 +1,48 @@
 /**
- * The entry with a `run` that behaves as each test needs (a loader puts it in session/connect.ts's
- * place): signals, exit codes, and what happens with failures that nobody expected.
+ * The program with a `runConnect` that behaves as each test needs, bundled in the place of
+ * session/connect.ts: signals, exit codes, and what happens with failures that nobody expected.
  */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { describe, it } from 'node:test';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import type { Plugin } from 'esbuild';
+import { bundle } from '../../../scripts/bundle.ts';
 
-const MAIN = fileURLToPath(new URL('../../../src/main.js', import.meta.url));
-const ERRORS = new URL('../../../src/errors/errors.js', import.meta.url).href;
+/** A bundle finds its files from a folder beside dist/src. */
+const DIST = fileURLToPath(new URL('../../../', import.meta.url));
 const TIMEOUT_MS = 20_000;
 /** Less than what entry/self.ts grants to whatever is left. */
 const GRACE_MS = 1500;
 
-const dataUrl = (source: string) => `data:text/javascript,${encodeURIComponent(source)}`;
+/** In the place of session/connect.ts. A variable has its body. */
+const RUN_CONNECT = `
+import { TunnelError } from '../errors/errors.ts';
+const AsyncFunction = (async () => {}).constructor;
+export async function runConnect(configuration, { observer, prompter, service, stop }) {
+  const stopped = new Promise((resolve) => stop.addEventListener('abort', resolve));
+  const given = { configuration, observer, prompter, service, stop, stopped, TunnelError };
+  return new AsyncFunction(...Object.keys(given), process.env.BODY)(...Object.values(given));
+}`;
+const standIn: Plugin = {
+  name: 'a run of the test',
+  setup({ onLoad }) {
+    onLoad({ filter: /\/session\/connect\.ts$/ }, () => ({ contents: RUN_CONNECT, loader: 'js' }));
+  },
+};
+
+let directory = '';
+before(async () => {
+  directory = mkdtempSync(join(DIST, 'test-main-'));
+  await Promise.all([
+    bundle(directory, 'main', 'src/main.ts'),
+    bundle(directory, 'run', 'src/entry/run.ts', [standIn]),
+  ]);
+});
+after(() => rmSync(directory, { recursive: true, force: true }));
 
 /** Runs a command in a session of its own, with a controlling terminal ("terminal") or without. */
 const SESSION = `
@@ -42,22 +70,10 @@ async function tunnel(
     terminal = 'terminal' as 'terminal' | 'none',
   } = {},
 ) {
-  const run = dataUrl(`
-    import { TunnelError } from ${JSON.stringify(ERRORS)};
-    export async function runConnect(configuration, { observer, prompter, service, stop }) {
-      const stopped = new Promise((resolve) => stop.addEventListener('abort', resolve));
-      ${body}
-    }`);
-  const hooks = dataUrl(`
-    export async function resolve(specifier, context, next) {
-      return specifier === '../session/connect.js' ? { url: ${JSON.stringify(run)}, shortCircuit: true } : next(specifier, context);
-    }`);
-  const loader = dataUrl(
-    `import { register } from 'node:module'; register(${JSON.stringify(hooks)});`,
-  );
-  const command = ['--import', loader, MAIN, '-r', 'user@jumphost', '10/8', ...args];
-  const child = spawn('python3', ['-c', SESSION, terminal, process.execPath, ...command], {
+  const command = [join(directory, 'main.cjs'), '-r', 'user@jumphost', '10/8', ...args];
+  const child = spawn('/usr/bin/python3', ['-c', SESSION, terminal, process.execPath, ...command], {
     stdio: ['ignore', 'ignore', 'pipe'],
+    env: { ...process.env, BODY: body },
     timeout: TIMEOUT_MS,
     // Not a signal that it ends in order with.
     killSignal: 'SIGKILL',
@@ -202,7 +218,7 @@ describe('main', () => {
     );
     const long = await tunnel(`undefined.x;`, { args: ['-vv'] });
     assert.equal(long.status, 1);
-    assert.match(long.stderr, /tunnel: {3}TypeError: .*\ntunnel: {3}at runConnect /);
+    assert.match(long.stderr, /tunnel: {3}TypeError: .*\ntunnel: {3}at .*runConnect/);
   });
 
   it('ends on faults that nobody handled', async () => {

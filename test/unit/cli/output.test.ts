@@ -2,9 +2,8 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { describe, it } from 'node:test';
-import { fileURLToPath } from 'node:url';
+import { MAIN } from '../../support/tunnel.ts';
 
-const MAIN = fileURLToPath(new URL('../../../src/main.js', import.meta.url));
 /** Its drop-in is larger than a pipe holds. */
 const MANY = [
   'jumphost',

@@ -5,14 +5,13 @@ import { copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from '
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import { fileURLToPath } from 'node:url';
 import { readCloudInitPlan } from '../../../src/config/cloudinitoptions.ts';
 import { UsageError } from '../../../src/errors/errors.ts';
 import { givenOptions } from '../../support/options.ts';
 import { run } from '../../support/process.ts';
 import { sign } from '../../support/sshcertificates.ts';
+import { MAIN } from '../../support/tunnel.ts';
 
-const MAIN = fileURLToPath(new URL('../../../src/main.js', import.meta.url));
 const directory = mkdtempSync(join(tmpdir(), 'tunnel-cloudinitoptions-'));
 after(() => rmSync(directory, { recursive: true }));
 const path = (name: string) => join(directory, name);

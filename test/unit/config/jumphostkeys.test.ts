@@ -7,13 +7,12 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
-import { fileURLToPath } from 'node:url';
 import { readKeyFile } from '../../../src/config/keyfile.ts';
 import { readFromPattern, readKeySource } from '../../../src/config/keysource.ts';
 import { UsageError } from '../../../src/errors/errors.ts';
 import { publicKeyLine } from '../../support/keyscript.ts';
+import { MAIN } from '../../support/tunnel.ts';
 
-const MAIN = fileURLToPath(new URL('../../../src/main.js', import.meta.url));
 const directory = mkdtempSync(join(tmpdir(), 'tunnel-jumphostkeys-'));
 after(() => rmSync(directory, { recursive: true }));
 

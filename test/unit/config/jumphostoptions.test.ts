@@ -5,9 +5,7 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { describe, it } from 'node:test';
-import { fileURLToPath } from 'node:url';
-
-const MAIN = fileURLToPath(new URL('../../../src/main.js', import.meta.url));
+import { MAIN } from '../../support/tunnel.ts';
 
 function jumphost(...args: readonly string[]) {
   return spawnSync(process.execPath, [MAIN, 'jumphost', ...args], {

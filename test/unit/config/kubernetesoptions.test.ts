@@ -5,7 +5,6 @@ import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
-import { fileURLToPath } from 'node:url';
 import { runCommandLine } from '../../../src/cli/program.ts';
 import type { JumpHostConfiguration } from '../../../src/config/jumphostoptions.ts';
 import { UsageError } from '../../../src/errors/errors.ts';
@@ -13,8 +12,8 @@ import { printKubernetes } from '../../../src/jumphost/kubernetes/render.ts';
 import { permittedDestinations } from '../../../src/jumphost/permitted.ts';
 import { standInCommands } from '../../support/commands.ts';
 import { publicKeyLine } from '../../support/keyscript.ts';
+import { MAIN } from '../../support/tunnel.ts';
 
-const MAIN = fileURLToPath(new URL('../../../src/main.js', import.meta.url));
 const directory = mkdtempSync(join(tmpdir(), 'tunnel-kubernetesoptions-'));
 after(() => rmSync(directory, { recursive: true }));
 const PUB = join(directory, 'team.pub');

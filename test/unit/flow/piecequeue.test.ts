@@ -5,6 +5,7 @@ import fc from 'fast-check';
 import { Slab } from '../../../src/flow/memory.ts';
 import { PieceQueue } from '../../../src/flow/piecequeue.ts';
 import { CountingPool } from '../../support/countingpool.ts';
+import { processorMs } from '../../support/until.ts';
 
 const BLOCK_BYTES = 32 * 1024;
 const SLAB_BYTES = 40_000;
@@ -189,7 +190,7 @@ describe('Pieces', () => {
 
   it('gather from the end of many in a time that does not grow with them', () => {
     const many = 200_000;
-    const begin = performance.now();
+    const begin = processorMs();
     const pieces = new PieceQueue();
     const parts: (Buffer | undefined)[] = [undefined, undefined];
     const byte = Buffer.of(1);
@@ -198,6 +199,6 @@ describe('Pieces', () => {
       assert.equal(pieces.gather(piece, 1, parts), 1);
     }
     // A walk from the beginning each time would be 2 * 10^10 steps.
-    assert.ok(performance.now() - begin < 5_000);
+    assert.ok(processorMs() - begin < 5_000);
   });
 });

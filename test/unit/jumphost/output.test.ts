@@ -17,11 +17,10 @@ import { syncBuiltinESMExports } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
-import { fileURLToPath } from 'node:url';
 import { UsageError } from '../../../src/errors/errors.ts';
 import { printable, writeFiles } from '../../../src/jumphost/output.ts';
+import { MAIN } from '../../support/tunnel.ts';
 
-const MAIN = fileURLToPath(new URL('../../../src/main.js', import.meta.url));
 const FILES = [
   { path: 'a.conf', mode: 0o600, text: 'a\n' },
   { path: 'deep/er/b.sh', mode: 0o755, text: 'b\n' },

@@ -3,16 +3,14 @@ import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { describe, it } from 'node:test';
 import { blockLines, quotedScalar } from '../../../src/jumphost/yaml.ts';
+import { moduleMissing } from '../../support/requirements.ts';
 
 const READ =
   'import sys, json, yaml; print(json.dumps(yaml.safe_load(sys.stdin.buffer.read().decode())))';
-const missing =
-  spawnSync('python3', ['-c', 'import yaml']).status === 0
-    ? false
-    : 'python3-yaml is not installed';
+const PYTHON = '/usr/bin/python3';
 
 function read(text: string): unknown {
-  const { stdout, stderr } = spawnSync('python3', ['-c', READ], { input: text, encoding: 'utf8' });
+  const { stdout, stderr } = spawnSync(PYTHON, ['-c', READ], { input: text, encoding: 'utf8' });
   assert.notEqual(stdout, '', stderr);
   return JSON.parse(stdout);
 }
@@ -35,7 +33,7 @@ const LINES = [
   'ümläut, 漢字, 🔑',
 ];
 
-describe('texts as YAML', { skip: missing }, () => {
+describe('texts as YAML', { skip: moduleMissing(PYTHON, 'yaml') }, () => {
   for (const [what, text] of [
     ['lines with everything that means something in YAML', `${LINES.join('\n')}\n`],
     ['one line', 'x\n'],

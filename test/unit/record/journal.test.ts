@@ -22,7 +22,7 @@ test('records reach a journal as datagrams of its protocol', async (t) => {
   const directory = mkdtempSync(join(tmpdir(), 'tunnel-journal-'));
   t.after(() => rmSync(directory, { recursive: true }));
   const path = join(directory, 'socket');
-  const receiver = spawn('python3', ['-c', RECEIVER, path], {
+  const receiver = spawn('/usr/bin/python3', ['-c', RECEIVER, path], {
     stdio: ['ignore', 'pipe', 'inherit'],
   });
   t.after(() => receiver.kill());

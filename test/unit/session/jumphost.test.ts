@@ -19,13 +19,12 @@ import { type AddressInfo, createServer as createTcpServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import { fileURLToPath } from 'node:url';
 import { JUMP_HOST_FORMATS, type JumpHostFormat } from '../../../src/config/jumphostoptions.ts';
 import { EXIT } from '../../../src/errors/codes.ts';
 import { publicKeyLine } from '../../support/keyscript.ts';
 import { LoopbackSshd, makeKey, sshdMissing } from '../../support/loopback-sshd.ts';
+import { MAIN } from '../../support/tunnel.ts';
 
-const MAIN = fileURLToPath(new URL('../../../src/main.js', import.meta.url));
 const LISTED = 'api.example.com:443';
 
 const root = mkdtempSync(join(tmpdir(), 'tunnel-badinput-'));

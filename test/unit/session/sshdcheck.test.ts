@@ -8,11 +8,10 @@ import { chmodSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync }
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
-import { fileURLToPath } from 'node:url';
 import { installedOpenssh } from '../../support/installedopenssh.ts';
 import { sshdMissing } from '../../support/loopback-sshd.ts';
+import { MAIN } from '../../support/tunnel.ts';
 
-const MAIN = fileURLToPath(new URL('../../../src/main.js', import.meta.url));
 const root = mkdtempSync(join(tmpdir(), 'tunnel-sshdcheck-'));
 after(() => rmSync(root, { recursive: true }));
 

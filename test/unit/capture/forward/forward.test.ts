@@ -12,6 +12,7 @@ import type { FlowRequest } from '../../../../src/flow/request.ts';
 import { StreamConduit } from '../../../../src/flow/streamconduit.ts';
 import type { Observer } from '../../../../src/observe/observer.ts';
 import { until } from '../../../support/memorymachine.ts';
+import { ipv6Missing } from '../../../support/requirements.ts';
 
 const ADMITTED = 'tunnel_forward_connections_total';
 const LOOPBACK = ['127.0.0.1', '::1'] as const;
@@ -84,7 +85,9 @@ describe('ForwardCapture', () => {
     return socket;
   };
 
-  it('listens on one port of all addresses, and carries both ways with a half-close', async () => {
+  it('listens on one port of all addresses, and carries both ways with a half-close', {
+    skip: ipv6Missing,
+  }, async () => {
     const requests: FlowRequest[] = [];
     const running = await start([onPort(0)], (request) => {
       requests.push(request);
@@ -137,7 +140,9 @@ describe('ForwardCapture', () => {
     await until(() => waiting[1]?.signal.aborted === true, 'giving up');
   });
 
-  it('admits so many clients of one forward, and keeps the others open', async () => {
+  it('admits so many clients of one forward, and keeps the others open', {
+    skip: ipv6Missing,
+  }, async () => {
     const running = await start([onPort(0), onPort(0, 'other')], () => {}, 12);
     const [full, free] = [portIn(running), portIn(running, 2)];
     const sockets = await Promise.all([client(full), client(full), client(full)]);
@@ -161,7 +166,7 @@ describe('ForwardCapture', () => {
     for (const socket of sockets) socket.destroy();
   });
 
-  it('says what is in use, and listens on the rest', async () => {
+  it('says what is in use, and listens on the rest', { skip: ipv6Missing }, async () => {
     const taken = farPort();
     const running = await start([
       { ...onPort(taken), listen: { kind: 'port', hosts: ['127.0.0.1'], port: taken } },
@@ -177,7 +182,9 @@ describe('ForwardCapture', () => {
     assert.equal(counters.get('tunnel_forward_listen_failures_total'), 1);
   });
 
-  it('goes on with one address if the port is in use at the other, and warns', async () => {
+  it('goes on with one address if the port is in use at the other, and warns', {
+    skip: ipv6Missing,
+  }, async () => {
     const running = await start([onPort(farPort())]);
     assert.deepEqual(running.addresses, [`[::1]:${farPort()} -> db:5432`]);
     assert.deepEqual(said, [

@@ -17,6 +17,7 @@ import {
   type TestProxy,
   type TestProxyOptions,
 } from '../../../support/proxy.ts';
+import { until } from '../../../support/until.ts';
 
 const CONNECT = 'CONNECT any.example:80 HTTP/1.1\r\nHost: any.example:80\r\n\r\n';
 const SOCKS5 = Buffer.of(5, 1, 0);
@@ -213,11 +214,9 @@ describe('proxies for their own user', { timeout: 20_000 }, () => {
   });
 
   it('serve their own, with all that it has sent meanwhile', async () => {
-    let answer: (own: boolean) => void = () => {};
-    const isOwnUser = () =>
-      new Promise<boolean>((resolve) => {
-        answer = resolve;
-      });
+    const asked: ((own: boolean) => void)[] = [];
+    const isOwnUser = () => new Promise<boolean>((resolve) => void asked.push(resolve));
+    const isAsked = () => until(() => asked.length > 0, 'nobody asks whose it is');
     await withProxy({ isOwnUser }, async (proxy) => {
       for (const pieces of [
         ['CONN', 'ECT any.example:80 HTTP/1.1\r\nHost: any.example:80\r\n\r\n'],
@@ -229,17 +228,18 @@ describe('proxies for their own user', { timeout: 20_000 }, () => {
           await delay(30);
         }
         assert.equal(proxy.ids.length, pieces.length === 2 ? 0 : 1);
-        answer(true);
+        await isAsked();
+        asked.shift()?.(true);
         const [first] = await client.take(1);
         assert.ok(first === 5 || first === 0x48, String(first));
       }
       // One that leaves before the answer.
       const client = await proxy.open();
       client.send(SOCKS5);
-      await delay(30);
+      await isAsked();
       client.close();
       await delay(30);
-      answer(true);
+      asked.shift()?.(true);
     });
   });
 });

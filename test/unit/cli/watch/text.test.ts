@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import stringWidth from 'string-width';
 import { fit, inAscii, plot } from '../../../../src/cli/watch/text.ts';
+import { processorMs } from '../../../support/until.ts';
 
 describe('fit', () => {
   it('fills and cuts to exactly so many cells', () => {
@@ -24,9 +25,9 @@ describe('fit', () => {
   });
 
   it('is quick with a long text', () => {
-    const began = performance.now();
+    const began = processorMs();
     fit('x'.repeat(1_000_000), 80);
-    assert.ok(performance.now() - began < 1_000);
+    assert.ok(processorMs() - began < 1_000);
   });
 });
 

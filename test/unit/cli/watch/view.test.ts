@@ -5,6 +5,7 @@ import { History } from '../../../../src/cli/watch/history.ts';
 import { firstState, type Model, type ViewState } from '../../../../src/cli/watch/state.ts';
 import { render } from '../../../../src/cli/watch/view.ts';
 import type { Status } from '../../../../src/control/status.ts';
+import { processorMs } from '../../../support/until.ts';
 import { flowStatus, NOW, tunnelStatus } from './fixture.ts';
 
 const SIZES = [
@@ -132,9 +133,9 @@ describe('the view', () => {
     const flows = Array.from({ length: 5_000 }, (_, at) => flowStatus(at + 1));
     const history = new History(tunnelStatus(flows), NOW);
     const shown: Model = { tunnels: [history], silent: [], now: NOW };
-    const began = performance.now();
+    const began = processorMs();
     const lines = render(shown, state({ flow: 2_500, sort: 'age' }), { columns: 80, rows: 24 });
-    assert.ok(performance.now() - began < 1_000);
+    assert.ok(processorMs() - began < 1_000);
     const at = lines.find((line) => line[0]?.style === 'reverse' && line !== lines[0]);
     assert.match(at?.[0]?.text ?? '', /^10\.0\.0\.2500:443/);
   });

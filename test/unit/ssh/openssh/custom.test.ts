@@ -10,7 +10,6 @@ import { chmod, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { GUARD_PATH } from '../../../../src/native/addon.ts';
@@ -19,20 +18,19 @@ import { LoopbackSshd, sshdMissing } from '../../../support/loopback-sshd.ts';
 import { type Changes, opensshOptions } from '../../../support/openssh.ts';
 import { closeAll, dial } from '../../../support/opensshlab.ts';
 import { closedToOthers, labUnavailable } from '../../../support/requirements.ts';
+import { until } from '../../../support/until.ts';
 
 const OPENSSHDIAL = fileURLToPath(new URL('../../../support/opensshdial.js', import.meta.url));
 /** Does not exec, and so is all that a signal to the child reaches. */
 const WRAPPER = ['sh', '-c', 'ssh "$@"; exit $?', 'sh'] as const;
-/** What the guard gives ssh, and something more. */
-const END_MS = 4_000;
 
 describe('ssh under a custom command', { skip: sshdMissing }, () => {
   let sshd: LoopbackSshd;
   let directory: string;
-  const others = new Set<string>();
+  /** The processes whose ssh is looked for: this one, and tunnels of their own. */
+  const owners = new Set([process.pid]);
 
   before(async () => {
-    for (const line of guards()) others.add(line);
     directory = await mkdtemp(join(tmpdir(), 'tunnel-openssh-test-'));
     sshd = await LoopbackSshd.start();
   });
@@ -43,17 +41,23 @@ describe('ssh under a custom command', { skip: sshdMissing }, () => {
     await rm(directory, { recursive: true, force: true });
   });
 
-  /** Command lines of what connects to `sshd`, and of guards. */
-  const running = (): string[] => [
-    ...commandLines().filter((line) => line.includes(` -p ${sshd.port} `)),
-    ...guards().filter((line) => !others.has(line)),
-  ];
+  /**
+   * Command lines of what connects to `sshd`, and of guards of their owners: the directory of what
+   * they watch is called so. Other programs of this machine may have guards, too.
+   */
+  const running = (): string[] =>
+    commandLines().filter(
+      (line) =>
+        line.includes(` -p ${sshd.port} `) ||
+        (line.startsWith(GUARD_PATH) &&
+          [...owners].some((pid) => line.includes(`-${pid.toString(36)}-`))),
+    );
 
-  async function assertGone(): Promise<void> {
-    for (const since = Date.now(); running().length > 0 && Date.now() - since < END_MS; )
-      await delay(20);
-    assert.deepEqual(running(), []);
-  }
+  const assertGone = () =>
+    until(
+      () => running().length === 0,
+      () => running().join('\n'),
+    );
 
   /** A tunnel process of its own, which has a link when this resolves. */
   async function tunnel(
@@ -66,6 +70,7 @@ describe('ssh under a custom command', { skip: sshdMissing }, () => {
       env: { ...process.env, XDG_RUNTIME_DIR: '', OPENSSH_OPTIONS: JSON.stringify(options) },
       stdio: ['ignore', 'pipe', 'inherit'],
     });
+    owners.add(child.pid ?? 0);
     await once(child.stdout ?? child, 'data');
     return child;
   }
@@ -75,8 +80,7 @@ describe('ssh under a custom command', { skip: sshdMissing }, () => {
     await dial(sshd, changes);
     // ssh listens a moment before it starts the guard.
     const guarded = () => running().some((line) => line.startsWith(GUARD_PATH));
-    for (const since = Date.now(); !guarded() && Date.now() - since < END_MS; ) await delay(20);
-    assert.ok(guarded());
+    await until(guarded, 'there is no guard');
     await closeAll();
     await assertGone();
     const killed = await tunnel(changes);
@@ -113,10 +117,6 @@ describe('ssh under a custom command', { skip: sshdMissing }, () => {
     }
   });
 });
-
-function guards(): string[] {
-  return commandLines().filter((line) => line.startsWith(GUARD_PATH));
-}
 
 /** Of all processes, the words joined by spaces. */
 function commandLines(): string[] {

@@ -74,7 +74,7 @@ while True:
 `;
     for (let i = 0; i < 5; i++) {
       const path = makeDirectory(CALLER);
-      const child = spawn('python3', ['-c', swaps, path, elsewhere], {
+      const child = spawn('/usr/bin/python3', ['-c', swaps, path, elsewhere], {
         stdio: ['ignore', 'pipe', 'inherit'],
       });
       const exited = once(child, 'exit');
@@ -106,7 +106,7 @@ while True:
     const left = '/run/tunnel.4194304-abcdef'; // no process has this number (proc(5), pid_max)
     const ofUnit = '/run/tunnel-4194304-office'; // the RuntimeDirectory of tunnel@4194304-office
     for (const made of [left, ofUnit]) {
-      mkdirSync(made);
+      mkdirSync(made, { recursive: true }); // it may be left of a run that was killed
       writeFileSync(join(made, 'other'), '');
     }
     const path = makeDirectory(CALLER);
