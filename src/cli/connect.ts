@@ -46,9 +46,9 @@ The jump host's own name is always resolved by this machine.
 --socks and --http add one here. "tunnel proxy --help" explains both.
 
 -L is that of ssh: [bind:]port:host:hostport, or socket:host:hostport for a Unix socket of
-this machine. The jump host resolves the host, and "localhost" is its own. LocalForward and
-DynamicForward of ssh_config are obeyed as well, with GatewayPorts and ExitOnForwardFailure;
-RemoteForward is not.
+this machine. The jump host resolves the host, and "localhost" is its own. LocalForward
+and DynamicForward of ssh_config are obeyed as well, with GatewayPorts and
+ExitOnForwardFailure; RemoteForward is not.
 
 --os-cloud adds the endpoints of an OpenStack cloud to the targets. They are looked up
 through the jump host before anything is captured. $OS_CLOUD alone adds none. "tunnel

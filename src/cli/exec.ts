@@ -11,7 +11,7 @@ Examples:
   tunnel exec -r user@jumphost curl http://10.0.0.1/
       without targets, all TCP goes through jumphost
   tunnel exec -r user@jumphost --os-cloud mycloud -- terraform apply
-      terraform reaches the endpoints of a cloud in clouds.yaml, and everything else as usual
+      terraform reaches the endpoints of a cloud in clouds.yaml; all else as usual
 `;
 
 const AFTER = `

@@ -40,8 +40,8 @@ The FILE of --proxy-auth has user:password lines and must be readable only by it
 Point programs to the proxy with http_proxy and https_proxy (http://127.0.0.1:${DEFAULT_PROXY_PORT}), or
 with their own option, for curl: --proxy socks5h://127.0.0.1:${DEFAULT_PROXY_PORT}.
 
-For browsers, http://127.0.0.1:${DEFAULT_PROXY_PORT}/proxy.pac is a proxy configuration by which the targets
-go through the proxy and everything else goes directly.
+For browsers, http://127.0.0.1:${DEFAULT_PROXY_PORT}/proxy.pac is a proxy configuration by which
+the targets go through the proxy and everything else goes directly.
 `;
 
 export const PROXY: CommandDeclaration = {

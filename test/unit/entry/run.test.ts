@@ -88,6 +88,7 @@ describe('what a start loads', () => {
   it('--version: what prints it', async () => {
     for (const option of ['--version', '-V']) {
       assert.deepEqual([...(await modulesOf([option]))].sort(), [
+        'cli/oldestnode.js',
         'cli/output.js',
         'cli/version.js',
         'errors/errors.js',
