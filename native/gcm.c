@@ -109,7 +109,8 @@ bool gcm_seal_data(struct gcm *gcm, uint8_t *packet, size_t length, uint32_t cha
   packet[GCM_HEAD] = CHANNEL_DATA;
   put32(packet + GCM_HEAD + 1, channel);
   put32(packet + GCM_HEAD + 5, (uint32_t)data_length);
-  memcpy(packet + GCM_HEAD + GCM_DATA_HEAD, data, data_length);
+  /* Empty data may have no address, which memcpy(3) must not get. */
+  if (data_length > 0) memcpy(packet + GCM_HEAD + GCM_DATA_HEAD, data, data_length);
   return pad(gcm, packet + GCM_HEAD + payload, padding) && gcm_seal(gcm, packet, length);
 }
 

@@ -208,7 +208,8 @@ describe('the image, by its steps', {
     await proxy.waitForLine(/tunnel: ready\n/, READY_MS);
     const { stdout } = await root.exec([...fetched, '-x', 'socks5h://127.0.0.1:1080']);
     assert.match(stdout, /"host":"api1"/);
-    await root.script('tunnel stop');
+    // By its name: it is another user's.
+    await root.script(`tunnel stop ${REMOTE}`);
     assert.equal((await proxy.exited).status, 0);
   });
 

@@ -143,6 +143,11 @@ export class LocalClient {
     for (let sent = 0; sent < bytes; sent += PIECE.length) this.socket.write(PIECE);
   }
 
+  /** Sends its end. Before that, Node can't reset the socket, and never closes it if asked to. */
+  async end(): Promise<void> {
+    await new Promise<void>((resolve) => this.socket.end(resolve));
+  }
+
   reset(): void {
     this.socket.resetAndDestroy();
   }
@@ -232,7 +237,8 @@ export class ForwardTrial {
       const some = Array.from({ length: Math.min(100, count - clients.length) }, () =>
         this.client(to),
       );
-      await Promise.all(some.map((client) => client.connected()));
+      // Who is reset at once may hear of it while it connects.
+      await until(() => some.every(({ socket }) => !socket.connecting), 'they connect');
       clients.push(...some);
     }
     return clients;

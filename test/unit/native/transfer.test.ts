@@ -86,7 +86,7 @@ describe('transfers that never wait', () => {
     spawnSync('mkfifo', [done]);
     const script = `printf abcde | "$0" -e "$1" "$2" "$3" | exec cat "$3"`;
     const words = [process.execPath, CHILD, addonFile(), done];
-    const { stderr } = spawnSync('bash', ['-c', script, ...words], {
+    const { stderr } = spawnSync('bash', ['--norc', '-c', script, ...words], {
       encoding: 'utf8',
       timeout: 60_000,
     });

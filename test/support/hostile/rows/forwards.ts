@@ -40,7 +40,7 @@ const STAGES: readonly ((client: LocalClient) => Promise<void>)[] = [
   },
   async (client) => {
     await client.connected();
-    client.socket.end();
+    await client.end();
     client.reset();
   },
   async (client) => {
@@ -50,7 +50,7 @@ const STAGES: readonly ((client: LocalClient) => Promise<void>)[] = [
   },
   async (client) => {
     await until(() => client.received > 0, 'something comes');
-    client.socket.end();
+    await client.end();
     client.reset();
   },
 ];
