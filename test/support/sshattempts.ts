@@ -8,7 +8,7 @@
  *
  * Limits: an attempt that neither works nor fails in TIMEOUT_MS throws.
  */
-import { chmodSync } from 'node:fs';
+import { chmodSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { API1, API1_6, API1_NAME, API2, API2_6, API2_NAME, JUMPHOST4, Port } from './addresses.ts';
 import type { Lab } from './lab.ts';
@@ -217,10 +217,12 @@ export const ATTEMPTS: readonly Attempt[] = [
     ),
   ),
   standing('a remote SOCKS server', () => ['-R', '7774'], /remote forward success/),
-  standing(
-    'a remote forward of a Unix socket',
-    (lab) => ['-R', `/tmp/tunnel-${lab.id}.sock:${API1}:80`],
-    /remote forward success/,
+  withoutSocket(
+    standing(
+      'a remote forward of a Unix socket',
+      (lab) => ['-R', `${boundSocketOf(lab)}:${API1}:80`],
+      /remote forward success/,
+    ),
   ),
   {
     name: 'a Unix socket of the jump host',
@@ -258,4 +260,22 @@ export async function whatWorks(
   };
   await Promise.all(Array.from({ length: AT_A_TIME }, worker));
   return attempts.map(({ name }) => name).filter((name) => worked.has(name));
+}
+
+/** What sshd binds, in a directory where its user may. It doesn't remove it. */
+function boundSocketOf(lab: Lab): string {
+  return `/tmp/tunnel-${lab.id}.sock`;
+}
+
+function withoutSocket(attempt: Attempt): Attempt {
+  return {
+    ...attempt,
+    async works(lab, user) {
+      try {
+        return await attempt.works(lab, user);
+      } finally {
+        rmSync(boundSocketOf(lab), { force: true });
+      }
+    },
+  };
 }
