@@ -356,21 +356,32 @@ static napi_value clients_accept_js(napi_env env, napi_callback_info info) {
   return napi_create_int32(env, answer, &result) == napi_ok ? result : NULL;
 }
 
-/* clientsWatch(clients, fd) */
-static napi_value clients_watch_js(napi_env env, napi_callback_info info) {
+/* A change of the set for one client: `name`(clients, fd). */
+static napi_value change_js(napi_env env, napi_callback_info info, const char *name, int call,
+                            uint32_t events) {
   size_t argc = 2;
   napi_value argv[2];
   int32_t fd;
 
   if (napi_get_cb_info(env, info, &argc, argv, NULL, NULL) != napi_ok || argc < 2 ||
       napi_get_value_int32(env, argv[1], &fd) != napi_ok) {
-    napi_throw_type_error(env, NULL, "clientsWatch(clients, fd)");
+    napi_throw_type_error(env, NULL, "what clientsOpen returned and a descriptor are needed");
     return NULL;
   }
   const struct addon_clients *clients = clients_argument(env, argv[0]);
   if (clients == NULL) return NULL;
-  const int error = watch(clients, EPOLL_CTL_ADD, fd, CLIENT_EVENTS | EPOLLET);
-  return error == 0 ? NULL : addon_throw_errno(env, "clientsWatch", error);
+  const int error = watch(clients, call, fd, events);
+  return error == 0 ? NULL : addon_throw_errno(env, name, error);
+}
+
+/* clientsWatch(clients, fd) */
+static napi_value clients_watch_js(napi_env env, napi_callback_info info) {
+  return change_js(env, info, "clientsWatch", EPOLL_CTL_ADD, CLIENT_EVENTS | EPOLLET);
+}
+
+/* clientsRelease(clients, fd): it isn't watched any more, and stays open. */
+static napi_value clients_release_js(napi_env env, napi_callback_info info) {
+  return change_js(env, info, "clientsRelease", EPOLL_CTL_DEL, 0);
 }
 
 /* clientsAwaitRoom(clients, fd, waits): whether it is told when a client takes more. */
@@ -391,23 +402,6 @@ static napi_value clients_await_room_js(napi_env env, napi_callback_info info) {
   const uint32_t events = CLIENT_EVENTS | EPOLLET | (waits ? (uint32_t)EPOLLOUT : 0);
   const int error = watch(clients, EPOLL_CTL_MOD, fd, events);
   return error == 0 ? NULL : addon_throw_errno(env, "clientsAwaitRoom", error);
-}
-
-/* clientsRelease(clients, fd): it isn't watched any more, and stays open. */
-static napi_value clients_release_js(napi_env env, napi_callback_info info) {
-  size_t argc = 2;
-  napi_value argv[2];
-  int32_t fd;
-
-  if (napi_get_cb_info(env, info, &argc, argv, NULL, NULL) != napi_ok || argc < 2 ||
-      napi_get_value_int32(env, argv[1], &fd) != napi_ok) {
-    napi_throw_type_error(env, NULL, "clientsRelease(clients, fd)");
-    return NULL;
-  }
-  const struct addon_clients *clients = clients_argument(env, argv[0]);
-  if (clients == NULL) return NULL;
-  const int error = watch(clients, EPOLL_CTL_DEL, fd, 0);
-  return error == 0 ? NULL : addon_throw_errno(env, "clientsRelease", error);
 }
 
 static napi_value clients_close_js(napi_env env, napi_callback_info info) {

@@ -1,5 +1,6 @@
 /** Shows a failure: one line with the code, one with what to do next. */
 import { TunnelError, UsageError } from '../errors/errors.ts';
+import { causesOf } from '../errors/reason.ts';
 import { printable } from '../observe/printable.ts';
 
 /** For a wrong argument whose message needs no hint of its own. */
@@ -29,20 +30,11 @@ function describe(error: unknown): string {
   return error.message === '' ? error.name : error.message;
 }
 
-/** Shows at most this many causes of an error: they may form a ring. */
-const MAX_CAUSES = 8;
-
 function stackLines(error: unknown): string[] {
-  const lines: string[] = [];
-  let current = error;
-  for (let depth = 0; current instanceof Error && depth < MAX_CAUSES; depth += 1) {
+  return [...causesOf(error)].flatMap((cause, depth) => {
     const prefix = depth === 0 ? '' : 'caused by ';
-    lines.push(
-      ...`${prefix}${current.stack ?? String(current)}`
-        .split('\n')
-        .map((line) => `tunnel:   ${printable(line)}`),
-    );
-    current = current.cause;
-  }
-  return lines;
+    return `${prefix}${cause.stack ?? String(cause)}`
+      .split('\n')
+      .map((line) => `tunnel:   ${printable(line)}`);
+  });
 }

@@ -1,5 +1,17 @@
 /** Describes a caught value, which may be anything. */
 
+/** Causes of an error that are looked at, with itself: they may form a ring. */
+const MAX_CAUSES = 8;
+
+/** An error, its cause, and so on. */
+export function* causesOf(error: unknown): Generator<Error> {
+  let cause = error;
+  for (let depth = 0; cause instanceof Error && depth < MAX_CAUSES; depth++) {
+    yield cause;
+    cause = cause.cause;
+  }
+}
+
 /** The message of an error; the text of anything else that was thrown. */
 export function reasonOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);

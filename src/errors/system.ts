@@ -9,9 +9,7 @@
  */
 import { constants } from 'node:os';
 import { TunnelError } from './errors.ts';
-
-/** Causes that are looked at: they may form a ring. */
-const MAX_CAUSES = 8;
+import { causesOf } from './reason.ts';
 
 /** libuv has no name for some, such as EDQUOT. */
 const NAMES: ReadonlyMap<number, string> = new Map(
@@ -129,15 +127,6 @@ export function withSystemReason(error: unknown): unknown {
     return new TunnelError('system-limit', `${error.message}: ${says}`, { hint, cause: error });
   }
   return error;
-}
-
-/** The error itself first. */
-function* causesOf(error: unknown): Generator<Error> {
-  let cause = error;
-  for (let depth = 0; cause instanceof Error && depth < MAX_CAUSES; depth++) {
-    yield cause;
-    cause = cause.cause;
-  }
 }
 
 function refusalOf(error: Error): Refusal | undefined {

@@ -14,32 +14,25 @@ import { Credentials } from '../capture/proxy/credentials.ts';
 import { ProxyCapture } from '../capture/proxy/proxy.ts';
 import type { Configuration } from '../config/configuration.ts';
 import { TunnelError } from '../errors/errors.ts';
-import type { Flows } from '../flow/flows.ts';
 import type { FlowRequest } from '../flow/request.ts';
-import type { Policy } from '../policy/policy.ts';
 import type { DynamicForward } from '../ssh/settings.ts';
 import { descriptorLimit } from '../system/limits.ts';
 import { isLoopback, listenHosts } from './listenhosts.ts';
-import { livePolicy } from './names.ts';
 import { adviseAboutOtherUsers, ownUserCheck } from './ownuser.ts';
 import type { Session } from './session.ts';
 import type { Tunnel } from './tunnel.ts';
 
-const ALWAYS: Policy = { decide: () => ({ kind: 'tunnel' }) };
-
 /**
- * Resolves with those that listen, as people read them. One that can't is a warning, or with
- * ExitOnForwardFailure the end: rejects with TunnelError `forward-listen`.
+ * `accept`: takes their flows. Resolves with those that listen, as people read them. One that can't
+ * is a warning, or with ExitOnForwardFailure the end: rejects with TunnelError `forward-listen`.
  */
 export async function startDynamicForwards(
   session: Session,
   tunnel: Tunnel,
-  flows: Flows,
+  accept: (request: FlowRequest) => void,
 ): Promise<readonly string[]> {
   const { forwards: settings, observer, configuration } = tunnel;
   const { dynamic, exitOnFailure } = settings;
-  const policy = livePolicy(tunnel, () => ALWAYS);
-  const accept = (request: FlowRequest) => flows.accept(request, policy);
   const listening: string[] = [];
   for (const forward of dynamic) {
     const hosts = listenHosts(forward.listen.host, settings);

@@ -70,7 +70,7 @@ export async function startForwards(
   const policy = livePolicy(tunnel, () => ALWAYS);
   const accept = (request: FlowRequest) => flows.accept(request, policy);
   await session.within(capture.start({ accept }, session.signal));
-  const dynamic = await startDynamicForwards(session, tunnel, flows);
+  const dynamic = await startDynamicForwards(session, tunnel, accept);
   const addresses = () => [...capture.addresses, ...dynamic];
   tunnel.overview.forwards = addresses;
   const nothingLeft =

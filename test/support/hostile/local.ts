@@ -21,10 +21,10 @@ import { startProxyProgram } from '../loopbackprogram.ts';
 import type { Child } from '../process.ts';
 import { MAIN } from '../tunnel.ts';
 import type { HostilePeer } from './peer.ts';
-import { CPU_SECONDS, MEMORY_MIB, type Row } from './row.ts';
+import type { Row } from './row.ts';
 import {
-  assertClean,
   type HostileServer,
+  judge,
   START_SECONDS,
   STOP_SECONDS,
   startHostile,
@@ -207,7 +207,7 @@ export class ForwardTrial {
       usage.take();
       program.kill('SIGTERM');
       assert.equal((await program.wait(STOP_SECONDS * 1000)).status, 0, 'TERM ends it in order');
-      judge(row, { server, stderr: program.stderr, usage, baseline });
+      judge(row, server, program.stderr, usage, baseline);
       return usage;
     } catch (error) {
       if (error instanceof Error) error.message += `\n${program.stderr.slice(-3000)}`;
@@ -279,7 +279,7 @@ export class NcTrial {
     try {
       await row.run(trial);
       const usage = trial.usage ?? { peakMib: 0, cpuSeconds: 0 };
-      judge(row, { server, stderr: trial.stderr, usage, baseline });
+      judge(row, server, trial.stderr, usage, baseline);
       return usage;
     } catch (error) {
       if (error instanceof Error) error.message += `\n${trial.stderr.slice(-3000)}`;
@@ -340,22 +340,4 @@ export class NcTrial {
     await delay(50);
     return child.exitCode ?? child.signalCode;
   }
-}
-
-interface Judged {
-  readonly server: HostileServer;
-  readonly stderr: string;
-  readonly usage: Usage;
-  readonly baseline: Usage;
-}
-
-function judge(row: LocalRow, { server, stderr, usage, baseline }: Judged): void {
-  assert.deepEqual(server.faults, [], 'the row itself has gone wrong');
-  assertClean(stderr);
-  if (row.counter !== undefined)
-    assert.match(stderr, new RegExp(`${row.counter} [1-9]`), 'the counter has not grown');
-  const memory = baseline.peakMib + (row.memory ?? MEMORY_MIB);
-  assert.ok(usage.peakMib <= memory, `${usage.peakMib} MiB at its peak; ${memory} allowed`);
-  const cpu = baseline.cpuSeconds + (row.cpu ?? CPU_SECONDS);
-  assert.ok(usage.cpuSeconds <= cpu, `${usage.cpuSeconds} s of CPU; ${cpu} allowed`);
 }

@@ -112,15 +112,8 @@ export async function runRow(row: Row, baseline: Usage, keyFile: string): Promis
       await ends(program, row.outcome, START_SECONDS * 1000 + patience);
     else await staysUp(program, row, row.outcome, patience, usage);
     usage.take();
-    assert.deepEqual(server.faults, [], 'the row itself has gone wrong');
     const { stderr } = program;
-    assertClean(stderr);
-    if (row.counter !== undefined)
-      assert.match(stderr, new RegExp(`${row.counter} [1-9]`), 'the counter has not grown');
-    const memory = baseline.peakMib + (row.memory ?? MEMORY_MIB);
-    assert.ok(usage.peakMib <= memory, `${usage.peakMib} MiB at its peak; ${memory} allowed`);
-    const cpu = baseline.cpuSeconds + (row.cpu ?? CPU_SECONDS);
-    assert.ok(usage.cpuSeconds <= cpu, `${usage.cpuSeconds} s of CPU; ${cpu} allowed`);
+    judge(row, server, stderr, usage, baseline);
     return { peakMib: usage.peakMib, cpuSeconds: usage.cpuSeconds, stderr };
   } catch (error) {
     if (error instanceof Error) error.message += `\n${program.stderr.slice(-3000)}`;
@@ -210,6 +203,24 @@ async function becomes(flow: FlowEnd, proxy: number, row: Row, patience: number)
     assert.ok(!(await fault.ends(WATCH_MS)), 'it stays open');
   }
   fault.close();
+}
+
+/** Throws if a row that is over has shown anything that it may not, or used more than it may. */
+export function judge(
+  row: Pick<Row, 'counter' | 'memory' | 'cpu'>,
+  server: HostileServer,
+  stderr: string,
+  usage: Usage,
+  baseline: Usage,
+): void {
+  assert.deepEqual(server.faults, [], 'the row itself has gone wrong');
+  assertClean(stderr);
+  if (row.counter !== undefined)
+    assert.match(stderr, new RegExp(`${row.counter} [1-9]`), 'the counter has not grown');
+  const memory = baseline.peakMib + (row.memory ?? MEMORY_MIB);
+  assert.ok(usage.peakMib <= memory, `${usage.peakMib} MiB at its peak; ${memory} allowed`);
+  const cpu = baseline.cpuSeconds + (row.cpu ?? CPU_SECONDS);
+  assert.ok(usage.cpuSeconds <= cpu, `${usage.cpuSeconds} s of CPU; ${cpu} allowed`);
 }
 
 export function assertClean(stderr: string): void {
