@@ -6,8 +6,8 @@
  * |--------------|-------------------------------------|-------------------|----------------------|
  * | silent       | reached nobody: no answer, no       | 1-2 s; after 10   | 1-2 s                |
  * |              | route, no such name                 | min 1-30 s        |                      |
- * | refused      | was refused by the kernel there     | 1-30 s            | 0.25-0.5 s, after    |
- * |              |                                     |                   | ten times 2-3 s      |
+ * | refused      | was refused by the kernel there     | 1-30 s, near the  | 0.25-0.5 s, after    |
+ * |              |                                     | outage so far     | ten times 2-3 s      |
  * | dropped      | was let in, and the link did not    | 1-30 s            | 0.5-1 s once, then   |
  * |              | last; after 3-30 s it is at once    |                   | 3 s between attempts |
  * |              | the first time and while one waits  |                   |                      |
@@ -228,9 +228,10 @@ export class Backoff {
   #patientRange(kind: FailureKind, downFor: number): Range {
     if (isAboutLogin(kind)) return WAITS[kind];
     if (kind === 'silent') return downFor < SILENT_EAGER_MS ? WAITS.silent : ORDINARY;
-    const { floor, ceiling } = WAITS[kind];
+    const { floor } = WAITS[kind];
     const failures = kind === 'punished' ? this.#failures.punished : this.#failures.ordinary;
-    return { floor, ceiling: Math.min(ceiling, floor * 2 ** (failures + 1)) };
+    const outage = kind === 'refused' ? 2 * floor + downFor : Number.POSITIVE_INFINITY;
+    return { floor, ceiling: Math.min(WAITS[kind].ceiling, floor * 2 ** (failures + 1), outage) };
   }
 
   /** undefined: the same as without anybody. */

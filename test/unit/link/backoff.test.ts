@@ -59,8 +59,8 @@ describe('backoff', () => {
       let expected = floor;
       for (let failure = 0; failure < 2_000; failure++) {
         expected = Math.min(ceiling, expected * 2);
-        assert.equal(longest.failed(kind, 0).patient, expected);
-        assert.equal(shortest.failed(kind, 0).patient, floor);
+        assert.equal(longest.failed(kind, ceiling).patient, expected);
+        assert.equal(shortest.failed(kind, ceiling).patient, floor);
       }
     }
     assert.deepEqual(WAITS.refused, { floor: 1_000, ceiling: 30_000 });
@@ -77,9 +77,17 @@ describe('backoff', () => {
     assert.equal(eager, EAGER_WAITS.silent.ceiling);
   });
 
+  it('waits for little longer than the outage so far, where the kernel has refused', () => {
+    const backoff = new Backoff(() => 1);
+    for (let i = 0; i < 8; i++) backoff.failed('refused', 0);
+    assert.equal(backoff.failed('refused', 1_000).patient, 3_000);
+    assert.equal(backoff.failed('refused', 7_000).patient, 9_000);
+    assert.equal(backoff.failed('unidentified', 7_000).patient, WAITS.unidentified.ceiling);
+  });
+
   it('while somebody waits: a refusal by the kernel is tried again soon, ten times, then less often', () => {
     const backoff = new Backoff(() => 1);
-    const waits = Array.from({ length: 12 }, () => backoff.failed('refused', 0).eager);
+    const waits = Array.from({ length: 12 }, () => backoff.failed('refused', 9_000).eager);
     assert.deepEqual(waits.slice(0, EAGER_TRIES), new Array(EAGER_TRIES).fill(500));
     assert.deepEqual(waits.slice(EAGER_TRIES), [3_000, 3_000]);
   });
@@ -109,7 +117,7 @@ describe('backoff', () => {
     const backoff = new Backoff(() => 1);
     assert.equal(backoff.lost(LASTING_MS - 1).patient, 2_000);
     assert.equal(backoff.lost(LASTING_MS - 1).patient, 4_000);
-    assert.equal(backoff.failed('refused', 0).patient, 8_000);
+    assert.equal(backoff.failed('refused', 10_000).patient, 8_000);
     assert.deepEqual(backoff.lost(SETTLED_MS), { patient: 0, eager: 0 });
     assert.equal(backoff.failed('refused', 0).patient, 2_000);
     backoff.reset();
