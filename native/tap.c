@@ -12,6 +12,7 @@ enum {
   IPV6_BYTES = 40,
   TCP_BYTES = 20,
   UDP_BYTES = 8,
+  UDP_CHECKSUM = 6, /* where the checksum is in its header */
   ICMP_BYTES = 8,
   QUOTED_TRANSPORT = 8,
   MAX_EXTENSIONS = 8,
@@ -103,7 +104,8 @@ static bool complete_checksum(const struct virtio_net_hdr *header, uint8_t *pack
   }
   while (sum >> 16 != 0) sum = (sum & 0xffff) + (sum >> 16);
   uint16_t checksum = (uint16_t)~sum;
-  if (checksum == 0) checksum = 0xffff; /* zero would mean "none" in UDP; both mean zero in TCP */
+  /* In UDP a zero would mean "none" (RFC 768); in TCP it is a checksum like any other. */
+  if (checksum == 0 && header->csum_offset == UDP_CHECKSUM) checksum = 0xffff;
   memcpy(packet + field, &checksum, sizeof checksum);
   return true;
 }
