@@ -18,6 +18,7 @@ import {
   statSync,
   writeFileSync,
 } from 'node:fs';
+import { systemCodeOf } from '../../src/errors/reason.ts';
 import { LabError } from './laberror.ts';
 import { SEARCH_PATH } from './process.ts';
 import { allProcesses, processEntry, signalAll, withDescendants } from './processtable.ts';
@@ -55,13 +56,25 @@ export function namespaceName(id: string, host: string): string {
   return `tl${id}-${host}`;
 }
 
+/** Makes the directory of a new lab. Returns the lab's id. */
+function makeDirectory(): string {
+  for (;;) {
+    const id = `${process.pid.toString(16)}-${randomBytes(2).toString('hex')}`;
+    try {
+      mkdirSync(labDirectory(id), { mode: 0o755 });
+      return id;
+    } catch (error) {
+      if (systemCodeOf(error) !== 'EEXIST') throw error;
+    }
+  }
+}
+
 /**
  * Makes a new lab's directory with its lab.json. From now on the lab is removed when this process
  * ends.
  */
 export function registerLab(forPerson: boolean): string {
-  const id = `${process.pid.toString(16)}-${randomBytes(2).toString('hex')}`;
-  mkdirSync(labDirectory(id), { mode: 0o755 });
+  const id = makeDirectory();
   const record: LabRecord = {
     pid: process.pid,
     startTime: processEntry(process.pid)?.startTime ?? 0,
