@@ -22,6 +22,24 @@ import {
 } from '../../../support/sshconfiglab.ts';
 
 describe('resolveSettings', { skip: LACKING }, () => {
+  it('refuses values in another encoding than UTF-8, and takes comments in any', async () => {
+    for (const line of ['IdentityFile /k/caf\u00e9', 'User caf\u00e9', 'ProxyCommand /caf\u00e9']) {
+      for (const sshProgram of ['ssh', NO_SSH]) {
+        const where = lab('');
+        const write = (text: string) =>
+          writeFileSync(join(where.home, '.ssh/config'), Buffer.from(text, 'latin1'));
+        write(`Host a # caf\u00e9\n${line}\n`);
+        await assert.rejects(resolve(where, 'a', {}, { sshProgram }), /config:2: .* is not UTF-8/);
+        write(`# caf\u00e9\nHost caf\u00e9\n${line}\nHost a\nPort 7\n`);
+        assert.equal((await resolve(where, 'a', {}, { sshProgram })).port, 7);
+      }
+    }
+  });
+
+  it('reads a line up to a NUL, as ssh does', async () => {
+    assert.equal((await both(lab('HostName h\0x\nPort 7\n'), 'a')).hostName, 'h');
+  });
+
   it('has the defaults of ssh, and keepalive', async () => {
     const where = lab('');
     assert.deepEqual(await both(where, 'jumphost'), {
