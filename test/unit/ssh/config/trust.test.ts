@@ -152,7 +152,10 @@ describe('ProxyJump', { skip: LACKING }, () => {
 
   it('is checked for other hosts as well without ssh', async () => {
     const where = lab('Host other\nProxyJump a b');
-    await assert.rejects(resolve(where, 'x', {}, { sshProgram: NO_SSH }), /:2: ProxyJump "a b" has a space/);
+    await assert.rejects(
+      resolve(where, 'x', {}, { sshProgram: NO_SSH }),
+      /:2: ProxyJump "a b" has a space/,
+    );
   });
 });
 
