@@ -14,7 +14,7 @@ import { UsageError } from '../../errors/errors.ts';
 import { silentObserver } from '../../observe/observer.ts';
 import { Accounts } from '../../system/accounts.ts';
 import { refuseWritable } from '../../system/ownfile.ts';
-import { globRegExp } from '../patterns.ts';
+import { globLiteral, globRegExp } from '../patterns.ts';
 import { makePrivateDirectory } from '../privatedirectory.ts';
 import { isPathList } from './keywordvalues.ts';
 import { type Directive, parseDirective, quoteArgument } from './syntax.ts';
@@ -294,8 +294,9 @@ async function readIncluded(
 async function expandPattern(pattern: string): Promise<string[]> {
   let paths = ['/'];
   for (const segment of pattern.split('/').filter((part) => part !== '')) {
-    if (!/[*?[]/.test(segment)) {
-      paths = paths.map((path) => join(path, segment));
+    const literal = globLiteral(segment);
+    if (literal !== undefined) {
+      paths = paths.map((path) => join(path, literal));
       continue;
     }
     const found = [];

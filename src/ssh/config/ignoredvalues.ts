@@ -20,8 +20,8 @@ const SECONDS_IN: Readonly<Record<string, number>> = {
   d: 86_400,
   w: 604_800,
 };
-/** About 68 years. */
-const MOST_SECONDS = 2 ** 31 - 1;
+/** Of an int, for numbers and for seconds (about 68 years). */
+export const LARGEST = 2 ** 31 - 1;
 const ANY = Number.POSITIVE_INFINITY;
 /** ssh has more classes than these only as numbers. */
 const SERVICE_CLASSES = `none lowdelay throughput reliability ef le va ${[1, 2, 3, 4]
@@ -54,7 +54,7 @@ export function readTime(text: string): number | undefined {
   let seconds = 0;
   for (const [, count = '', unit = ''] of text.matchAll(/([0-9]+)([smhdw]?)/gi))
     seconds += Number(count) * (SECONDS_IN[unit.toLowerCase()] ?? 0);
-  return seconds <= MOST_SECONDS ? seconds : undefined;
+  return seconds <= LARGEST ? seconds : undefined;
 }
 
 export function isTime(text: string): boolean {

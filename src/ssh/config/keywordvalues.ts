@@ -10,7 +10,7 @@ import { tcpServicePort } from '../../system/services.ts';
 import type { Remote } from '../options.ts';
 import { parseJump } from '../remote.ts';
 import { isAlgorithmList } from './algorithms.ts';
-import { type Expected, IGNORED_VALUES, isAgent, isTime } from './ignoredvalues.ts';
+import { type Expected, IGNORED_VALUES, isAgent, isTime, LARGEST } from './ignoredvalues.ts';
 import type { Directive } from './syntax.ts';
 
 /** As many as ssh takes (SSH_MAX_HOSTS_FILES). */
@@ -54,7 +54,6 @@ const WHOLE_LINE = words(
 
 /** As ssh reads it (strtonum): `+3` as well. */
 export const NUMBER = /^\+?[0-9]+$/;
-const LARGEST = 2 ** 31 - 1;
 /** Fewer bytes are no limit that ssh takes. */
 const LEAST_REKEY_BYTES = 16;
 const SCALES = 'bkmgtpe';

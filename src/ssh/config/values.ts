@@ -62,6 +62,11 @@ export class Keywords {
     return value === undefined || value.toLowerCase() === 'none' ? undefined : value;
   }
 
+  /** For names of hosts and users: `none` is one like any other. */
+  name(keyword: string): string | undefined {
+    return this.all(keyword)[0];
+  }
+
   isNone(keyword: string): boolean {
     return this.#values.get(keyword)?.[0]?.toLowerCase() === 'none';
   }
@@ -180,11 +185,11 @@ export function readTokens(
   { home, environment }: Pick<TokenValues, 'home' | 'environment'>,
 ): TokenValues {
   const tokens = {
-    hostName: keywords.text('hostname') ?? host,
+    hostName: keywords.name('hostname') ?? host,
     name: host,
     port: readPort(keywords),
-    user: keywords.text('user') ?? localUser(environment),
-    hostKeyAlias: keywords.text('hostkeyalias'),
+    user: keywords.name('user') ?? localUser(environment),
+    hostKeyAlias: keywords.name('hostkeyalias'),
     jumpHost: '',
     home,
     localUser: () => localUser(environment),
@@ -253,8 +258,7 @@ export function readHostKeys(
     strict = 'ask';
   }
   return {
-    // Here "none" is a name like any other.
-    alias: keywords.all('hostkeyalias')[0],
+    alias: keywords.name('hostkeyalias'),
     userFiles: userFiles.map((path) => withHome(path, tokens)),
     globalFiles: files('globalknownhostsfile').map((path) => withHome(path, tokens)),
     strict,

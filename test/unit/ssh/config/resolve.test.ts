@@ -36,6 +36,37 @@ describe('resolveSettings', { skip: LACKING }, () => {
     }
   });
 
+  it('finds the files of an Include that ssh finds', async () => {
+    for (const pattern of [
+      '[[:alpha:]]',
+      'a\\*',
+      '\\a\\*',
+      '[^x]',
+      '[!a-w]',
+      'd/../x',
+      '?',
+      '{a,x}',
+    ]) {
+      const files = { '.ssh/x': 'User x\nPort 3', '.ssh/1': 'User one', '.ssh/a*': 'User star' };
+      const where = lab(`Include ${pattern}\nUser none`, { ...files, '.ssh/d/y': '' });
+      const { user } = await both(where, 'a');
+      writeFileSync(`${where.home}/c`, `Include "${where.home}/.ssh/${pattern}"\nUser none\n`);
+      const answer = spawnSync('ssh', ['-T', '-G', '-F', `${where.home}/c`, 'a'], {
+        encoding: 'utf8',
+      });
+      assert.ok(answer.stdout.includes(`\nuser ${user}\n`), `${pattern}: ${user}`);
+    }
+  });
+
+  it('takes none for a name where ssh does', async () => {
+    const where = lab('HostName none\nUser None\nHostKeyAlias none\nBindAddress none');
+    const { hostName, user, bindAddress, hostKeys } = await both(where, 'a');
+    assert.deepEqual(
+      [hostName, user, bindAddress, hostKeys.alias],
+      ['none', 'None', 'none', 'none'],
+    );
+  });
+
   it('reads a line up to a NUL, as ssh does', async () => {
     assert.equal((await both(lab('HostName h\0x\nPort 7\n'), 'a')).hostName, 'h');
   });
