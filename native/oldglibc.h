@@ -5,10 +5,18 @@
  * The linker takes the newest version of a function. Some got a new one when glibc 2.32 to 2.34
  * moved libpthread and libdl into libc, without another behaviour; so the oldest is asked for. The
  * functions of stat(2) became functions in glibc 2.33, so the kernel is asked directly; its
- * structure is the same on these architectures.
+ * structure is the same on these architectures. The headers of glibc 2.38 and later replace
+ * strtol(3) and its kind by functions that also read C23's "0b"; nothing here needs them.
  */
 #ifndef OLDGLIBC_H
 #define OLDGLIBC_H
+
+#include <features.h>
+
+#undef __GLIBC_USE_C2X_STRTOL
+#define __GLIBC_USE_C2X_STRTOL 0
+#undef __GLIBC_USE_C23_STRTOL
+#define __GLIBC_USE_C23_STRTOL 0
 
 #include <fcntl.h>
 #include <sys/stat.h>

@@ -1,11 +1,13 @@
 /** `tunnel list`: the profiles that there are, and which of them run. */
 import { LIST_GROUPS, LIST_OPTIONS } from '../config/listoptions.ts';
 import { type GivenArguments, readOptions } from '../config/option.ts';
+import type { ConfigFile, Profile } from '../config/profiles/document.ts';
 import { configPaths, readConfigFiles, type Surroundings } from '../config/profiles/files.ts';
-import { layersOf, merge } from '../config/profiles/inherit.ts';
+import { findProfile, layersOf, merge } from '../config/profiles/inherit.ts';
 import { TARGETS } from '../config/profiles/keys.ts';
 import { findTunnels } from '../control/client.ts';
 import { whoseProcess } from '../control/directory.ts';
+import { UsageError } from '../errors/errors.ts';
 import { filePrefix } from '../net/place.ts';
 import { printable, printableJson } from '../observe/printable.ts';
 import type { CommandDeclaration } from './command.ts';
@@ -43,6 +45,8 @@ interface ListedProfile {
   readonly place: string;
   /** Process ids of this user's tunnels that are called so. */
   readonly running: readonly number[];
+  /** Why it can't be started: what it extends is wrong. */
+  readonly problem?: string;
 }
 
 /** Ends in a newline. Throws UsageError. */
@@ -60,20 +64,9 @@ export async function listProfiles(
     own.filter(({ status }) => status.name === name).map(({ pid }) => pid);
   const names = new Set(files.flatMap(({ profiles }) => [...profiles.keys()]));
   const listed = [...names].sort().map((name): ListedProfile => {
-    const place = { kind: 'argument', name: 'list' } as const;
-    const layers = layersOf({ text: name, place }, files, paths);
-    const settings = merge(layers);
-    const textsOf = (key: string): string[] =>
-      (settings.get(key)?.entries ?? []).map(({ text }) => text);
-    const first = layers[0]?.place;
-    return {
-      name,
-      command: layers.find(({ command }) => command !== undefined)?.command?.value ?? 'connect',
-      remotes: textsOf('remote'),
-      targets: textsOf(TARGETS),
-      place: first === undefined ? '' : filePrefix(first).replace(/: $/, ''),
-      running: running(name),
-    };
+    const own = findProfile(entryOf(name), files, paths);
+    const place = filePrefix(own.place).replace(/: $/, '');
+    return { name, ...describe(name, own, files, paths), place, running: running(name) };
   });
   if (json !== undefined) return `${printableJson(listed, 2)}\n`;
   if (listed.length === 0) {
@@ -81,6 +74,41 @@ export async function listProfiles(
     return `${printable(none)}\n`;
   }
   return formatProfiles(listed);
+}
+
+const entryOf = (text: string) => ({ text, place: { kind: 'argument', name: 'list' } }) as const;
+
+/** One that extends a wrong profile doesn't hide the others: it says what is wrong with it. */
+function describe(
+  name: string,
+  profile: Profile,
+  files: readonly ConfigFile[],
+  paths: readonly string[],
+): Pick<ListedProfile, 'command' | 'remotes' | 'targets' | 'problem'> {
+  const [layers, problem] = layersOrProblem(name, profile, files, paths);
+  const settings = merge(layers);
+  const textsOf = (key: string): string[] =>
+    (settings.get(key)?.entries ?? []).map(({ text }) => text);
+  return {
+    command: layers.find(({ command }) => command !== undefined)?.command?.value ?? 'connect',
+    remotes: textsOf('remote'),
+    targets: textsOf(TARGETS),
+    ...(problem !== undefined && { problem }),
+  };
+}
+
+function layersOrProblem(
+  name: string,
+  profile: Profile,
+  files: readonly ConfigFile[],
+  paths: readonly string[],
+): readonly [layers: readonly Profile[], problem?: string] {
+  try {
+    return [layersOf(entryOf(name), files, paths)];
+  } catch (error) {
+    if (!(error instanceof UsageError)) throw error;
+    return [[profile], error.message];
+  }
 }
 
 /** Longer lists of targets are cut: --print-config shows all. */
@@ -107,7 +135,10 @@ function formatProfiles(listed: readonly ListedProfile[]): string {
       .join('  ')
       .trimEnd(),
   );
-  return `${lines.join('\n')}\n`;
+  const problems = listed.flatMap(({ name, problem }) =>
+    problem === undefined ? [] : [`${name} can't be started: ${problem}`],
+  );
+  return `${[...lines, ...problems.map((problem) => printable(problem))].join('\n')}\n`;
 }
 
 function shortened(targets: readonly string[]): string {

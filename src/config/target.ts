@@ -40,6 +40,7 @@ export function parseExclusion(text: string, place: Place): ParsedTarget {
   return readAt(place, text, TARGET_FORM, () => {
     refuseUrl(text);
     refuseList(text);
+    refusePort(text);
     const split = splitPorts(text);
     const { prefix, note } = readPrefix(text, split.prefix);
     const ports = split.ports === undefined ? [] : parsePorts(split.ports);
@@ -129,6 +130,16 @@ function refuseUrl(text: string): void {
   throw new NotationError(
     'this is a URL; a target is a host or a network, optionally with ports',
     hostname === '' ? undefined : `write ${meant}`,
+  );
+}
+
+/** Refuses a port on its own, as users of `ssh -D 1080` write it after `tunnel proxy`. */
+function refusePort(text: string): void {
+  const [, colon = '', digits = ''] = /^(:?)([0-9]{1,5})$/.exec(text) ?? [];
+  if (digits === '' || (colon === '' && Number(digits) <= 255)) return;
+  throw new NotationError(
+    `${quoted(text)} has a port and no address`,
+    `write 10.0.0.0/8:${digits}; the port of "tunnel proxy" is given as --listen 127.0.0.1:${digits}`,
   );
 }
 

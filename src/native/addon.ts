@@ -5,7 +5,7 @@
 import { createRequire } from 'node:module';
 import { requireLinux } from '../base/platform.ts';
 import { TunnelError } from '../errors/errors.ts';
-import { addonFile, nativeFault, nativeFile } from './files.ts';
+import { addonFile, nativeFault, nativeFile, refuseTruncated } from './files.ts';
 
 /** A TUN device, as an opaque handle of the addon. */
 export type DeviceHandle = object & { readonly __device: unique symbol };
@@ -379,6 +379,7 @@ export function addon(): Addon {
     requireLinux('this');
     const path = addonFile();
     try {
+      refuseTruncated(path);
       loaded = createRequire(import.meta.url)(path) as Addon;
     } catch (cause) {
       const { reason, hint } = nativeFault(path, cause);

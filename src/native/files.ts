@@ -11,7 +11,15 @@
  * The package's folder is found by its package.json, so it doesn't matter how deep below it this
  * file is, or the bundle that it is part of.
  */
-import { accessSync, closeSync, constants, existsSync, openSync, readSync } from 'node:fs';
+import {
+  accessSync,
+  closeSync,
+  constants,
+  existsSync,
+  fstatSync,
+  openSync,
+  readSync,
+} from 'node:fs';
 import { dirname, join, sep } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { reasonOf, systemCodeOf } from '../errors/reason.ts';
@@ -124,6 +132,32 @@ function isMusl(executable: string): boolean {
     // Without /proc, or with a header that leads nowhere: most systems have glibc.
     return false;
   }
+}
+
+/**
+ * Throws an Error if the end of a 64-bit file is missing, as after a copy for which the disk had no
+ * room: what is mapped beyond its end kills the process with SIGBUS. The table of sections comes
+ * last. What can't be read, or is no ELF file, is left to the loader to tell.
+ */
+export function refuseTruncated(path: string): void {
+  let length: number;
+  let header: Buffer;
+  try {
+    const fd = openSync(path, 'r');
+    try {
+      length = fstatSync(fd).size;
+      header = readAt(fd, 0, ELF_HEADER_BYTES);
+    } finally {
+      closeSync(fd);
+    }
+  } catch {
+    return;
+  }
+  if (header.length < ELF_HEADER_BYTES || header.readUInt32LE(0) !== ELF_MAGIC) return;
+  if (header[4] !== ELF_CLASS_64) return;
+  const end =
+    Number(header.readBigUInt64LE(40)) + header.readUInt16LE(58) * header.readUInt16LE(60);
+  if (length < end) throw new Error(`it is cut off after ${length} of ${end} bytes`);
 }
 
 const ELF_MAGIC = 0x464c457f;

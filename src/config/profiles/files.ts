@@ -8,7 +8,7 @@
  * Settings are commands, too (`ssh-cmd`, ProxyCommand), so a file that other users may write is
  * refused, as ssh refuses an ssh_config.
  */
-import { closeSync, fstatSync, openSync } from 'node:fs';
+import { closeSync, constants, fstatSync, openSync } from 'node:fs';
 import { isAbsolute, join, resolve } from 'node:path';
 import { readAtMost } from '../../base/boundedread.ts';
 import { UsageError } from '../../errors/errors.ts';
@@ -47,7 +47,7 @@ export async function readConfigFiles(
   const accounts = await Accounts.read();
   if (named !== undefined) {
     const path = resolve(named.value);
-    const text = readConfigText(path, accounts);
+    const text = readConfigText(path, accounts, true);
     if (text !== undefined) return parsed([{ path, text }]);
     throw new UsageError(`${filePrefix(named.place)}--config: there is no file ${path}`, {
       hint: 'check the path, or leave --config out',
@@ -55,7 +55,7 @@ export async function readConfigFiles(
   }
   return parsed(
     configPaths(surroundings).flatMap((path) => {
-      const text = readConfigText(path, accounts);
+      const text = readConfigText(path, accounts, false);
       return text === undefined ? [] : [{ path, text }];
     }),
   );
@@ -76,12 +76,22 @@ export function configPaths(surroundings: Surroundings): readonly string[] {
   return [userConfigPath(surroundings), join(system, NAME)];
 }
 
-/** undefined: there is no such file. Throws UsageError. */
-export function readConfigText(path: string, accounts: Accounts): string | undefined {
+/** `named`: by --config. undefined: there is no such file. Throws UsageError. */
+export function readConfigText(
+  path: string,
+  accounts: Accounts,
+  named: boolean,
+): string | undefined {
   let fd: number | undefined;
   try {
-    fd = openSync(path, 'r');
-    refuseWritable(path, fstatSync(fd), accounts);
+    // Reading a FIFO would wait until somebody writes to it. --config may name one: `<(...)`.
+    fd = openSync(path, named ? constants.O_RDONLY : constants.O_RDONLY | constants.O_NONBLOCK);
+    const found = fstatSync(fd);
+    refuseWritable(path, found, accounts);
+    if (!named && !found.isFile())
+      throw new UsageError(`${path} is not a regular file`, {
+        hint: 'move it away, or name the file that is meant with --config',
+      });
     const bytes = readAtMost(fd, MAX_CONFIG_BYTES);
     if (bytes !== undefined) return decoded(path, bytes);
     throw new UsageError(`${path} is larger than ${MAX_CONFIG_BYTES >> 20} MiB`, {

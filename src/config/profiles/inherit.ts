@@ -62,7 +62,7 @@ export function layersOf(
 }
 
 /** A profile of a file further away may be hidden by one of the same name. Throws UsageError. */
-function findProfile(
+export function findProfile(
   { text, place }: Entry,
   files: readonly ConfigFile[],
   paths: readonly string[],

@@ -66,7 +66,7 @@ export async function saveProfile(saved: Saved): Promise<void> {
   const path = withoutLinks(resolve(saved.path));
   const value = profileOf(saved);
   const before = versionOf(path);
-  const text = readConfigText(path, await Accounts.read());
+  const text = readConfigText(path, await Accounts.read(), false);
   const file = parseConfig(path, text ?? '');
   const taken = file.profiles.get(name);
   if (taken !== undefined && !replace) {

@@ -1,8 +1,10 @@
 /** Profiles: every option of every command, what they inherit, and what is wrong with them. */
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import {
   chmodSync,
   chownSync,
+  mkdirSync,
   mkdtempSync,
   readFileSync,
   rmSync,
@@ -15,6 +17,7 @@ import { after, describe, it } from 'node:test';
 import fc from 'fast-check';
 import { type Commands, runCommandLine } from '../../../src/cli/program.ts';
 import type { Option } from '../../../src/config/option.ts';
+import { readConfigFiles } from '../../../src/config/profiles/files.ts';
 import { PROFILE_KEYS, TUNNEL_COMMANDS } from '../../../src/config/profiles/keys.ts';
 import { configSchema } from '../../../src/config/profiles/schema.ts';
 import { TunnelError } from '../../../src/errors/errors.ts';
@@ -302,6 +305,37 @@ describe('profiles', () => {
       /can be written by other users/,
     );
     chmodSync(FILE, 0o600);
+  });
+
+  it('shows the others beside one that extends what there is not', async () => {
+    const lines = ['  q:', '    remote: u@q', '  r:', '    extends: [q, none]', '    remote: u@r'];
+    write(`${BASE}${lines.join('\n')}\n`);
+    const text = (await run(['list', '--config', FILE])).out;
+    const out = text.replaceAll(FILE, 'FILE');
+    assert.match(out, /^q +- +connect +u@q .*\nr +- +connect +u@r /m);
+    assert.match(out, /\nr can't be started: FILE:8: extends: there is no profile "none"\n$/);
+    const listed = JSON.parse((await run(['list', '--config', FILE, '--json'])).out);
+    assert.deepEqual(
+      listed.map(({ name, problem }: { name: string; problem?: string }) => [
+        name,
+        problem === undefined,
+      ]),
+      [
+        ['p', true],
+        ['q', true],
+        ['r', false],
+      ],
+    );
+  });
+
+  it('refuses a FIFO in the place of the file, which nobody may ever write to', async () => {
+    const home = join(directory, 'xdg');
+    mkdirSync(join(home, 'tunnel'), { recursive: true });
+    execFileSync('mkfifo', ['-m', '600', join(home, 'tunnel/config.yaml')]);
+    await assert.rejects(
+      readConfigFiles(undefined, { env: { XDG_CONFIG_HOME: home }, system: directory }),
+      /config\.yaml is not a regular file/,
+    );
   });
 
   it('saves a line, keeps the rest of the file, and no secret', async () => {

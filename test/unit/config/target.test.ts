@@ -96,6 +96,8 @@ describe('parseTarget', () => {
     ['tcp://10.0.0.1', /this is a URL/, /^write 10\.0\.0\.1$/],
     ['https://', /this is a URL/, /api\.example\.com:443/],
     ['user@jumphost', /is not an address/],
+    ['1080', /"1080" has a port and no address/, /--listen 127\.0\.0\.1:1080$/],
+    [':443', /":443" has a port and no address/, /^write 10\.0\.0\.0\/8:443;/],
     [
       '10.0.0.0/8x',
       /a prefix length that isn't a number \("8x"\)/,

@@ -1,15 +1,17 @@
 /** Where the native files are found: src/native/files.ts. */
 import assert from 'node:assert/strict';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'node:test';
 import {
+  addonFile,
   nativeFault,
   nativeFolder,
   nativeHint,
   packageRoot,
   platformName,
+  refuseTruncated,
 } from '../../../src/native/files.ts';
 
 /** A program of `bits` bits, with its headers and the interpreter's name far behind its start. */
@@ -119,6 +121,21 @@ describe('native files', () => {
       reason: 'invalid ELF header',
       hint: nativeHint(),
     });
+  });
+
+  it('are refused where their end is missing, and not left to the loader', () => {
+    const path = join(directory, 'cut.node');
+    const whole = readFileSync(addonFile());
+    refuseTruncated(addonFile());
+    for (const length of [64, 4096, whole.length - 1]) {
+      writeFileSync(path, whole.subarray(0, length));
+      assert.throws(() => refuseTruncated(path), /^Error: it is cut off after \d+ of \d+ bytes$/);
+    }
+    for (const other of ['', '#!/bin/sh\n', whole.subarray(0, 63)]) {
+      writeFileSync(path, other);
+      refuseTruncated(path);
+    }
+    refuseTruncated(join(directory, 'none'));
   });
 
   it('are to be installed again where they can’t be built', () => {
