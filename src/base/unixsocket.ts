@@ -158,7 +158,7 @@ function isOwn({ uid }: BigIntStats): boolean {
   return Number(uid) === process.geteuid?.();
 }
 
-/** An inode's number is given again when the inode has gone, but not while a socket is bound to it. */
+/** An inode's number is given again, but not while a socket is bound to the inode. */
 function isSame(one: BigIntStats, other: BigIntStats): boolean {
   return one.dev === other.dev && one.ino === other.ino;
 }
