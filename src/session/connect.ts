@@ -32,6 +32,7 @@ import { type CaptureRules, createPolicy } from '../policy/policy.ts';
 import { capturedResolver } from '../system/doctor/routing.ts';
 import type { RecoveryReport } from '../system/resolver/recover.ts';
 import { SocketUsers } from '../system/socketusers.ts';
+import { refuseCaptured } from './alreadycaptured.ts';
 import { CaptureGuard } from './captureguard.ts';
 import { applyToRoutes } from './connectreload.ts';
 import { FailClosed, reportLeftUnreachable, warnOfNames } from './failclosed.ts';
@@ -73,6 +74,7 @@ export function runConnect(given: Configuration, options: RunOptions): Promise<n
       configuration: wanted,
       observer,
     });
+    refuseCaptured(captured.asked, routing);
     const servers = new JumpHostServers();
     const parts = { captured, servers, ...past };
     const tunnel = await openTunnel(session, wanted, { ...options, ...parts });

@@ -210,9 +210,14 @@ describe('errors', { skip: labUnavailable() }, () => {
   it('of a second tunnel to the same range: the first goes on', async () => {
     const first = await startTunnel(lab.client, [PRIVATE4]);
     try {
+      const logins = lab.sshd.log().match(/Accepted publickey/g)?.length;
       const second = await runTunnel(lab.client, ['-r', REMOTE, PRIVATE4]);
       assert.equal(second.status, 7, second.stderr);
       assert.match(second.stderr, /error \[already-running\]: .*10\.77\.0\.0\/16.*tun0/);
+      assert.equal(lab.sshd.log().match(/Accepted publickey/g)?.length, logins, 'before the login');
+      // Ranges that overlap in part are told by the helper.
+      const inside = await runTunnel(lab.client, ['-r', REMOTE, '10.77.0.0/24']);
+      assert.match(inside.stderr, /error \[already-running\]: .*10\.77\.0\.0\/24.*tun0/);
       const [attempt] = await dial<Attempt[]>(lab.client, 'connect', API1, Port.http);
       assert.equal(attempt?.outcome, 'open');
     } finally {

@@ -213,11 +213,7 @@ function route(failed: FailedMessage, resolversOf: () => readonly string[]): Tun
       },
     );
   }
-  if (failed.errno === ERRNO.EBUSY) {
-    return new TunnelError('already-running', `another tunnel captures ${prefix} on ${device}`, {
-      hint: `leave it to one of the two, with "-x ${prefix}" for the other; or stop the one that runs, which "tunnel status" shows`,
-    });
-  }
+  if (failed.errno === ERRNO.EBUSY) return capturedByAnother(prefix, device);
   if (failed.errno === ERRNO.EEXIST) {
     const to = device === '' ? 'elsewhere' : `to ${device}`;
     return new TunnelError(
@@ -229,6 +225,12 @@ function route(failed: FailedMessage, resolversOf: () => readonly string[]): Tun
     );
   }
   return other('a route could not be set', failed);
+}
+
+export function capturedByAnother(prefix: string, device: string): TunnelError {
+  return new TunnelError('already-running', `another tunnel captures ${prefix} on ${device}`, {
+    hint: `leave it to one of the two, with "-x ${prefix}" for the other; or stop the one that runs, which "tunnel status" shows`,
+  });
 }
 
 const LIMITS = 'start tunnel where its limits are not set: "ulimit -a" shows them';

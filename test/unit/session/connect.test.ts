@@ -31,6 +31,14 @@ function running(machine: MemoryMachine, targets: readonly string[] = ['10.0.0.0
   return machine.running(runConnect(MemoryMachine.configuration(targets), machine.options()));
 }
 
+/** The machine has this route of the tunnel's once the helper has set them. */
+function routesTo(machine: MemoryMachine, routing: FakeRouting, route: string): void {
+  machine.atStep = (step) => {
+    if (step === 'set the routes') routing.add(route, { protocol: 116 });
+    return undefined;
+  };
+}
+
 describe('connect', { timeout: 20_000 }, () => {
   it('carries what an application sends and gets', async () => {
     const machine = new MemoryMachine();
@@ -150,9 +158,9 @@ describe('connect', { timeout: 20_000 }, () => {
 
   it('calls captured only what leads to the device', async () => {
     const machine = new MemoryMachine();
-    machine.routing = new FakeRouting()
-      .add('10.1.0.0/16 dev tun7', { protocol: 116 })
-      .address('10.9.0.0/24', 'eth0');
+    const routing = new FakeRouting().address('10.9.0.0/24', 'eth0');
+    machine.routing = routing;
+    routesTo(machine, routing, '10.1.0.0/16 dev tun7');
     const { stop } = await running(machine, ['10.1.0.0/16', '10.9.0.0/24']);
     assert.ok(machine.messages.some(({ message }) => message === 'captured by tun7: 10.1.0.0/16'));
     await stop();
@@ -161,9 +169,9 @@ describe('connect', { timeout: 20_000 }, () => {
   it('binds the SSH connection instead, where it can, and captures the rest', async () => {
     const machine = new MemoryMachine();
     machine.binds = true;
-    machine.routing = new FakeRouting()
-      .add('192.0.2.20/30 dev tun7', { protocol: 116 })
-      .add('192.0.2.0/24 dev eth0');
+    const routing = new FakeRouting().add('192.0.2.0/24 dev eth0');
+    machine.routing = routing;
+    routesTo(machine, routing, '192.0.2.20/30 dev tun7');
     const { stop } = await running(machine, ['192.0.2.20/30']);
     assert.deepEqual(machine.routes, ['192.0.2.20/30']);
     const device = (host: string) => machine.deviceFor?.({ host, port: 22 });
@@ -177,6 +185,28 @@ describe('connect', { timeout: 20_000 }, () => {
     await assert.rejects(machine.request(JUMP_HOST, 443, nothing, nothing), { message: 'R.' });
     assert.equal(machine.twin.requested.length, 1);
     await stop();
+  });
+
+  it('refuses a network that another tunnel captures before anybody is dialled', async () => {
+    const machine = new MemoryMachine();
+    const routing = new FakeRouting().add('10.1.0.0/16 dev tun7', { protocol: 116 });
+    machine.routing = routing;
+    const start = (targets: readonly string[]) =>
+      runConnect(MemoryMachine.configuration(targets), machine.options());
+    await assert.rejects(start(['10.9.0.0/16', '10.1.0.0/16']), {
+      code: 'already-running',
+      message: 'another tunnel captures 10.1.0.0/16 on tun7',
+    });
+    assert.deepEqual(
+      machine.steps.filter((step) => /dial|helper/.test(step)),
+      [],
+    );
+    // A route of another program is no tunnel's, and a single address may be shared.
+    routing.remove('10.1.0.0/16').add('10.1.0.0/16 dev eth0').add('10.3.0.1 dev tun7', {
+      protocol: 116,
+    });
+    await assert.rejects(start(['10.1.0.0/16', '10.3.0.1']), { code: 'capture-diverted' });
+    assert.ok(machine.steps.includes('dial'));
   });
 
   it('takes no way where the kernel does not say which', async () => {
