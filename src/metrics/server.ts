@@ -18,7 +18,12 @@
  */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
-import { listenOnSocket, makeRoomForSocket, SocketPathError } from '../base/unixsocket.ts';
+import {
+  type ListenedPath,
+  listenOnSocket,
+  makeRoomForSocket,
+  SocketPathError,
+} from '../base/unixsocket.ts';
 import type { MetricsPlace } from '../config/configuration.ts';
 import { TunnelError } from '../errors/errors.ts';
 import { reasonOf, systemCodeOf } from '../errors/reason.ts';
@@ -48,6 +53,8 @@ export class MetricsServer {
   readonly #options: MetricsServerOptions;
   readonly #clients = new Set<Socket>();
   #server: Server | undefined;
+  /** Of the server, if that listens on a path. */
+  #listened: ListenedPath | undefined;
   #made: { readonly at: number; readonly text: Promise<string> } | undefined;
   #failed = false;
   #closed = false;
@@ -89,7 +96,7 @@ export class MetricsServer {
       socket.end(`HTTP/1.1 ${status}\r\nConnection: close\r\n\r\n`);
     });
     try {
-      await listen(server, place);
+      this.#listened = await listen(server, place);
     } catch (error) {
       throw unavailable(place, reasonOf(error), error);
     }
@@ -107,7 +114,7 @@ export class MetricsServer {
     if (server === undefined) return;
     this.#server = undefined;
     await new Promise<void>((resolve) => {
-      server.close(() => resolve());
+      (this.#listened ?? server).close(() => resolve());
       for (const client of this.#clients) client.destroy();
     });
   }
@@ -197,13 +204,14 @@ function isOfLoopback(host = ''): boolean {
   return name.toLowerCase() === 'localhost' || isAddress(name);
 }
 
-async function listen(server: Server, place: MetricsPlace): Promise<void> {
+async function listen(server: Server, place: MetricsPlace): Promise<ListenedPath | undefined> {
   if (place.kind === 'socket') return listenOnSocket(server, place.path);
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject);
     server.listen({ host: place.host, port: place.port, ipv6Only: true }, resolve);
   });
   server.removeAllListeners('error');
+  return undefined;
 }
 
 /** Throws TunnelError. */

@@ -14,7 +14,12 @@
 import { once } from 'node:events';
 import { lstatSync, unlinkSync } from 'node:fs';
 import { createServer, type Server, type Socket } from 'node:net';
-import { listenOnSocket, makeRoomForSocket, SocketPathError } from '../../base/unixsocket.ts';
+import {
+  type ListenedPath,
+  listenOnSocket,
+  makeRoomForSocket,
+  SocketPathError,
+} from '../../base/unixsocket.ts';
 import { TunnelError } from '../../errors/errors.ts';
 import { reasonOf, systemCodeOf } from '../../errors/reason.ts';
 import type { FlowRequest } from '../../flow/request.ts';
@@ -65,6 +70,8 @@ export class ForwardListener {
   readonly #options: ForwardListenerOptions;
   readonly #share: ForwardShare;
   readonly #servers: Server[] = [];
+  /** Of its one server, if that listens on a path. */
+  #listened: ListenedPath | undefined;
   readonly #clients = new Set<Socket>();
   #warnedAt = Number.NEGATIVE_INFINITY;
   #stopped: Promise<void> | undefined;
@@ -106,7 +113,10 @@ export class ForwardListener {
   stop(): Promise<void> {
     this.#share.retire();
     this.#stopped ??= Promise.all(
-      this.#servers.map((server) => new Promise((resolve) => server.close(resolve))),
+      this.#servers.map(
+        (server) =>
+          new Promise<void>((resolve) => (this.#listened ?? server).close(() => resolve())),
+      ),
     ).then(() => {});
     return this.#stopped;
   }
@@ -174,7 +184,7 @@ export class ForwardListener {
     try {
       if (replaces) unlinkSocket(path);
       await makeRoomForSocket(path);
-      await listenOnSocket(server, path, mode);
+      this.#listened = await listenOnSocket(server, path, mode);
     } catch (cause) {
       throw this.#error(path, cause);
     }

@@ -23,6 +23,7 @@ import { MAIN } from '../tunnel.ts';
 import type { HostilePeer } from './peer.ts';
 import type { Row } from './row.ts';
 import {
+  assertClean,
   type HostileServer,
   judge,
   START_SECONDS,
@@ -153,7 +154,7 @@ export class LocalClient {
   }
 }
 
-/** The whole program with three forwards. */
+/** The whole program with three forwards, and others beside it. */
 export class ForwardTrial {
   readonly program: Child;
   readonly server: HostileServer;
@@ -164,6 +165,7 @@ export class ForwardTrial {
   readonly echo: number;
   readonly fault: number;
   readonly #clients: LocalClient[] = [];
+  readonly #others: Child[] = [];
 
   private constructor(
     program: Child,
@@ -208,6 +210,7 @@ export class ForwardTrial {
       program.kill('SIGTERM');
       assert.equal((await program.wait(STOP_SECONDS * 1000)).status, 0, 'TERM ends it in order');
       judge(row, server, program.stderr, usage, baseline);
+      for (const { stderr } of trial.#others) assertClean(stderr);
       return usage;
     } catch (error) {
       if (error instanceof Error) error.message += `\n${program.stderr.slice(-3000)}`;
@@ -215,10 +218,23 @@ export class ForwardTrial {
     } finally {
       if (trial !== undefined) trial.#leave();
       server.close();
-      program.kill('SIGKILL');
-      await program.exited;
+      for (const child of [program, ...(trial === undefined ? [] : trial.#others)]) {
+        child.kill('SIGKILL');
+        await child.exited;
+      }
       rmSync(directory, { recursive: true });
     }
+  }
+
+  /** One more program, at the same jump server. */
+  async another(args: readonly string[]): Promise<Child> {
+    const { pin, port } = this.server;
+    const child = await startProxyProgram([
+      ...['--transport', 'ssh2', '--listen', '127.0.0.1:0', '--host-key', pin],
+      ...['-r', `me@127.0.0.1:${port}`, ...args],
+    ]);
+    this.#others.push(child);
+    return child;
   }
 
   /** `to`: a port, or the path of a socket. */

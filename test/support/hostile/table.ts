@@ -8,6 +8,7 @@ import { IDENTIFICATION_ROWS } from './rows/identification.ts';
 import { LOGIN_ROWS } from './rows/login.ts';
 import { NC_ROWS } from './rows/nc.ts';
 import { OPENSSH_ROWS } from './rows/openssh.ts';
+import { SOCKET_PATH_ROWS } from './rows/socketpaths.ts';
 import { TRANSPORT_ROWS } from './rows/transport.ts';
 
 export const GROUPS: readonly (readonly [title: string, rows: readonly Row[]])[] = [
@@ -22,6 +23,7 @@ export const GROUPS: readonly (readonly [title: string, rows: readonly Row[]])[]
 /** Those of local.ts. */
 export const LOCAL_GROUPS: readonly (readonly [title: string, rows: readonly LocalRow[]])[] = [
   ['Forwards', FORWARD_ROWS],
+  ['Paths of sockets', SOCKET_PATH_ROWS],
   ['tunnel nc', NC_ROWS],
 ];
 
