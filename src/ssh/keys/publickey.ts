@@ -117,7 +117,7 @@ export function isPlainKey({ type, blob }: PublicKey): boolean {
   return !type.includes('ecdsa') || type.includes(`ecdsa-sha2-${first?.toString('latin1')}`);
 }
 
-/** Whether it has the name of a plain key that ssh knows, and isn't one: it may have been cut off. */
+/** Whether it is named as a plain key that ssh knows, and isn't one: it may have been cut off. */
 export function isMalformedKey(key: PublicKey): boolean {
   return FIELDS.some(([pattern]) => pattern.test(key.type)) && !isPlainKey(key);
 }
