@@ -12,22 +12,38 @@ NAPI_MODULE_EXPORT napi_value NAPI_MODULE_INITIALIZER(napi_env env, napi_value e
  */
 #define FIRST_INHERITED 3
 
+static const struct addon_function *const FILES[] = {
+    addon_device_functions,
+    addon_socket_functions,
+    addon_link_functions,
+    addon_job_functions,
+    addon_netwatch_functions,
+    addon_gcm_functions,
+    addon_write_functions,
+    addon_rtnetlink_functions,
+    addon_sockdiag_functions,
+    addon_memory_functions,
+    addon_privileges_functions,
+    addon_service_functions,
+    addon_terminal_functions,
+    addon_transfer_functions,
+    addon_clients_functions,
+};
+
+static bool add(napi_env env, napi_value exports, const struct addon_function *function) {
+  napi_value value;
+  return napi_create_function(env, function->name, NAPI_AUTO_LENGTH, function->callback, NULL,
+                              &value) == napi_ok &&
+         napi_set_named_property(env, exports, function->name, value) == napi_ok;
+}
+
 NAPI_MODULE_INIT() {
   fd_keep_from_children(FIRST_INHERITED);
-  if (addon_device_register(env, exports) != napi_ok ||
-      addon_socket_register(env, exports) != napi_ok ||
-      addon_link_register(env, exports) != napi_ok || addon_job_register(env, exports) != napi_ok ||
-      addon_netwatch_register(env, exports) != napi_ok ||
-      addon_gcm_register(env, exports) != napi_ok ||
-      addon_write_register(env, exports) != napi_ok ||
-      addon_rtnetlink_register(env, exports) != napi_ok ||
-      addon_sockdiag_register(env, exports) != napi_ok ||
-      addon_memory_register(env, exports) != napi_ok ||
-      addon_privileges_register(env, exports) != napi_ok ||
-      addon_service_register(env, exports) != napi_ok ||
-      addon_terminal_register(env, exports) != napi_ok ||
-      addon_transfer_register(env, exports) != napi_ok ||
-      addon_clients_register(env, exports) != napi_ok)
-    napi_throw_error(env, NULL, "the addon's functions could not be registered");
+  for (size_t i = 0; i < sizeof FILES / sizeof FILES[0]; i++)
+    for (const struct addon_function *function = FILES[i]; function->name != NULL; function++)
+      if (!add(env, exports, function)) {
+        napi_throw_error(env, NULL, "the addon's functions could not be registered");
+        return exports;
+      }
   return exports;
 }

@@ -1,6 +1,6 @@
 /*
- * addon.h - the functions that the files of the addon register, and shared helpers. Node-API glue
- * only; no logic.
+ * addon.h - the functions of each file of the addon, and shared helpers. Node-API glue only; no
+ * logic.
  */
 #ifndef TUNNEL_ADDON_H
 #define TUNNEL_ADDON_H
@@ -9,21 +9,27 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-napi_status addon_device_register(napi_env env, napi_value exports);
-napi_status addon_socket_register(napi_env env, napi_value exports);
-napi_status addon_link_register(napi_env env, napi_value exports);
-napi_status addon_job_register(napi_env env, napi_value exports);
-napi_status addon_netwatch_register(napi_env env, napi_value exports);
-napi_status addon_gcm_register(napi_env env, napi_value exports);
-napi_status addon_write_register(napi_env env, napi_value exports);
-napi_status addon_rtnetlink_register(napi_env env, napi_value exports);
-napi_status addon_sockdiag_register(napi_env env, napi_value exports);
-napi_status addon_memory_register(napi_env env, napi_value exports);
-napi_status addon_privileges_register(napi_env env, napi_value exports);
-napi_status addon_service_register(napi_env env, napi_value exports);
-napi_status addon_terminal_register(napi_env env, napi_value exports);
-napi_status addon_transfer_register(napi_env env, napi_value exports);
-napi_status addon_clients_register(napi_env env, napi_value exports);
+/* A function of the addon. The last one of a file has no name. */
+struct addon_function {
+  const char *name;
+  napi_callback callback;
+};
+
+extern const struct addon_function addon_device_functions[];
+extern const struct addon_function addon_socket_functions[];
+extern const struct addon_function addon_link_functions[];
+extern const struct addon_function addon_job_functions[];
+extern const struct addon_function addon_netwatch_functions[];
+extern const struct addon_function addon_gcm_functions[];
+extern const struct addon_function addon_write_functions[];
+extern const struct addon_function addon_rtnetlink_functions[];
+extern const struct addon_function addon_sockdiag_functions[];
+extern const struct addon_function addon_memory_functions[];
+extern const struct addon_function addon_privileges_functions[];
+extern const struct addon_function addon_service_functions[];
+extern const struct addon_function addon_terminal_functions[];
+extern const struct addon_function addon_transfer_functions[];
+extern const struct addon_function addon_clients_functions[];
 
 /*
  * Calls a callback on the JavaScript thread, for a threadsafe function. An exception in it becomes
@@ -31,10 +37,6 @@ napi_status addon_clients_register(napi_env env, napi_value exports);
  * it.
  */
 void addon_callback(napi_env env, napi_value callback, size_t argc, const napi_value *argv);
-
-/* Adds one function to `exports`. */
-napi_status addon_function(napi_env env, napi_value exports, const char *name,
-                           napi_callback callback);
 
 /* Gets the memory of a Uint8Array. False: `value` isn't one. */
 bool addon_octets(napi_env env, napi_value value, uint8_t **data, size_t *length);

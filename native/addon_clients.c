@@ -458,23 +458,15 @@ static napi_value socket_close_js(napi_env env, napi_callback_info info) {
   return NULL;
 }
 
-napi_status addon_clients_register(napi_env env, napi_value exports) {
-  static const struct {
-    const char *name;
-    napi_callback callback;
-  } functions[] = {{"clientsOpen", clients_open_js},
-                   {"clientsListen", clients_listen_js},
-                   {"clientsAccept", clients_accept_js},
-                   {"clientsWatch", clients_watch_js},
-                   {"clientsAwaitRoom", clients_await_room_js},
-                   {"clientsRelease", clients_release_js},
-                   {"clientsClose", clients_close_js},
-                   {"socketPeek", socket_peek_js},
-                   {"socketClose", socket_close_js}};
-  for (size_t i = 0; i < sizeof functions / sizeof functions[0]; i++) {
-    const napi_status status =
-        addon_function(env, exports, functions[i].name, functions[i].callback);
-    if (status != napi_ok) return status;
-  }
-  return napi_ok;
-}
+const struct addon_function addon_clients_functions[] = {
+    {"clientsOpen", clients_open_js},
+    {"clientsListen", clients_listen_js},
+    {"clientsAccept", clients_accept_js},
+    {"clientsWatch", clients_watch_js},
+    {"clientsAwaitRoom", clients_await_room_js},
+    {"clientsRelease", clients_release_js},
+    {"clientsClose", clients_close_js},
+    {"socketPeek", socket_peek_js},
+    {"socketClose", socket_close_js},
+    {NULL, NULL},
+};

@@ -275,20 +275,12 @@ static napi_value device_close_js(napi_env env, napi_callback_info info) {
   return NULL;
 }
 
-napi_status addon_device_register(napi_env env, napi_value exports) {
-  static const struct {
-    const char *name;
-    napi_callback callback;
-  } functions[] = {{"deviceOpen", device_open_js},
-                   {"deviceRead", device_read_js},
-                   {"deviceWrite", device_write_js},
-                   {"deviceTap", device_tap_js},
-                   {"deviceTapSwap", device_tap_swap_js},
-                   {"deviceClose", device_close_js}};
-  for (size_t i = 0; i < sizeof functions / sizeof functions[0]; i++) {
-    const napi_status status =
-        addon_function(env, exports, functions[i].name, functions[i].callback);
-    if (status != napi_ok) return status;
-  }
-  return napi_ok;
-}
+const struct addon_function addon_device_functions[] = {
+    {"deviceOpen", device_open_js},
+    {"deviceRead", device_read_js},
+    {"deviceWrite", device_write_js},
+    {"deviceTap", device_tap_js},
+    {"deviceTapSwap", device_tap_swap_js},
+    {"deviceClose", device_close_js},
+    {NULL, NULL},
+};

@@ -99,18 +99,10 @@ static napi_value open_js(napi_env env, napi_callback_info info) {
              : NULL;
 }
 
-napi_status addon_gcm_register(napi_env env, napi_value exports) {
-  static const struct {
-    const char *name;
-    napi_callback callback;
-  } functions[] = {{"gcmCreate", create_js},
-                   {"gcmSeal", seal_js},
-                   {"gcmSealData", seal_data_js},
-                   {"gcmOpen", open_js}};
-  for (size_t i = 0; i < sizeof functions / sizeof functions[0]; i++) {
-    const napi_status status =
-        addon_function(env, exports, functions[i].name, functions[i].callback);
-    if (status != napi_ok) return status;
-  }
-  return napi_ok;
-}
+const struct addon_function addon_gcm_functions[] = {
+    {"gcmCreate", create_js},
+    {"gcmSeal", seal_js},
+    {"gcmSealData", seal_data_js},
+    {"gcmOpen", open_js},
+    {NULL, NULL},
+};

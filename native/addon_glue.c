@@ -1,16 +1,8 @@
-/* addon_glue.c - what the files of the addon share: functions, arguments, errors. */
+/* addon_glue.c - what the files of the addon share: arguments, errors, callbacks. */
 #include <stdio.h>
 #include <string.h>
 
 #include "addon.h"
-
-napi_status addon_function(napi_env env, napi_value exports, const char *name,
-                           napi_callback callback) {
-  napi_value function;
-  const napi_status status =
-      napi_create_function(env, name, NAPI_AUTO_LENGTH, callback, NULL, &function);
-  return status == napi_ok ? napi_set_named_property(env, exports, name, function) : status;
-}
 
 bool addon_octets(napi_env env, napi_value value, uint8_t **data, size_t *length) {
   napi_typedarray_type type;

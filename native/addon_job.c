@@ -160,19 +160,11 @@ static napi_value leave_js(napi_env env, napi_callback_info info) {
   _exit(status);
 }
 
-napi_status addon_job_register(napi_env env, napi_value exports) {
-  static const struct {
-    const char *name;
-    napi_callback callback;
-  } functions[] = {{"forwardSignals", forward_signals_js},
-                   {"childStopped", child_stopped_js},
-                   {"commandEndedBy", command_ended_by_js},
-                   {"stopSelf", stop_self_js},
-                   {"leave", leave_js}};
-  for (size_t i = 0; i < sizeof functions / sizeof functions[0]; i++) {
-    const napi_status status =
-        addon_function(env, exports, functions[i].name, functions[i].callback);
-    if (status != napi_ok) return status;
-  }
-  return napi_ok;
-}
+const struct addon_function addon_job_functions[] = {
+    {"forwardSignals", forward_signals_js},
+    {"childStopped", child_stopped_js},
+    {"commandEndedBy", command_ended_by_js},
+    {"stopSelf", stop_self_js},
+    {"leave", leave_js},
+    {NULL, NULL},
+};

@@ -277,17 +277,13 @@ static napi_value link_close_js(napi_env env, napi_callback_info info) {
   return NULL;
 }
 
-napi_status addon_link_register(napi_env env, napi_value exports) {
-  static const struct {
-    const char *name;
-    napi_callback callback;
-  } functions[] = {{"linkListen", link_listen_js}, {"linkConnect", link_connect_js},
-                   {"linkPair", link_pair_js},     {"linkAdopt", link_adopt_js},
-                   {"linkSend", link_send_js},     {"linkShutdown", link_shutdown_js},
-                   {"linkClose", link_close_js}};
-  for (size_t i = 0; i < sizeof functions / sizeof functions[0]; i++) {
-    napi_status status = addon_function(env, exports, functions[i].name, functions[i].callback);
-    if (status != napi_ok) return status;
-  }
-  return napi_ok;
-}
+const struct addon_function addon_link_functions[] = {
+    {"linkListen", link_listen_js},
+    {"linkConnect", link_connect_js},
+    {"linkPair", link_pair_js},
+    {"linkAdopt", link_adopt_js},
+    {"linkSend", link_send_js},
+    {"linkShutdown", link_shutdown_js},
+    {"linkClose", link_close_js},
+    {NULL, NULL},
+};

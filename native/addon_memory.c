@@ -21,6 +21,7 @@ static napi_value hide_memory_js(napi_env env, napi_callback_info info) {
   return NULL;
 }
 
-napi_status addon_memory_register(napi_env env, napi_value exports) {
-  return addon_function(env, exports, "hideMemory", hide_memory_js);
-}
+const struct addon_function addon_memory_functions[] = {
+    {"hideMemory", hide_memory_js},
+    {NULL, NULL},
+};

@@ -124,8 +124,8 @@ static napi_value netwatch_stop_js(napi_env env, napi_callback_info info) {
   return NULL;
 }
 
-napi_status addon_netwatch_register(napi_env env, napi_value exports) {
-  const napi_status status = addon_function(env, exports, "netwatchStart", netwatch_start_js);
-  return status == napi_ok ? addon_function(env, exports, "netwatchStop", netwatch_stop_js)
-                           : status;
-}
+const struct addon_function addon_netwatch_functions[] = {
+    {"netwatchStart", netwatch_start_js},
+    {"netwatchStop", netwatch_stop_js},
+    {NULL, NULL},
+};

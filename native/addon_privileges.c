@@ -85,11 +85,11 @@ static napi_value set_effective_user_js(napi_env env, napi_callback_info info) {
   return NULL;
 }
 
-napi_status addon_privileges_register(napi_env env, napi_value exports) {
-  if (addon_function(env, exports, "initGroups", init_groups_js) != napi_ok ||
-      addon_function(env, exports, "setGroups", set_groups_js) != napi_ok ||
-      addon_function(env, exports, "setUser", set_user_js) != napi_ok ||
-      addon_function(env, exports, "setEffectiveUser", set_effective_user_js) != napi_ok)
-    return napi_generic_failure;
-  return addon_function(env, exports, "lockPrivileges", lock_privileges_js);
-}
+const struct addon_function addon_privileges_functions[] = {
+    {"initGroups", init_groups_js},
+    {"setGroups", set_groups_js},
+    {"setUser", set_user_js},
+    {"setEffectiveUser", set_effective_user_js},
+    {"lockPrivileges", lock_privileges_js},
+    {NULL, NULL},
+};

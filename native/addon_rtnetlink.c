@@ -140,6 +140,7 @@ static napi_value rtnetlink_ask_js(napi_env env, napi_callback_info info) {
   return result;
 }
 
-napi_status addon_rtnetlink_register(napi_env env, napi_value exports) {
-  return addon_function(env, exports, "rtnetlinkAsk", rtnetlink_ask_js);
-}
+const struct addon_function addon_rtnetlink_functions[] = {
+    {"rtnetlinkAsk", rtnetlink_ask_js},
+    {NULL, NULL},
+};

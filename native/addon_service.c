@@ -106,10 +106,10 @@ static napi_value send_datagram_js(napi_env env, napi_callback_info info) {
   return napi_create_int32(env, error, &result) == napi_ok ? result : NULL;
 }
 
-napi_status addon_service_register(napi_env env, napi_value exports) {
-  napi_status status = addon_function(env, exports, "detach", detach_js);
-  if (status == napi_ok) status = addon_function(env, exports, "lockFile", lock_file_js);
-  if (status == napi_ok) status = addon_function(env, exports, "claimFile", claim_file_js);
-  if (status == napi_ok) status = addon_function(env, exports, "sendDatagram", send_datagram_js);
-  return status;
-}
+const struct addon_function addon_service_functions[] = {
+    {"detach", detach_js},
+    {"lockFile", lock_file_js},
+    {"claimFile", claim_file_js},
+    {"sendDatagram", send_datagram_js},
+    {NULL, NULL},
+};

@@ -215,8 +215,8 @@ static napi_value socket_owners_js(napi_env env, napi_callback_info info) {
   return error == 0 ? NULL : addon_throw_errno(env, "socketOwners", error);
 }
 
-napi_status addon_sockdiag_register(napi_env env, napi_value exports) {
-  const napi_status one = addon_function(env, exports, "socketOwner", socket_owner_js);
-  if (one != napi_ok) return one;
-  return addon_function(env, exports, "socketOwners", socket_owners_js);
-}
+const struct addon_function addon_sockdiag_functions[] = {
+    {"socketOwner", socket_owner_js},
+    {"socketOwners", socket_owners_js},
+    {NULL, NULL},
+};

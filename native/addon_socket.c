@@ -158,22 +158,15 @@ static napi_value socket_peer_js(napi_env env, napi_callback_info info) {
   return result;
 }
 
-napi_status addon_socket_register(napi_env env, napi_value exports) {
-  napi_status status = addon_function(env, exports, "socketOnDevice", socket_on_device_js);
-  if (status == napi_ok)
-    status = addon_function(env, exports, "datagramSocketOnDevice", datagram_socket_on_device_js);
-  if (status == napi_ok)
-    status = addon_function(env, exports, "datagramSocketTo", datagram_socket_to_js);
-  if (status == napi_ok)
-    status = addon_function(env, exports, "setTcpUserTimeout", set_tcp_user_timeout_js);
-  if (status == napi_ok)
-    status = addon_function(env, exports, "setTcpUnsentLimit", set_tcp_unsent_limit_js);
-  if (status == napi_ok)
-    status = addon_function(env, exports, "setTcpQuickAck", set_tcp_quick_ack_js);
-  if (status == napi_ok)
-    status = addon_function(env, exports, "tcpAcknowledged", tcp_acknowledged_js);
-  if (status == napi_ok)
-    status = addon_function(env, exports, "shutdownOutput", shutdown_output_js);
-  if (status == napi_ok) status = addon_function(env, exports, "socketPeer", socket_peer_js);
-  return status;
-}
+const struct addon_function addon_socket_functions[] = {
+    {"socketOnDevice", socket_on_device_js},
+    {"datagramSocketOnDevice", datagram_socket_on_device_js},
+    {"datagramSocketTo", datagram_socket_to_js},
+    {"setTcpUserTimeout", set_tcp_user_timeout_js},
+    {"setTcpUnsentLimit", set_tcp_unsent_limit_js},
+    {"setTcpQuickAck", set_tcp_quick_ack_js},
+    {"tcpAcknowledged", tcp_acknowledged_js},
+    {"shutdownOutput", shutdown_output_js},
+    {"socketPeer", socket_peer_js},
+    {NULL, NULL},
+};

@@ -40,6 +40,7 @@ static napi_value terminal_view_js(napi_env env, napi_callback_info info) {
   return result;
 }
 
-napi_status addon_terminal_register(napi_env env, napi_value exports) {
-  return addon_function(env, exports, "terminalView", terminal_view_js);
-}
+const struct addon_function addon_terminal_functions[] = {
+    {"terminalView", terminal_view_js},
+    {NULL, NULL},
+};

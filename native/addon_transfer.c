@@ -104,8 +104,8 @@ static napi_value write_fitting_js(napi_env env, napi_callback_info info) {
   return octets_or_nothing(env, "write", write_fitting(fd, parts, argc - 1));
 }
 
-napi_status addon_transfer_register(napi_env env, napi_value exports) {
-  napi_status status = addon_function(env, exports, "readWaiting", read_waiting_js);
-  if (status == napi_ok) status = addon_function(env, exports, "writeFitting", write_fitting_js);
-  return status;
-}
+const struct addon_function addon_transfer_functions[] = {
+    {"readWaiting", read_waiting_js},
+    {"writeFitting", write_fitting_js},
+    {NULL, NULL},
+};

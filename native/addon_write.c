@@ -58,6 +58,7 @@ static napi_value write_now_js(napi_env env, napi_callback_info info) {
                                                                                         : NULL;
 }
 
-napi_status addon_write_register(napi_env env, napi_value exports) {
-  return addon_function(env, exports, "writeNow", write_now_js);
-}
+const struct addon_function addon_write_functions[] = {
+    {"writeNow", write_now_js},
+    {NULL, NULL},
+};

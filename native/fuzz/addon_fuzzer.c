@@ -84,8 +84,6 @@ NOT_CALLED(napi_create_array_with_length, napi_env env, size_t length, napi_valu
 NOT_CALLED(napi_create_uint32, napi_env env, uint32_t value, napi_value *result)
 NOT_CALLED(napi_set_element, napi_env env, napi_value object, uint32_t index, napi_value value)
 NOT_CALLED(napi_throw_type_error, napi_env env, const char *code, const char *message)
-NOT_CALLED(addon_function, napi_env env, napi_value exports, const char *name,
-           napi_callback callback)
 bool addon_octets(napi_env env, napi_value value, uint8_t **data, size_t *length) { return false; }
 napi_value addon_throw_errno(napi_env env, const char *call, int error) { return NULL; }
 

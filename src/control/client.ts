@@ -8,6 +8,7 @@ import { addon } from '../native/addon.ts';
 import {
   allDirectories,
   lives,
+  livesOn,
   MAX_SOCKETS,
   ownDirectories,
   type SocketFile,
@@ -54,7 +55,7 @@ export async function findTunnels(whose: Whose = whoseProcess()): Promise<Found>
     try {
       const answer = await askAgain(file, { do: 'status' }, { maxBytes });
       if (answer === undefined) {
-        if (lives(pid)) silent.push({ pid, why: CUT_OFF_TWICE });
+        if (livesOn(pid)) silent.push({ pid, why: CUT_OFF_TWICE });
         return;
       }
       const status = readStatus(fieldOf(answer, 'status'), pid);

@@ -14,7 +14,7 @@ import {
   isCutOff,
   type RunningTunnel,
 } from './client.ts';
-import { lives } from './directory.ts';
+import { lives, livesOn } from './directory.ts';
 import { questionFrom } from './question.ts';
 import { tooManyNotices } from './remoteprompter.ts';
 import { fieldOf, MAX_ANSWER_BYTES, MAX_NOTICES, textOf } from './wire.ts';
@@ -32,7 +32,7 @@ export async function stopTunnel(tunnel: RunningTunnel, signal: AbortSignal): Pr
   const { pid } = tunnel;
   try {
     const answer = await askAgain(tunnel, { do: 'stop' }, { signal });
-    if (answer === undefined && lives(pid))
+    if (answer === undefined && livesOn(pid))
       throw new TunnelError('control-failed', CUT_OFF_TWICE, {
         hint: `it may be asked by as many as it serves: try again, or end it in order with "kill ${pid}"`,
       });

@@ -11,7 +11,7 @@ import { API1, JUMPHOST4, Port, PRIVATE4 } from '../support/addresses.ts';
 import { JUMP_USER } from '../support/credentials.ts';
 import { Lab, labUnavailable } from '../support/lab.ts';
 import type { Child } from '../support/process.ts';
-import { allProcesses, commandLineOf, withDescendants } from '../support/processtable.ts';
+import { sessionsOf } from '../support/processtable.ts';
 import { LONG, startTuned } from '../support/tuning.ts';
 import { type Attempt, dial } from '../support/tunnel.ts';
 
@@ -45,9 +45,7 @@ function connects(lab: Lab): Promise<Attempt[]> {
 function killSessions(lab: Lab): void {
   const sshd = lab.sshd.pid;
   assert.ok(sshd !== undefined);
-  for (const pid of withDescendants([sshd], allProcesses())) {
-    if (commandLineOf(pid).startsWith(`sshd: ${JUMP_USER}`)) process.kill(pid, 'SIGKILL');
-  }
+  for (const pid of sessionsOf(sshd, JUMP_USER)) process.kill(pid, 'SIGKILL');
 }
 
 describe('outages that are over soon', {

@@ -16,7 +16,7 @@ import { JUMP_USER } from '../support/credentials.ts';
 import { measured } from '../support/faults.ts';
 import { Lab, type LabOptions, labUnavailable } from '../support/lab.ts';
 import type { Child } from '../support/process.ts';
-import { allProcesses, commandLineOf, withDescendants } from '../support/processtable.ts';
+import { sessionsOf } from '../support/processtable.ts';
 import { LONG, startTuned } from '../support/tuning.ts';
 import { type Attempt, dial, startDialer } from '../support/tunnel.ts';
 
@@ -116,9 +116,7 @@ function signal(server: Child, name: 'SIGSTOP' | 'SIGCONT'): void {
 function stopSessions(lab: Lab): void {
   const sshd = lab.sshd.pid;
   assert.ok(sshd !== undefined);
-  for (const pid of withDescendants([sshd], allProcesses())) {
-    if (commandLineOf(pid).startsWith(`sshd: ${JUMP_USER}`)) process.kill(pid, 'SIGSTOP');
-  }
+  for (const pid of sessionsOf(sshd, JUMP_USER)) process.kill(pid, 'SIGSTOP');
 }
 
 async function requests(server: Child): Promise<number> {

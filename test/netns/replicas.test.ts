@@ -21,7 +21,7 @@ import type { Credentials } from '../support/credentials.ts';
 import { installedOpenssh } from '../support/installedopenssh.ts';
 import { Lab, labUnavailable } from '../support/lab.ts';
 import { type Child, mustRun } from '../support/process.ts';
-import { allProcesses, withDescendants } from '../support/processtable.ts';
+import { sessionsOf } from '../support/processtable.ts';
 import { Sshd, type SshdOptions } from '../support/sshd.ts';
 import { MAIN } from '../support/tunnel.ts';
 
@@ -165,8 +165,7 @@ describe('two replicas with one host key', {
     const [one, two] = replicas;
     const carries = [one, two].map(({ pid }) => {
       assert.ok(pid !== undefined);
-      const titles = [...withDescendants([pid], allProcesses())].map(titleOf);
-      return titles.some((title) => title.startsWith(`sshd: ${USER}`));
+      return sessionsOf(pid, USER).length > 0;
     });
     assert.notEqual(carries[0], carries[1], 'one of them carries the link');
     return carries[0] ? [one, two] : [two, one];
@@ -296,14 +295,6 @@ describe('two replicas with one host key', {
     await other.kill();
   });
 });
-
-function titleOf(pid: number): string {
-  try {
-    return readFileSync(`/proc/${pid}/cmdline`, 'latin1');
-  } catch {
-    return ''; // it has just ended
-  }
-}
 
 async function nft(namespace: string, rules: string): Promise<void> {
   await mustRun(['ip', 'netns', 'exec', namespace, 'nft', '-f', '-'], { input: rules });

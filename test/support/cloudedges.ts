@@ -112,6 +112,61 @@ const FILES: readonly Case[] = [
   },
 ];
 
+const SHAPES: readonly Case[] = [
+  ...['RegionOne', '{A: {interface: internal}}'].map(
+    (regions): Case => ({
+      what: `regions that are no list: ${regions}`,
+      files: { 'work/clouds.yaml': cloud(PASSWORD, `regions: ${regions}`) },
+      error: ['openstack-config', /has "regions" that are no list.*region_name: NAME/],
+      differs: 'openstacksdk takes the first letter, or the first name without its settings',
+    }),
+  ),
+  {
+    what: 'a profile that is written out',
+    files: { 'work/clouds.yaml': `clouds: {one: {profile: {a: b}, auth: {${PASSWORD}}}}` },
+    error: ['openstack-config', /the profile of the cloud "one" is a mapping.*clouds-public/],
+  },
+  {
+    what: 'a profile of a file, with a status',
+    files: {
+      'work/clouds.yaml': `clouds: {one: {profile: mine, auth: {${PASSWORD}}}}`,
+      'work/clouds-public.yaml':
+        'public-clouds: {mine: {status: shutdown, auth: {auth_url: "https://k.example/v3"}}}',
+    },
+    expected: { authUrl: 'https://k.example/v3' },
+  },
+  {
+    what: 'JSON with a byte-order mark',
+    files: { 'work/clouds.json': '\ufeff{"clouds": {}}' },
+    error: ['openstack-config', /clouds\.json.*malformed JSON: it begins with a byte-order mark/],
+  },
+  {
+    what: 'JSON with a comma too many',
+    files: { 'work/clouds.json': '{"clouds": {"one": {},}}' },
+    error: ['openstack-config', /malformed JSON: .*no comma before a bracket/],
+  },
+  {
+    what: 'OS_CLIENT_CONFIG_FILE with a ~ that nobody has expanded',
+    files: { 'home/c.yaml': ONE },
+    env: { OS_CLIENT_CONFIG_FILE: '~/c.yaml' },
+    error: ['openstack-cloud', /OS_CLIENT_CONFIG_FILE names "~\/c\.yaml".*write the full path/],
+  },
+  {
+    what: "cacert in another user's home",
+    files: { 'work/clouds.yaml': cloud(PASSWORD, 'cacert: ~root/ca.pem') },
+    error: ['openstack-config', /cacert of the cloud "one": .*write the full path/],
+    differs: 'openstacksdk expands it',
+  },
+  {
+    what: 'a key in both mappings of one <<',
+    files: {
+      'work/clouds.yaml': `a: &a {password: pa}\nb: &b {password: pb}\nclouds:\n  one:\n    auth:\n      <<: [*a, *b]\n      auth_url: https://k.example/v3\n      username: u\n      user_domain_id: d\n`,
+    },
+    expected: { password: 'pa' },
+    differs: 'PyYAML 6.0.4 takes the last of them, other versions and YAML itself the first',
+  },
+];
+
 const VARIABLES: readonly Case[] = [
   {
     what: 'OS_VENDOR does not make a cloud',
@@ -257,4 +312,4 @@ const OTHERS: readonly Case[] = [
   },
 ];
 
-export const EDGES = [...SCALARS, ...FILES, ...VARIABLES, ...PROFILES, ...OTHERS];
+export const EDGES = [...SCALARS, ...FILES, ...SHAPES, ...VARIABLES, ...PROFILES, ...OTHERS];

@@ -4,7 +4,7 @@ import { API1, Port, PRIVATE4 } from './addresses.ts';
 import { JUMP_USER } from './credentials.ts';
 import { Lab, type LabOptions } from './lab.ts';
 import type { Child, ExecResult } from './process.ts';
-import { allProcesses, commandLineOf, withDescendants } from './processtable.ts';
+import { allProcesses, commandLineOf, sessionsOf, withDescendants } from './processtable.ts';
 import { startTuned, type Tuning } from './tuning.ts';
 import { type Attempt, dial, startDialer } from './tunnel.ts';
 
@@ -71,9 +71,7 @@ export function count(text: string, pattern: RegExp): number {
 export function killSessions(lab: Lab): void {
   const sshd = lab.sshd.pid;
   assert.ok(sshd !== undefined);
-  for (const pid of withDescendants([sshd], allProcesses())) {
-    if (commandLineOf(pid).startsWith(`sshd: ${JUMP_USER}`)) process.kill(pid, 'SIGKILL');
-  }
+  for (const pid of sessionsOf(sshd, JUMP_USER)) process.kill(pid, 'SIGKILL');
 }
 
 /** Process ids of the ssh processes that the tunnel has started. */

@@ -56,6 +56,16 @@ export function commandLineOf(pid: number): string {
   }
 }
 
+/**
+ * The processes of `user`'s sessions at an sshd, by the titles that they give themselves. From
+ * OpenSSH 9.8 on they are another program, sshd-session.
+ */
+export function sessionsOf(sshd: number, user: string): number[] {
+  return [...withDescendants([sshd], allProcesses())].filter((pid) =>
+    ['sshd', 'sshd-session'].some((name) => commandLineOf(pid).startsWith(`${name}: ${user}`)),
+  );
+}
+
 export function allProcesses(): ProcessEntry[] {
   return readdirSync('/proc')
     .filter((name) => /^\d+$/.test(name))

@@ -61,8 +61,11 @@ export interface JumpServer {
   readonly oneAtATime?: true;
   /** It doesn't print `session` when somebody opens a session channel. */
   readonly hidesSessions?: true;
-  /** Its only cipher needs strict key exchange, which it lacks: the embedded client refuses it. */
-  readonly lacksStrict?: true;
+  /**
+   * Identifications of versions whose only cipher needs strict key exchange, which they lack: the
+   * embedded client refuses them.
+   */
+  readonly lacksStrict?: RegExp;
   /** False, or why it can't run here. */
   readonly missing: () => string | false;
   /** Makes what it needs, and returns its command line. */
@@ -121,7 +124,7 @@ export const dropbear: JumpServer = {
 export const tinyssh: JumpServer = {
   name: 'tinyssh',
   hidesSessions: true,
-  lacksStrict: true,
+  lacksStrict: /tinyssh_20(1\d|2[0-3])/,
   missing: () => program(TINYSSHD, 'tinysshd')() || program('/usr/bin/ncat', 'ncat')(),
   async prepare({ port, hostKey, directory }) {
     const { secret, open } = rawKey(hostKey);

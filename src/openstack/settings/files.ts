@@ -59,6 +59,18 @@ const OVERRIDES: Readonly<Record<FileKind, string | undefined>> = {
   'clouds-public': undefined,
 };
 
+/** The variable that names a file of the kind, and its value. undefined: it isn't set. */
+export function namedFile(
+  kind: FileKind,
+  env: Surroundings['env'],
+): { readonly variable: string; readonly path: string } | undefined {
+  const variable = OVERRIDES[kind];
+  const path = variable === undefined ? undefined : env[variable];
+  return variable === undefined || path === undefined || path === ''
+    ? undefined
+    : { variable, path };
+}
+
 /** The paths to search for a kind of file, in order. */
 function searchPath(kind: FileKind, { env, directory, home, site }: Surroundings): string[] {
   const user = join(home, '.config');
@@ -70,7 +82,7 @@ function searchPath(kind: FileKind, { env, directory, home, site }: Surroundings
     ...system.map((path) => join(path, 'openstack')),
     site ?? SITE_DIRECTORY,
   ];
-  const override = OVERRIDES[kind] === undefined ? undefined : env[OVERRIDES[kind]];
+  const override = namedFile(kind, env)?.path;
   const found = directories.flatMap((path) =>
     SUFFIXES.map((suffix) => join(path, `${kind}${suffix}`)),
   );
@@ -180,7 +192,7 @@ function parseJson(path: string, text: string): unknown {
       prettyErrors: false,
     }).errors;
     const place = error === undefined ? path : `${path}:${lineCounter.linePos(error.pos[0]).line}`;
-    throw malformed(place, 'malformed JSON: something is missing or in the wrong place');
+    throw malformedJson(place, text);
   }
   const marked = text.replace(JSON_STRING_OR_NUMBER, (token) =>
     token.startsWith('"') ? token : JSON.stringify(NUMBER_MARK + token),
@@ -209,6 +221,15 @@ function tooMany(path: string): TunnelError {
 function malformed(place: string, what: string): TunnelError {
   return new TunnelError('openstack-config', `${place}: ${what}`, {
     hint: 'correct this line or the text before it; a value that begins with * & ! @ = or % needs quotes',
+  });
+}
+
+function malformedJson(place: string, text: string): TunnelError {
+  const what = text.startsWith('\ufeff')
+    ? 'it begins with a byte-order mark'
+    : 'something is missing or in the wrong place';
+  return new TunnelError('openstack-config', `${place}: malformed JSON: ${what}`, {
+    hint: 'JSON has no byte-order mark, no comments, and no comma before a bracket that closes',
   });
 }
 

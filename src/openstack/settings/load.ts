@@ -302,6 +302,8 @@ function tlsSettings(
     // `cacert: false` is as good as none.
     const text = settings.flag(key) === false ? undefined : settings.text(key);
     if (text === undefined) return undefined;
+    if (/^~[^/]/.test(text))
+      throw settings.wrong(key, 'the home directory of another user', 'write the full path');
     return text.startsWith('~/') ? join(home, text.slice(2)) : resolve(directory, text);
   };
   const verify = settings.flag('insecure') !== true && settings.flag('verify') !== false;

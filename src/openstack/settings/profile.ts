@@ -30,6 +30,13 @@ export function profileOf(
   warn: (message: string) => void,
 ): FoundProfile {
   const wanted = cloud['profile'] ?? cloud['cloud'];
+  if (isMapping(wanted) || Array.isArray(wanted)) {
+    throw new TunnelError(
+      'openstack-config',
+      `the profile of the cloud ${quoted(name)} is a ${isMapping(wanted) ? 'mapping' : 'list'}`,
+      { hint: 'write its name, and its settings into clouds-public.yaml below "public-clouds:"' },
+    );
+  }
   if (typeof wanted !== 'string' || wanted === '' || wanted === environmentName) return NO_PROFILE;
   const what = `the profile ${quoted(wanted)} of the cloud ${quoted(name)}`;
   const file = findFile('clouds-public', surroundings, warn);
@@ -51,6 +58,9 @@ export function profileOf(
     });
   }
   const profile = withUnderscores(found);
+  const builtIn = Object.hasOwn(own, wanted) ? undefined : wanted;
+  // Of a file of the user's, the status says nothing.
+  if (builtIn === undefined) return { profile, builtIn };
   if (profile['status'] === 'shutdown') {
     throw new TunnelError('openstack-config', `${what} is of a cloud that no longer exists`, {
       hint: `${String(profile['message'] ?? '')}; if it does exist, write it into clouds-public.yaml`,
@@ -58,8 +68,7 @@ export function profileOf(
   }
   if (profile['status'] === 'deprecated')
     warn(`${what} is deprecated: ${String(profile['message'] ?? '')}`);
-  const builtIn = Object.hasOwn(own, wanted) ? undefined : wanted;
-  const remote = builtIn === undefined ? undefined : profile['profile'];
+  const remote = profile['profile'];
   if (typeof remote === 'string') throw unfetched(what, remote, wanted);
   return { profile, builtIn };
 }

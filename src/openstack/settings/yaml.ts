@@ -22,6 +22,7 @@ import {
   cloudsOf,
   findFile,
   isMapping,
+  namedFile,
   type Raw,
   type Surroundings,
 } from './files.ts';
@@ -90,7 +91,7 @@ export function loadRawCloud(choice: Choice, surroundings: Surroundings): RawClo
   const name =
     wanted === undefined
       ? onlyCloud(Object.keys(merged), clouds, env)
-      : knownCloud(wanted, all, clouds);
+      : knownCloud(wanted, all, clouds, env);
   const isEnvironment = name === environmentName && fromEnvironment !== undefined;
   const secureClouds = cloudsOf(secure, 'clouds');
   if (!isEnvironment) for (const file of [clouds, secure]) refuseEmpty(file, name);
@@ -154,7 +155,12 @@ function refuseEmpty(file: CloudsFile | undefined, name: string): void {
   );
 }
 
-function knownCloud(wanted: string, all: Raw, file: CloudsFile | undefined): string {
+function knownCloud(
+  wanted: string,
+  all: Raw,
+  file: CloudsFile | undefined,
+  env: Surroundings['env'],
+): string {
   if (Object.hasOwn(all, wanted)) return wanted;
   const known = Object.keys(all);
   throw new TunnelError('openstack-cloud', `there is no cloud ${quoted(wanted)}${within(file)}`, {
@@ -162,7 +168,7 @@ function knownCloud(wanted: string, all: Raw, file: CloudsFile | undefined): str
       known.length > 0
         ? `the clouds are: ${known.map(quoted).join(', ')}`
         : file === undefined
-          ? 'write a clouds.yaml, or name one in OS_CLIENT_CONFIG_FILE'
+          ? (missingFile(env) ?? 'write a clouds.yaml, or name one in OS_CLIENT_CONFIG_FILE')
           : NO_CLOUDS,
   });
 }
@@ -202,8 +208,21 @@ function onlyCloud(
   throw new TunnelError(
     'openstack-cloud',
     'there is no clouds.yaml, and no OS_* variables describe a cloud',
-    { hint: 'write ~/.config/openstack/clouds.yaml, or load the openrc file of your project' },
+    {
+      hint:
+        missingFile(env) ??
+        'write ~/.config/openstack/clouds.yaml, or load the openrc file of your project',
+    },
   );
+}
+
+/** A hint where a variable names a file of clouds, and there is none anywhere. */
+function missingFile(env: Surroundings['env']): string | undefined {
+  const named = namedFile('clouds', env);
+  if (named === undefined) return undefined;
+  const { variable, path } = named;
+  const what = `${variable} names ${quoted(path)}, which can't be read`;
+  return path.startsWith('~') ? `${what}: write the full path, since nobody expands the ~` : what;
 }
 
 function within(file: CloudsFile | undefined): string {
@@ -219,8 +238,15 @@ function chooseRegion(
 ): { readonly region: Region | undefined; readonly listed: boolean } {
   const source = 'regions' in own || 'region_name' in own ? own : profile;
   const regionName = source['region_name'];
-  const listed = Array.isArray(source['regions']);
-  const regions = regionsOf(listed ? source['regions'] : regionName, cloud);
+  const list = source['regions'];
+  const listed = Array.isArray(list);
+  if (!listed && list !== undefined && list !== null && list !== '')
+    throw new TunnelError(
+      'openstack-config',
+      `the cloud ${quoted(cloud)} has "regions" that are no list`,
+      { hint: 'write one region as "region_name: NAME", and several as "regions: [NAME, NAME]"' },
+    );
+  const regions = regionsOf(listed ? list : regionName, cloud);
   const [first] = regions;
   if (first === undefined) {
     return { region: wanted ? { name: wanted, values: {} } : undefined, listed: false };

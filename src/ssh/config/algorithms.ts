@@ -46,6 +46,10 @@ const ALL_KEY_ALGORITHMS =
   ssh-dss-cert-v01@openssh.com ssh-rsa ssh-rsa-cert-v01@openssh.com rsa-sha2-256
   rsa-sha2-256-cert-v01@openssh.com rsa-sha2-512 rsa-sha2-512-cert-v01@openssh.com`);
 
+/** What only the newest versions know. */
+const NEW_KEY_ALGORITHMS = words(`webauthn-sk-ecdsa-sha2-nistp256-cert-v01@openssh.com
+  ssh-mldsa44-ed25519@openssh.com ssh-mldsa44-ed25519-cert-v01@openssh.com`);
+
 /** The lists of key types, in which names may be patterns. */
 const KEY_LISTS = [
   'hostkeyalgorithms',
@@ -56,7 +60,8 @@ const KEY_LISTS = [
 
 /** What ssh knows besides its defaults. */
 const MORE: Readonly<Record<string, readonly string[]>> = {
-  kexalgorithms: words(`mlkem768x25519-sha256 diffie-hellman-group14-sha1 diffie-hellman-group1-sha1
+  kexalgorithms:
+    words(`mlkem768x25519-sha256 mlkem768nistp256-sha256 diffie-hellman-group14-sha1 diffie-hellman-group1-sha1
     diffie-hellman-group-exchange-sha1`),
   ciphers: words('aes128-cbc aes192-cbc aes256-cbc 3des-cbc'),
   macs: words(`hmac-sha1-96 hmac-md5 hmac-md5-96 hmac-sha1-96-etm@openssh.com
@@ -80,20 +85,13 @@ export function assembleAlgorithms(keyword: string, text: string): string | unde
     throw new UsageError(`ssh_config: ${keyword} has ${quoted(negated)}: such a list has no "!"`, {
       hint: 'remove algorithms from the defaults with "-", as in: -ssh-rsa*,*sha1',
     });
-  const pattern = list.find((name) => /[*?]/.test(name));
-  // In the others, ssh takes no name that it doesn't know (kex_names_valid, ciphers_valid).
-  const mayHavePatterns = text.startsWith('-') || KEY_LISTS.includes(keyword);
-  if (pattern !== undefined && !mayHavePatterns)
-    throw new UsageError(
-      `ssh_config: ${keyword} takes the pattern ${quoted(pattern)} only after "-"`,
-      {
-        hint: 'write the names out',
-      },
-    );
+  const known = knownNames(keyword);
   const named = list.flatMap((name) =>
-    /[*?]/.test(name) ? ALL_KEY_ALGORITHMS.filter((known) => matchPatterns([name], known)) : [name],
+    /[*?]/.test(name) ? ALL_KEY_ALGORITHMS.filter((it) => matchPatterns([name], it)) : [name],
   );
-  const joined = (...names: readonly string[]): string => [...new Set(names)].join(',');
+  // Behind an empty name there may be others that ssh doesn't know.
+  const joined = (...names: readonly string[]): string =>
+    [...new Set(names)].filter((name) => known.includes(name)).join(',');
   switch (text.charAt(0)) {
     case '+':
       return joined(...defaults, ...named);
@@ -106,6 +104,30 @@ export function assembleAlgorithms(keyword: string, text: string): string | unde
   }
 }
 
+/** All that some version of ssh knows. */
+function knownNames(keyword: string): readonly string[] {
+  if (KEY_LISTS.includes(keyword)) return [...ALL_KEY_ALGORITHMS, ...NEW_KEY_ALGORITHMS];
+  return [...(DEFAULTS[keyword] ?? []), ...(MORE[keyword] ?? [])];
+}
+
+/**
+ * Whether ssh takes a list, as it was written. After "-" it takes everything; otherwise it looks at
+ * the names up to the first empty one (kex_names_valid, ciphers_valid, sshkey_names_valid2).
+ */
+export function isAlgorithmList(keyword: string, text: string): boolean {
+  if (text.startsWith('-')) return true;
+  const list = text.replace(/^[+^]/, '');
+  if (list === '') return false;
+  const names = list.split(',');
+  const end = names.indexOf('');
+  const known = knownNames(keyword);
+  return names.slice(0, end === -1 ? names.length : end).every((name) => {
+    if (!KEY_LISTS.includes(keyword)) return known.includes(name);
+    const pattern = name.replace(/^!/, '');
+    return known.some((it) => matchPatterns([pattern], it));
+  });
+}
+
 /**
  * Whether `text`, as it was written, excludes an algorithm, even if this ssh has none of those that
  * it excludes: the embedded client may.
@@ -113,10 +135,7 @@ export function assembleAlgorithms(keyword: string, text: string): string | unde
 export function limitsAlgorithms(keyword: string, text: string): boolean {
   if (!text.startsWith('-')) return !/^[+^]/.test(text);
   const excluded = text.slice(1).split(',');
-  const known = KEY_LISTS.includes(keyword)
-    ? ALL_KEY_ALGORITHMS
-    : [...(DEFAULTS[keyword] ?? []), ...(MORE[keyword] ?? [])];
-  return known.some((name) => matchPatterns(excluded, name));
+  return knownNames(keyword).some((name) => matchPatterns(excluded, name));
 }
 
 /** The defaults in the form in which `ssh -G` prints them. */

@@ -37,6 +37,7 @@ import {
   isWholeLine,
   jumpText,
   portOf,
+  wholeLine,
 } from './keywordvalues.ts';
 import { type Directive, delimitedWords, type KeywordValues, parseDirective } from './syntax.ts';
 import { expandHostName } from './tokens.ts';
@@ -95,7 +96,7 @@ type Applies = 'yes' | 'no' | { readonly decidedBy: string; readonly place: stri
 
 function valuesOf(keyword: string, directive: Directive): readonly string[] {
   if (keyword === 'proxyjump') return [jumpText(directive)];
-  if (isWholeLine(keyword)) return [directive.rest];
+  if (isWholeLine(keyword)) return [wholeLine(directive)];
   if (keyword === 'port') return [String(portOf(directive.args[0] ?? '') ?? directive.args[0])];
   return isPathList(keyword) ? directive.args : [directive.args.join(' ')];
 }
@@ -127,6 +128,11 @@ class ConfigPass {
       if (written !== undefined && !/^(no|false|none)$/i.test(written.text))
         this.#leaveToSsh(name, written.place);
     }
+    const attempts = this.written.get('connectionattempts');
+    if (attempts !== undefined && Number(attempts.text) === 0)
+      throw new UsageError(`${attempts.place}: ConnectionAttempts is 0`, {
+        hint: 'ssh takes 1 or more; leave it out, since it has no effect here',
+      });
     for (const lines of this.#evaluation.defaults) this.#readLines(lines, false);
     const hostName = this.#hostName.toLowerCase();
     this.#values.set('hostname', [numericAddress(hostName) ?? hostName]);
@@ -185,8 +191,7 @@ class ConfigPass {
     });
   }
 
-  #include({ directive, includes }: ConfigLine, place: string, section: Applies): void {
-    if (directive !== undefined) this.#refuseEmpty(directive, place);
+  #include({ includes }: ConfigLine, place: string, section: Applies): void {
     if (includes === undefined && section !== 'no')
       this.#leaveToSsh('Include with a token, a variable or this ~user', place);
     for (const file of includes ?? []) this.#read(file, section);

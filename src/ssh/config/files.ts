@@ -14,7 +14,7 @@ import { UsageError } from '../../errors/errors.ts';
 import { silentObserver } from '../../observe/observer.ts';
 import { Accounts } from '../../system/accounts.ts';
 import { refuseWritable } from '../../system/ownfile.ts';
-import { globRegExp } from '../patterns.ts';
+import { globLiteral, globRegExp } from '../patterns.ts';
 import { makePrivateDirectory } from '../privatedirectory.ts';
 import { isPathList } from './keywordvalues.ts';
 import { type Directive, parseDirective, quoteArgument } from './syntax.ts';
@@ -191,7 +191,9 @@ async function readText(
         },
       );
     }
-    return await readFile(path, 'utf8');
+    const content = await readFile(path);
+    refuseMarks(path, content);
+    return content.toString();
   } catch (cause) {
     if (cause instanceof UsageError) throw cause;
     const { code = 'unknown' } = cause as NodeJS.ErrnoException;
@@ -203,6 +205,17 @@ async function readText(
   }
 }
 
+/** What some editors of Windows put in front, and ssh takes for a keyword. Throws UsageError. */
+function refuseMarks(path: string, content: Buffer): void {
+  const start = content.subarray(0, 3).toString('latin1');
+  const is16 = /^(\xff\xfe|\xfe\xff)/.test(start);
+  if (!is16 && start !== '\xef\xbb\xbf') return;
+  const what = is16 ? 'is UTF-16' : 'begins with a byte-order mark';
+  throw new UsageError(`${path} ${what}, which ssh refuses`, {
+    hint: 'save it as UTF-8 without a byte-order mark (BOM)',
+  });
+}
+
 /** undefined: only ssh knows which files these are. Throws UsageError. */
 async function readIncludes(
   patterns: readonly string[],
@@ -210,6 +223,8 @@ async function readIncludes(
   depth: number,
   place: string,
 ): Promise<ConfigFile[] | undefined> {
+  if (patterns.includes(''))
+    throw new UsageError(`${place}: include has an empty value`, { hint: 'leave the quotes out' });
   const asked = context.included.get(place);
   if (asked !== undefined) return readAllIncluded(asked, context, depth);
   // Newer versions of ssh expand tokens and variables here.
@@ -279,8 +294,9 @@ async function readIncluded(
 async function expandPattern(pattern: string): Promise<string[]> {
   let paths = ['/'];
   for (const segment of pattern.split('/').filter((part) => part !== '')) {
-    if (!/[*?[]/.test(segment)) {
-      paths = paths.map((path) => join(path, segment));
+    const literal = globLiteral(segment);
+    if (literal !== undefined) {
+      paths = paths.map((path) => join(path, literal));
       continue;
     }
     const found = [];

@@ -32,7 +32,7 @@ export function readForwards(keywords: Keywords): ForwardSettings {
   const locals = all('localforward');
   const local = locals.map(readLocalForward);
   const dynamic = all('dynamicforward')
-    .filter((value) => !locals.some((line) => line.startsWith(`${value} /`)))
+    .filter((value) => !locals.some((line) => leadsToSocket(line, value)))
     .map(readDynamicForward);
   return {
     local: local.filter((it) => typeof it !== 'string'),
@@ -47,6 +47,11 @@ export function readForwards(keywords: Keywords): ForwardSettings {
     socketMask: readMask(keywords),
     unlinksSockets: keywords.flag('streamlocalbindunlink', false),
   };
+}
+
+/** Whether `line` is a LocalForward from `listen` to a socket of the jump host. */
+function leadsToSocket(line: string, listen: string): boolean {
+  return line.startsWith(`${listen} `) && line.slice(listen.length).includes('/');
 }
 
 /**

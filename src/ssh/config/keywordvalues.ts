@@ -9,6 +9,8 @@ import { MAX_PORT } from '../../net/ports.ts';
 import { tcpServicePort } from '../../system/services.ts';
 import type { Remote } from '../options.ts';
 import { parseJump } from '../remote.ts';
+import { isAlgorithmList } from './algorithms.ts';
+import { type Expected, IGNORED_VALUES, isAgent, isTime, LARGEST } from './ignoredvalues.ts';
 import type { Directive } from './syntax.ts';
 
 /** As many as ssh takes (SSH_MAX_HOSTS_FILES). */
@@ -38,20 +40,23 @@ const FLAGS = words(`batchmode canonicalizefallbacklocal checkhostip clearallfor
   stdinnull streamlocalbindunlink tcpkeepalive visualhostkey`);
 const NUMBERS = words(`canonicalizemaxdots connectionattempts numberofpasswordprompts
   requiredrsasize serveralivecountmax`);
+const ALGORITHM_LISTS = words(`casignaturealgorithms ciphers hostbasedacceptedalgorithms
+  hostkeyalgorithms kexalgorithms macs pubkeyacceptedalgorithms`);
 const TIMES = words('connecttimeout serveraliveinterval');
 /** A name, a path, or a list without spaces. */
-const SINGLE = words(`bindaddress bindinterface casignaturealgorithms certificatefile ciphers
-  hostbasedacceptedalgorithms hostkeyalgorithms hostkeyalias hostname identityagent identityfile
-  ignoreunknown kexalgorithms macs pkcs11provider preferredauthentications
-  pubkeyacceptedalgorithms securitykeyprovider user`);
+const SINGLE = words(`bindaddress bindinterface certificatefile hostkeyalias hostname identityfile
+  ignoreunknown pkcs11provider preferredauthentications securitykeyprovider user`);
 const PATH_LISTS = words('globalknownhostsfile revokedhostkeys userknownhostsfile');
 /** Everything up to the end of the line. */
 const WHOLE_LINE = words(
   'knownhostscommand localcommand proxycommand proxyjump remotecommand refuseconnection',
 );
 
-const TIME = /^([0-9]+[smhdw]?)+$/i;
-const LARGEST = 2 ** 31 - 1;
+/** As ssh reads it (strtonum): `+3` as well. */
+export const NUMBER = /^\+?[0-9]+$/;
+/** Fewer bytes are no limit that ssh takes. */
+const LEAST_REKEY_BYTES = 16;
+const SCALES = 'bkmgtpe';
 
 function words(text: string): ReadonlySet<string> {
   return new Set(text.trim().split(/\s+/));
@@ -68,9 +73,26 @@ export function isPathList(keyword: string): boolean {
   return PATH_LISTS.has(keyword);
 }
 
+/** Bytes: `1G`, `1.5g`, `4096` (scan_scaled). undefined: it isn't one. */
+export function scaledBytes(text: string): number | undefined {
+  const [whole, count = '', fraction = '', scale = ''] =
+    /^\+?([0-9]*)(?:\.([0-9]*))?([bkmgtpe]?)$/i.exec(text) ?? [];
+  if (whole === undefined || text === '') return undefined;
+  const factor = 1024 ** Math.max(0, SCALES.indexOf(scale.toLowerCase()));
+  // Without a scale, the fraction is dropped.
+  const number = scale === '' ? Number(count) : Number(`${count || 0}.${fraction || 0}`);
+  const bytes = Math.floor(number * factor);
+  return bytes < 2 ** 63 ? bytes : undefined;
+}
+
+/** A command, or hops: ssh passes over all spaces and `=` before it. */
+export function wholeLine({ rest }: Directive): string {
+  return rest.replace(/^[ \t\r\n=]+/, '');
+}
+
 /** The value of ProxyJump: the rest of the line up to a comment. */
-export function jumpText({ rest }: Directive): string {
-  return rest.replace(/#.*$/s, '').trimEnd();
+export function jumpText(directive: Directive): string {
+  return wholeLine(directive).replace(/#.*$/s, '').trimEnd();
 }
 
 /** Parses it. Unlike -J it may have services as ports. Throws UsageError. */
@@ -97,9 +119,26 @@ export function isNoValue(keyword: string, value: string): boolean {
   return TIMES.has(keyword) && value === 'none';
 }
 
+/**
+ * What -J takes, and ssh doesn't. Of `a b,c` ssh takes `a` up to version 10.2, and then a host with
+ * a space. Throws UsageError.
+ */
+function refuseLooseJump(text: string, place: string): void {
+  if (/\s/.test(text))
+    throw new UsageError(`${place}: ProxyJump ${quoted(text)} has a space in it`, {
+      hint: 'write the hosts without spaces, as in: ProxyJump a,b',
+    });
+  const hosts = text.split(',').map((hop) => hop.replace(/^(ssh:\/\/)?(.*@)?/, ''));
+  if (!hosts.some((host) => !host.startsWith('[') && /:.*:/.test(host))) return;
+  throw new UsageError(`${place}: ProxyJump ${quoted(text)} has an address without brackets`, {
+    hint: 'write an IPv6 address as in: ProxyJump [2001:db8::1]',
+  });
+}
+
 /** `keyword`: its present name. Throws UsageError. */
 export function checkValue(keyword: string, directive: Directive, place: string): void {
   if (keyword === 'proxyjump') {
+    refuseLooseJump(jumpText(directive), place);
     parseConfiguredJump(jumpText(directive), `${place}: ProxyJump`);
     return;
   }
@@ -141,12 +180,15 @@ function isListen(text: string): boolean {
   }
 }
 
-interface Expected {
-  /** Values on the line. */
-  readonly most: number;
-  readonly takes: (value: string, values: readonly string[]) => boolean;
-  /** The hint for another value. */
-  readonly form?: string;
+/** Unlike the others, it may have one word (a SOCKS proxy at the jump host), and port 0. */
+function isRemoteForward(listen: string, destination: string | undefined): boolean {
+  try {
+    if (destination === undefined) parseListen(listen, tcpServicePort);
+    else parseForward(`${listen}:${destination}`, tcpServicePort);
+    return true;
+  } catch (error) {
+    return error instanceof RemoteSocketError;
+  }
 }
 
 function expected(keyword: string): Expected | undefined {
@@ -154,9 +196,14 @@ function expected(keyword: string): Expected | undefined {
   if (choices !== undefined)
     return { most: 1, takes: (value) => choices.split(' ').includes(value.toLowerCase()) };
   if (NUMBERS.has(keyword))
-    return { most: 1, takes: (value) => /^[0-9]+$/.test(value) && Number(value) <= LARGEST };
-  if (TIMES.has(keyword))
-    return { most: 1, takes: (value) => value === 'none' || TIME.test(value) };
+    return { most: 1, takes: (value) => NUMBER.test(value) && Number(value) <= LARGEST };
+  if (ALGORITHM_LISTS.has(keyword))
+    return {
+      most: 1,
+      takes: (value) => isAlgorithmList(keyword, value),
+      form: 'write names that OpenSSH has, without spaces, as in: a,b,c; patterns only after "-"',
+    };
+  if (TIMES.has(keyword)) return { most: 1, takes: (value) => value === 'none' || isTime(value) };
   if (keyword === 'port')
     return {
       most: 1,
@@ -167,8 +214,17 @@ function expected(keyword: string): Expected | undefined {
     return {
       most: 2,
       takes: (size, [, time = 'none']) =>
-        /^(default|[0-9]+[kmg]?)$/i.test(size) && (time === 'none' || TIME.test(time)),
+        (size === 'default' || isRekeyLimit(scaledBytes(size))) &&
+        (time === 'none' || isTime(time)),
+      form: `write at least ${LEAST_REKEY_BYTES} bytes, and a time if you like: RekeyLimit 1G 1h`,
     };
+  if (keyword === 'remoteforward')
+    return {
+      most: 2,
+      takes: (listen, [, destination]) => isRemoteForward(listen, destination),
+      form: 'write a port and a destination, as in: RemoteForward 8080 localhost:80',
+    };
+  if (keyword === 'identityagent') return { most: 1, takes: isAgent };
   if (keyword === 'localforward')
     return {
       most: 2,
@@ -183,5 +239,9 @@ function expected(keyword: string): Expected | undefined {
       takes: (_, values) =>
         values.length === 1 || !values.some((value) => value.toLowerCase() === 'none'),
     };
-  return SINGLE.has(keyword) ? { most: 1, takes: () => true } : undefined;
+  return SINGLE.has(keyword) ? { most: 1, takes: () => true } : IGNORED_VALUES[keyword];
+}
+
+function isRekeyLimit(bytes: number | undefined): boolean {
+  return bytes !== undefined && (bytes === 0 || bytes >= LEAST_REKEY_BYTES);
 }

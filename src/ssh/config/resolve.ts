@@ -212,7 +212,7 @@ class SettingsResolver {
       port: tokens.port,
       user: tokens.user,
       addressFamily: readAddressFamily(keywords),
-      bindAddress: keywords.text('bindaddress'),
+      bindAddress: keywords.name('bindaddress'),
       proxy,
       hostKeys:
         knownHosts === undefined

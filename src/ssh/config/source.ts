@@ -21,7 +21,7 @@ import {
   type WrittenConfig,
   writeConfig,
 } from './files.ts';
-import { FORWARD_KEYWORDS, presentName } from './keywords.ts';
+import { FORWARD_KEYWORDS, INERT_KEYWORDS, presentName } from './keywords.ts';
 import { queryConfig, queryIncludes } from './query.ts';
 import { type Directive, type KeywordValues, parseDirective, quoteArgument } from './syntax.ts';
 import { expandPath, expandSocketPath, type TokenValues } from './tokens.ts';
@@ -100,8 +100,13 @@ export class ConfigSource {
       jump,
       localUser: () => localUser(this.machine.environment),
     };
-    if (answer !== undefined) return { values: answer, written: places(answer, evaluation) };
+    if (answer !== undefined) {
+      const written = places(answer, evaluation);
+      requireText(answer, written);
+      return { values: answer, written };
+    }
     const { values, written } = evaluateConfig(evaluation);
+    requireText(values, written);
     const tokens = readTokens({ host }, new Keywords(values), this.machine);
     const expanded = new Map(values);
     for (const keyword of PRINTED_EXPANDED) {
@@ -141,6 +146,21 @@ export class ConfigSource {
     const { sshProgram: program, environment, signal } = this.machine;
     const { originalNames } = this.#copy;
     return queryConfig({ program, args, host, environment, originalNames, signal });
+  }
+}
+
+/**
+ * Values in another encoding than UTF-8 have been read wrongly: they would be another user or file.
+ * Comments, and what has no effect, may have any. Throws UsageError.
+ */
+function requireText(values: KeywordValues, written: HostConfig['written']): void {
+  for (const [keyword, texts] of values) {
+    if (INERT_KEYWORDS.includes(keyword) || !texts.some((text) => text.includes('\ufffd')))
+      continue;
+    const place = written.get(keyword)?.place ?? 'ssh_config';
+    throw new UsageError(`${place}: the value of ${keyword} is not UTF-8`, {
+      hint: 'save the file as UTF-8',
+    });
   }
 }
 

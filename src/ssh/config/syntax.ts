@@ -23,7 +23,11 @@ export interface Directive {
 
 /** One line. undefined: a comment, or blank. `place` is used in messages. Throws UsageError. */
 export function parseDirective(line: string, place: string): Directive | undefined {
-  const text = line.replace(/^[ \t\r\n]+|[ \t\r\n\f]+$/g, '');
+  // ssh reads a line up to a NUL, and takes a form feed at the end of a line, not for a line.
+  const text = line
+    .replace(/\0.*$/s, '')
+    .replace(/(?<=.)[ \t\r\n\f]+$/s, '')
+    .replace(/^[ \t\r\n]+/, '');
   if (text === '' || text.startsWith('#')) return undefined;
   const [, quotedKeyword, plainKeyword = '', rest = ''] =
     /^(?:"([^"]*)"|([^ \t\r\n="]+))[ \t]*=?[ \t]*(.*)$/s.exec(text) ?? [];

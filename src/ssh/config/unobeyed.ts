@@ -56,7 +56,7 @@ const RULES: readonly Rule[] = [
     name: 'BindInterface',
     why: "can't bind its connection to an interface",
     without: 'BindAddress in its place',
-    applies: (value, { proxy }) => !/^none$/i.test(value) && proxy.kind !== 'jump',
+    applies: (_, { proxy }) => proxy.kind !== 'jump',
   },
 ];
 

@@ -22,7 +22,8 @@ import {
 } from '../settings.ts';
 import { assembleAlgorithms, limitsAlgorithms } from './algorithms.ts';
 import type { Written } from './evaluate.ts';
-import { parseConfiguredJump } from './keywordvalues.ts';
+import { agentVariable, readTime } from './ignoredvalues.ts';
+import { NUMBER, parseConfiguredJump, scaledBytes } from './keywordvalues.ts';
 import { type KeywordValues, splitCommand } from './syntax.ts';
 import {
   expandCheckCommand,
@@ -61,6 +62,11 @@ export class Keywords {
     return value === undefined || value.toLowerCase() === 'none' ? undefined : value;
   }
 
+  /** For names of hosts and users: `none` is one like any other. */
+  name(keyword: string): string | undefined {
+    return this.all(keyword)[0];
+  }
+
   isNone(keyword: string): boolean {
     return this.#values.get(keyword)?.[0]?.toLowerCase() === 'none';
   }
@@ -74,7 +80,7 @@ export class Keywords {
   number(keyword: string): number | undefined {
     const value = this.text(keyword);
     if (value === undefined) return undefined;
-    if (!/^[0-9]+$/.test(value) || Number(value) > MAX_NUMBER)
+    if (!NUMBER.test(value) || Number(value) > MAX_NUMBER)
       throw invalidValue(keyword, value, 'a number');
     return Number(value);
   }
@@ -82,7 +88,7 @@ export class Keywords {
   /** Seconds, at most LONGEST_SECONDS; sshd_config(5), TIME FORMATS. */
   seconds(keyword: string): number | undefined {
     const value = this.text(keyword);
-    return value === undefined ? undefined : Math.min(readTime(keyword, value), LONGEST_SECONDS);
+    return value === undefined ? undefined : Math.min(seconds(keyword, value), LONGEST_SECONDS);
   }
 }
 
@@ -95,39 +101,21 @@ function invalidValue(keyword: string, value: string, expected: string): UsageEr
   );
 }
 
-const SECONDS_IN: Readonly<Record<string, number>> = {
-  '': 1,
-  s: 1,
-  m: 60,
-  h: 3600,
-  d: 86_400,
-  w: 604_800,
-};
-
-function readTime(keyword: string, text: string): number {
-  if (!/^([0-9]+[smhdw]?)+$/i.test(text))
-    throw invalidValue(keyword, text, 'a time such as 30, 5m or 1h30m');
-  let seconds = 0;
-  for (const [, count = '', unit = ''] of text.matchAll(/([0-9]+)([smhdw]?)/gi)) {
-    seconds += Number(count) * (SECONDS_IN[unit.toLowerCase()] ?? 0);
-  }
-  if (seconds > MAX_NUMBER) throw invalidValue(keyword, text, 'a time below 68 years');
-  return seconds;
+function seconds(keyword: string, text: string): number {
+  const read = readTime(text);
+  if (read === undefined) throw invalidValue(keyword, text, 'a time such as 30, 5m or 1h30m');
+  return read;
 }
-
-const BYTES_IN: Readonly<Record<string, number>> = { '': 1, k: 2 ** 10, m: 2 ** 20, g: 2 ** 30 };
 
 /** undefined (for `default`, `none` or 0): the transport decides. */
 export function readRekey(keywords: Keywords): SshSettings['rekey'] {
   const [size = 'default', time = 'none'] = (keywords.all('rekeylimit')[0] ?? '')
     .split(/\s+/)
     .filter(Boolean);
-  const [, count, unit = ''] = /^([0-9]+)([kmg]?)$/i.exec(size) ?? [];
-  if (count === undefined && size.toLowerCase() !== 'default')
-    throw invalidValue('rekeylimit', size, 'a size such as 1G');
-  const bytes = Number(count ?? 0) * (BYTES_IN[unit.toLowerCase()] ?? 0);
-  const seconds = time.toLowerCase() === 'none' ? 0 : readTime('rekeylimit', time);
-  return { bytes: bytes === 0 ? undefined : bytes, seconds: seconds === 0 ? undefined : seconds };
+  const bytes = size.toLowerCase() === 'default' ? 0 : scaledBytes(size);
+  if (bytes === undefined) throw invalidValue('rekeylimit', size, 'a size such as 1G');
+  const every = time.toLowerCase() === 'none' ? 0 : seconds('rekeylimit', time);
+  return { bytes: bytes === 0 ? undefined : bytes, seconds: every === 0 ? undefined : every };
 }
 
 /** What tells a list that the user has set from a default of ssh. */
@@ -169,7 +157,7 @@ export function readAlgorithms(set: UserLists): SshSettings['algorithms'] {
 /** RequiredRSASize. Bits. */
 function readRsaBits(keywords: Keywords): number {
   const text = keywords.all('requiredrsasize')[0] ?? '0';
-  if (!/^[0-9]+$/.test(text) || Number(text) > MAX_NUMBER)
+  if (!NUMBER.test(text) || Number(text) > MAX_NUMBER)
     throw invalidValue('requiredrsasize', text, 'a number of bits');
   return Math.max(LEAST_RSA_BITS, Number(text));
 }
@@ -197,11 +185,11 @@ export function readTokens(
   { home, environment }: Pick<TokenValues, 'home' | 'environment'>,
 ): TokenValues {
   const tokens = {
-    hostName: keywords.text('hostname') ?? host,
+    hostName: keywords.name('hostname') ?? host,
     name: host,
     port: readPort(keywords),
-    user: keywords.text('user') ?? localUser(environment),
-    hostKeyAlias: keywords.text('hostkeyalias'),
+    user: keywords.name('user') ?? localUser(environment),
+    hostKeyAlias: keywords.name('hostkeyalias'),
     jumpHost: '',
     home,
     localUser: () => localUser(environment),
@@ -270,8 +258,7 @@ export function readHostKeys(
     strict = 'ask';
   }
   return {
-    // Here "none" is a name like any other.
-    alias: keywords.all('hostkeyalias')[0],
+    alias: keywords.name('hostkeyalias'),
     userFiles: userFiles.map((path) => withHome(path, tokens)),
     globalFiles: files('globalknownhostsfile').map((path) => withHome(path, tokens)),
     strict,
@@ -351,7 +338,7 @@ export function readAuthentication(
 function readAgent(keywords: Keywords, { environment }: TokenValues): string | undefined {
   if (keywords.isNone('identityagent')) return undefined;
   const text = keywords.text('identityagent') ?? 'SSH_AUTH_SOCK';
-  const variable = text === 'SSH_AUTH_SOCK' ? text : /^\$([A-Za-z_][A-Za-z0-9_]*)$/.exec(text)?.[1];
+  const variable = text === 'SSH_AUTH_SOCK' ? text : agentVariable(text);
   const path = variable === undefined ? text : environment[variable];
   return path === '' ? undefined : path;
 }

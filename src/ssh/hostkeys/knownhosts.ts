@@ -8,7 +8,12 @@
 import { createHmac, timingSafeEqual } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import type { Observer } from '../../observe/observer.ts';
-import { decodeBase64, type PublicKey, publicKeyFromBlob } from '../keys/publickey.ts';
+import {
+  decodeBase64,
+  isMalformedKey,
+  type PublicKey,
+  publicKeyFromBlob,
+} from '../keys/publickey.ts';
 import { DEFAULT_PORT } from '../options.ts';
 import { matchPatterns } from '../patterns.ts';
 
@@ -83,7 +88,7 @@ export function parseKnownHosts(text: string, file: string): ParsedKnownHosts {
   const entries: Entry[] = [];
   let malformed = 0;
   for (const [index, raw] of text.split('\n').entries()) {
-    const line = raw.trim();
+    const line = raw.replace(/^[ \t]+|[ \t\r]+$/g, '');
     if (line === '' || line.startsWith('#')) continue;
     const entry = parseLine(line, file, index + 1);
     if (entry === undefined) malformed++;
@@ -109,9 +114,15 @@ function parseLine(text: string, file: string, line: number): Entry | undefined 
   const [names, type, encoded = ''] = fields;
   const blob = decodeBase64(encoded);
   const key = blob === undefined ? undefined : publicKeyFromBlob(blob);
-  if (names === undefined || key === undefined || key.type !== type) return undefined;
+  if (names === undefined || key === undefined || isMalformedKey(key)) return undefined;
+  if (key.type !== type && !(key.type === 'ssh-rsa' && isRsaSignature(type))) return undefined;
   if (names.startsWith('|') && parseHashedName(names) === undefined) return undefined;
   return { ...key, marker, file, line, names };
+}
+
+/** An algorithm of RSA keys, which ssh takes for their type. */
+function isRsaSignature(type: string | undefined): boolean {
+  return type === 'rsa-sha2-256' || type === 'rsa-sha2-512';
 }
 
 /** The name of a host in known_hosts: `host` for port 22, otherwise `[host]:port`. */

@@ -117,6 +117,11 @@ export function isPlainKey({ type, blob }: PublicKey): boolean {
   return !type.includes('ecdsa') || type.includes(`ecdsa-sha2-${first?.toString('latin1')}`);
 }
 
+/** Whether it is named as a plain key that ssh knows, and isn't one: it may have been cut off. */
+export function isMalformedKey(key: PublicKey): boolean {
+  return FIELDS.some(([pattern]) => pattern.test(key.type)) && !isPlainKey(key);
+}
+
 /** The length of an RSA key in bits. undefined: it is of another type, or malformed. */
 export function rsaBits({ type, blob }: PublicKey): number | undefined {
   if (type !== 'ssh-rsa') return undefined;

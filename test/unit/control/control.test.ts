@@ -180,10 +180,11 @@ describe('the directory of sockets', () => {
 
   it('is closed to others before anybody can connect, whatever the umask is', async () => {
     const modes: number[] = [];
-    const { chmodSync: change } = fs;
-    mock.method(fs, 'chmodSync', (path: string, mode: number) => {
+    // The first look at the socket, before its mode could be mended.
+    const { openSync: open } = fs;
+    mock.method(fs, 'openSync', (path: string, flags: number) => {
       if (path.endsWith('.sock')) modes.push(statSync(path).mode & 0o777);
-      change(path, mode);
+      return open(path, flags);
     });
     syncBuiltinESMExports();
     const mask = process.umask(0);

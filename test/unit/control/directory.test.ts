@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { describe, it } from 'node:test';
-import { lives } from '../../../src/control/directory.ts';
+import { lives, livesOn } from '../../../src/control/directory.ts';
 
 describe('lives', () => {
   for (const platform of ['linux', 'darwin'] as const)
@@ -10,7 +10,9 @@ describe('lives', () => {
       Object.defineProperty(process, 'platform', { ...own, value: platform });
       try {
         assert.ok(lives(process.pid));
-        assert.ok(!lives(spawnSync('true').pid));
+        assert.ok(livesOn(process.pid));
+        const ended = spawnSync('true').pid;
+        assert.ok(!lives(ended) && !livesOn(ended));
       } finally {
         Object.defineProperty(process, 'platform', own);
       }

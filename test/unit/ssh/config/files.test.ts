@@ -110,6 +110,23 @@ describe('loadConfig', () => {
     );
   });
 
+  it('says which encoding a file should have, where ssh would only see odd keywords', async () => {
+    const utf16 = Buffer.from('\ufeffPort 3', 'utf16le');
+    for (const [start, what] of [
+      [utf16, /config is UTF-16, which ssh refuses/],
+      [Buffer.from(utf16).swap16(), /is UTF-16/],
+      [Buffer.from('\ufeffPort 3'), /begins with a byte-order mark/],
+    ] as const) {
+      const home = homeWith({ config: '' });
+      writeFileSync(join(home, '.ssh/config'), start);
+      assert.match(await refusal(home), what);
+    }
+  });
+
+  it('refuses an empty Include, as ssh does', async () => {
+    assert.match(await refusal(homeWith({ config: '\nInclude ""' })), /config:2: include has an/);
+  });
+
   it('refuses what others may write: the own file, and all that is included', async () => {
     const home = homeWith({ config: 'Include x', x: 'Port 1', other: 'Include x' });
     const path = (name: string) => join(home, '.ssh', name);

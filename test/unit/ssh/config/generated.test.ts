@@ -30,7 +30,7 @@ const SEED = Number(process.env['TUNNEL_SEED'] ?? Date.now() % 1_000_000);
 const MAX_SHOWN = 3;
 /** What the program does in another way on purpose: they stand in docs/usage.md. */
 const ON_PURPOSE =
-  /^-r: "61" has one part|^ProxyJump: .* (through itself|in a row)|ProxyJump: ".*" has a host/;
+  /^-r: "61" has one part|^ProxyJump: .* (through itself|in a row)|ProxyJump: ".*" has a host|ProxyJump ".*" has a space/;
 
 const [, major = '0'] =
   /OpenSSH_(\d+)/.exec(spawnSync('ssh', ['-V'], { encoding: 'utf8' }).stderr ?? '') ?? [];

@@ -22,6 +22,55 @@ import {
 } from '../../../support/sshconfiglab.ts';
 
 describe('resolveSettings', { skip: LACKING }, () => {
+  it('refuses values in another encoding than UTF-8, and takes comments in any', async () => {
+    for (const line of ['IdentityFile /k/caf\u00e9', 'User caf\u00e9', 'ProxyCommand /caf\u00e9']) {
+      for (const sshProgram of ['ssh', NO_SSH]) {
+        const where = lab('');
+        const write = (text: string) =>
+          writeFileSync(join(where.home, '.ssh/config'), Buffer.from(text, 'latin1'));
+        write(`Host a # caf\u00e9\n${line}\n`);
+        await assert.rejects(resolve(where, 'a', {}, { sshProgram }), /config:2: .* is not UTF-8/);
+        write(`# caf\u00e9\nHost caf\u00e9\n${line}\nHost a\nPort 7\n`);
+        assert.equal((await resolve(where, 'a', {}, { sshProgram })).port, 7);
+      }
+    }
+  });
+
+  it('finds the files of an Include that ssh finds', async () => {
+    for (const pattern of [
+      '[[:alpha:]]',
+      'a\\*',
+      '\\a\\*',
+      '[^x]',
+      '[!a-w]',
+      'd/../x',
+      '?',
+      '{a,x}',
+    ]) {
+      const files = { '.ssh/x': 'User x\nPort 3', '.ssh/1': 'User one', '.ssh/a*': 'User star' };
+      const where = lab(`Include ${pattern}\nUser none`, { ...files, '.ssh/d/y': '' });
+      const { user } = await both(where, 'a');
+      writeFileSync(`${where.home}/c`, `Include "${where.home}/.ssh/${pattern}"\nUser none\n`);
+      const answer = spawnSync('ssh', ['-T', '-G', '-F', `${where.home}/c`, 'a'], {
+        encoding: 'utf8',
+      });
+      assert.ok(answer.stdout.includes(`\nuser ${user}\n`), `${pattern}: ${user}`);
+    }
+  });
+
+  it('takes none for a name where ssh does', async () => {
+    const where = lab('HostName none\nUser None\nHostKeyAlias none\nBindAddress none');
+    const { hostName, user, bindAddress, hostKeys } = await both(where, 'a');
+    assert.deepEqual(
+      [hostName, user, bindAddress, hostKeys.alias],
+      ['none', 'None', 'none', 'none'],
+    );
+  });
+
+  it('reads a line up to a NUL, as ssh does', async () => {
+    assert.equal((await both(lab('HostName h\0x\nPort 7\n'), 'a')).hostName, 'h');
+  });
+
   it('has the defaults of ssh, and keepalive', async () => {
     const where = lab('');
     assert.deepEqual(await both(where, 'jumphost'), {

@@ -106,6 +106,13 @@ describe('patterns', () => {
       ['[]x]', ']', true],
       ['[z-a]', 'b', false],
       ['*.c', 'a.cc', false],
+      ['[[:alpha:]_]', 'q', true],
+      ['[[:alpha:]_]', '1', false],
+      ['[![:digit:]]', '1', false],
+      ['[^a]', 'a', true],
+      ['a\\*', 'a*', true],
+      ['a\\*', 'ab', false],
+      ['\\[a]', '[a]', true],
     ] as const) {
       assert.equal(globRegExp(pattern).test(name), expected, `${pattern} ${name}`);
     }
