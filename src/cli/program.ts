@@ -219,6 +219,12 @@ function markArguments(entries: readonly Entry[]): MarkedArguments {
   return new MarkedArguments(entries, named === undefined ? 0 : 1, shapes);
 }
 
+/** How a line with the command begins. */
+function beginOf(name: string): string {
+  const takesRemote = takenBy(name).some(({ long }) => long === '--remote');
+  return `tunnel ${name} ${takesRemote ? '-r ' : ''}...`;
+}
+
 /** A command after options would be captured as the name of a host. Throws UsageError. */
 function refuseLateCommand({ operands }: GivenArguments): void {
   const [first] = operands;
@@ -228,7 +234,7 @@ function refuseLateCommand({ operands }: GivenArguments): void {
     return;
   }
   throw new UsageError(`the command "${name}" comes before its options`, {
-    hint: `write "tunnel ${name} -r ..."${name === 'connect' ? ', or leave the word out' : ''}`,
+    hint: `write "${beginOf(name)}"${name === 'connect' ? ', or leave the word out' : ''}`,
   });
 }
 
@@ -241,7 +247,7 @@ function refuseMistypedCommand([first, ...others]: GivenArguments['operands']): 
   const meant = commandMeant(first.text);
   if (meant === undefined) return;
   throw new UsageError(`${quoted(first.text)} is nearly the command "${meant}"`, {
-    hint: `did you mean "tunnel ${meant} -r ..."? To reach a host with this name, write ${first.text}. with a dot`,
+    hint: `did you mean "${beginOf(meant)}"? To reach a host with this name, write ${first.text}. with a dot`,
   });
 }
 

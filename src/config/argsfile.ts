@@ -13,7 +13,7 @@
 import { closeSync, openSync } from 'node:fs';
 import { readAtMost } from '../base/boundedread.ts';
 import { UsageError } from '../errors/errors.ts';
-import { fileReasonOf } from '../errors/reason.ts';
+import { fileHintOf, fileReasonOf } from '../errors/reason.ts';
 import { NotationError, quoted } from '../net/notation.ts';
 import { fileName, formatPlace, type Place, readAt } from '../net/place.ts';
 
@@ -178,7 +178,7 @@ function readBytes(file: string, name: string, place: Place): Uint8Array {
   } catch (cause) {
     if (cause instanceof UsageError) throw cause;
     throw new UsageError(`${formatPlace(place)}: ${name} can't be read: ${fileReasonOf(cause)}`, {
-      hint: 'check the path, which is relative to the current directory, and its permissions',
+      hint: fileHintOf(file),
       cause,
     });
   } finally {

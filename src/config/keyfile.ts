@@ -2,7 +2,7 @@
 import { closeSync, openSync } from 'node:fs';
 import { readAtMost } from '../base/boundedread.ts';
 import { UsageError } from '../errors/errors.ts';
-import { fileReasonOf } from '../errors/reason.ts';
+import { fileHintOf, fileReasonOf } from '../errors/reason.ts';
 import { keyTypeOf } from '../jumphost/keytypes.ts';
 import { quoted } from '../net/notation.ts';
 import { fileName, formatPlace, type Place } from '../net/place.ts';
@@ -106,7 +106,7 @@ export function readKeyText(file: string, at: string): string {
   } catch (cause) {
     if (cause instanceof UsageError) throw cause;
     throw new UsageError(`${at}: ${fileName(file)} can't be read: ${fileReasonOf(cause)}`, {
-      hint: 'check the path, which is relative to the current directory, and its permissions',
+      hint: fileHintOf(file),
       cause,
     });
   } finally {

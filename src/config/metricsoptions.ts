@@ -19,7 +19,11 @@ const LOOPBACK = [parsePrefix('127.0.0.0/8').prefix, parsePrefix('::1').prefix];
 const FORM = 'write a path with a slash, or ADDRESS:PORT, as in: --metrics 127.0.0.1:9470';
 
 const readPlace: Reader<MetricsPlace> = (text, place) =>
-  readAt(place, text, FORM, () => (text.includes('/') ? socketAt(text) : portAt(text)));
+  readAt(place, text, FORM, () => {
+    const [, scheme] = /^(https?|tcp|unix|file):/i.exec(text) ?? [];
+    if (scheme !== undefined) throw new NotationError(`${quoted(text)} is a URL`, FORM);
+    return text.includes('/') ? socketAt(text) : portAt(text);
+  });
 
 export const METRICS_OPTIONS = {
   heading: 'Running:',

@@ -177,6 +177,27 @@ export function nonEmpty(what: string): Reader<string> {
   };
 }
 
+/**
+ * For files that are written while the tunnel runs. `standardOutput`: what to do in place of "-",
+ * which is the name of a file as well. Throws UsageError.
+ */
+export function writtenFile(standardOutput: string): Reader<string> {
+  return (text, place) => {
+    if (text !== '-') return notAUrl(nonEmpty('the name of the file')(text, place), place);
+    throw new UsageError(`${formatPlace(place)}: "-", standard output, is no file`, {
+      hint: standardOutput,
+    });
+  };
+}
+
+/** Throws UsageError for what is no path: `file:///...`, `unix:/...`, `http://...`. */
+export function notAUrl(text: string, place: Place): string {
+  if (!/^(?:[a-z][a-z0-9+.-]*:\/\/|(?:file|unix):)/i.test(text)) return text;
+  throw new UsageError(`${formatPlace(place)}: ${quoted(text)} is a URL, and no path`, {
+    hint: 'leave what is before the path out, as in: /tmp/file for file:///tmp/file',
+  });
+}
+
 /** A number of seconds. `least`: `above 0`, or `from 0`, where 0 means "off". */
 export function seconds(option: string, least: 'above 0' | 'from 0', most: number): Reader<number> {
   return (text, place) => {

@@ -9,7 +9,7 @@
 import { closeSync, fstatSync, openSync } from 'node:fs';
 import { readAtMost } from '../base/boundedread.ts';
 import { UsageError } from '../errors/errors.ts';
-import { fileReasonOf } from '../errors/reason.ts';
+import { fileHintOf, fileReasonOf } from '../errors/reason.ts';
 import { canonicalAddress, isAddress } from '../net/address.ts';
 import { NotationError, quoted } from '../net/notation.ts';
 import { formatPlace, type Place, readAt } from '../net/place.ts';
@@ -216,7 +216,7 @@ function readSecretFile(file: string, at: string): string {
   } catch (cause) {
     if (cause instanceof UsageError) throw cause;
     throw new UsageError(`${at}: ${file} can't be read: ${fileReasonOf(cause)}`, {
-      hint: 'check the path, which is relative to the current directory, and its permissions',
+      hint: fileHintOf(file),
       cause,
     });
   } finally {

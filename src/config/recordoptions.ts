@@ -3,7 +3,14 @@ import { resolve } from 'node:path';
 import { UsageError } from '../errors/errors.ts';
 import { quoted } from '../net/notation.ts';
 import { filePrefix, formatPlace } from '../net/place.ts';
-import { type GivenOptions, nonEmpty, once, type Reader, readOptions, toggle } from './option.ts';
+import {
+  type GivenOptions,
+  once,
+  type Reader,
+  readOptions,
+  toggle,
+  writtenFile,
+} from './option.ts';
 
 const HEADING = 'Records:';
 
@@ -30,7 +37,7 @@ export const FLOW_LOG_OPTIONS = {
     flowLog: once(
       '--flow-log <file>',
       'write who opened what to this file, as lines of JSON; "journal": to systemd\'s journal',
-      nonEmpty('the file'),
+      writtenFile('name a file; "tail -F FILE" passes on what is written to it'),
     ),
     flowLogSize: once(
       '--flow-log-size <size>',
@@ -51,7 +58,9 @@ export const PCAP_OPTIONS = {
     pcap: once(
       '--pcap <file>',
       'write the headers of captured packets to this file, for Wireshark (pcapng)',
-      nonEmpty('the file'),
+      writtenFile(
+        'name a file; "tail -c +1 -F FILE | wireshark -k -i -" shows packets as they are written',
+      ),
     ),
     pcapSize: once(
       '--pcap-size <size>',

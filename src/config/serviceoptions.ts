@@ -1,5 +1,5 @@
 /** The options of a tunnel that runs without its terminal: -D, --pidfile, --syslog. */
-import { type GivenOptions, nonEmpty, once, readOptions, toggle } from './option.ts';
+import { type GivenOptions, once, readOptions, toggle, writtenFile } from './option.ts';
 
 /** For commands that run until they are stopped, and have no command of the user's. */
 export const SERVICE_OPTIONS = {
@@ -9,7 +9,7 @@ export const SERVICE_OPTIONS = {
     pidfile: once(
       '--pidfile <file>',
       'have the process id in this file while it is ready',
-      nonEmpty('the name of the file'),
+      writtenFile('name a file; "--ready-fd 3" tells a script when it is ready'),
     ),
     syslog: toggle('--syslog', 'log to the system log once it is ready; in the background always'),
   },

@@ -26,7 +26,7 @@ import {
 } from '../base/unixsocket.ts';
 import type { MetricsPlace } from '../config/configuration.ts';
 import { TunnelError } from '../errors/errors.ts';
-import { reasonOf, systemCodeOf } from '../errors/reason.ts';
+import { reasonOf, systemCodeOf, writeReasonOf } from '../errors/reason.ts';
 import { isAddress } from '../net/address.ts';
 import type { Observer } from '../observe/observer.ts';
 
@@ -98,7 +98,7 @@ export class MetricsServer {
     try {
       this.#listened = await listen(server, place);
     } catch (error) {
-      throw unavailable(place, reasonOf(error), error);
+      throw unavailable(place, whyNot(error), error);
     }
     // A client that could not be accepted finds out by itself.
     server.on('error', () => {});
@@ -220,10 +220,19 @@ async function makeRoomFor(path: string): Promise<void> {
     await makeRoomForSocket(path);
   } catch (error) {
     const place = { kind: 'socket', path } as const;
-    if (error instanceof SocketPathError) throw unavailable(place, error.message);
-    throw unavailable(place, reasonOf(error), error);
+    throw unavailable(place, whyNot(error), error);
   }
 }
+
+function whyNot(error: unknown): string {
+  if (error instanceof SocketPathError) return error.message;
+  return LISTEN_REASONS[systemCodeOf(error)] ?? writeReasonOf(error);
+}
+
+const LISTEN_REASONS: Readonly<Record<string, string>> = {
+  EADDRINUSE: 'the port is in use',
+  EADDRNOTAVAIL: 'this machine has no such address',
+};
 
 function unavailable(place: MetricsPlace, why: string, cause?: unknown): TunnelError {
   const where = place.kind === 'socket' ? place.path : `${place.host}:${place.port}`;

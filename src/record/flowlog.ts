@@ -29,7 +29,7 @@
  *             `missing` says how many there are not, and since when
  */
 
-import { reasonOf } from '../errors/reason.ts';
+import { writeReasonOf } from '../errors/reason.ts';
 import type { Flow, FlowWatcher, Left, Refused } from '../flow/flowwatch.ts';
 import type { FlowResult } from '../flow/join.ts';
 import { isAddress } from '../net/address.ts';
@@ -295,7 +295,7 @@ export class FlowLog implements FlowWatcher {
     const waiting = this.#waiting + this.#missing;
     this.#observer.log(
       'warning',
-      `${this.#options.sink.name}: the last ${waiting} records could not be written: ${reasonOf(error)}`,
+      `${this.#options.sink.name}: the last ${waiting} records could not be written: ${writeReasonOf(error)}`,
     );
   }
 
@@ -305,7 +305,7 @@ export class FlowLog implements FlowWatcher {
     this.#failing = true;
     this.#observer.log(
       'warning',
-      `${sink.name} can't be written to: ${reasonOf(error)}; the tunnel goes on, and tries again`,
+      `${sink.name} can't be written to: ${writeReasonOf(error)}; the tunnel goes on, and tries again`,
       { hint: 'some 10,000 records wait, more are left out' },
     );
   }

@@ -17,7 +17,7 @@
  * however it is killed; it doesn't outlive the loss of the machine's power.
  */
 import { type FileHandle, rename, stat } from 'node:fs/promises';
-import { reasonOf, systemCodeOf } from '../errors/reason.ts';
+import { systemCodeOf, writeReasonOf } from '../errors/reason.ts';
 import type { Observer } from '../observe/observer.ts';
 import {
   createPrivateFile,
@@ -137,7 +137,7 @@ export class LogFile implements RecordSink {
       await rename(path, `${path}.1`);
     } catch (error) {
       if (this.#limit === size)
-        observer.log('warning', `${this.name}: it can't be rotated: ${reasonOf(error)}`, {
+        observer.log('warning', `${this.name}: it can't be rotated: ${writeReasonOf(error)}`, {
           hint: 'its directory must be writable',
         });
       this.#limit = this.#size + size; // the next try

@@ -22,7 +22,7 @@
  */
 import { type FileHandle, rename, rm } from 'node:fs/promises';
 import type { PacketTap } from '../capture/tun/device.ts';
-import { reasonOf } from '../errors/reason.ts';
+import { writeReasonOf } from '../errors/reason.ts';
 import type { Flow, FlowWatcher } from '../flow/flowwatch.ts';
 import { isAddress } from '../net/address.ts';
 import { hostPrefix, prefixContains } from '../net/prefix.ts';
@@ -106,7 +106,11 @@ export class PcapFile implements PacketTap, FlowWatcher {
     } catch (cause) {
       await opened.handle.close();
       const hint = 'make room on its file system, or name a file on another one';
-      throw fileError(`${file.#name}: it can't be written to: ${reasonOf(cause)}`, hint, cause);
+      throw fileError(
+        `${file.#name}: it can't be written to: ${writeReasonOf(cause)}`,
+        hint,
+        cause,
+      );
     }
     return file;
   }
@@ -222,7 +226,7 @@ export class PcapFile implements PacketTap, FlowWatcher {
     this.#failing = true;
     this.#options.observer.log(
       'warning',
-      `${this.#name} can't be written to: ${reasonOf(error)}; the tunnel goes on, and tries again`,
+      `${this.#name} can't be written to: ${writeReasonOf(error)}; the tunnel goes on, and tries again`,
     );
   }
 
@@ -287,6 +291,6 @@ async function putAside(path: string, ours?: string): Promise<void> {
     await rename(path, `${path}.1`);
   } catch (cause) {
     const hint = 'its directory must be writable';
-    throw fileError(`--pcap ${path}: it can't be renamed: ${reasonOf(cause)}`, hint, cause);
+    throw fileError(`--pcap ${path}: it can't be renamed: ${writeReasonOf(cause)}`, hint, cause);
   }
 }

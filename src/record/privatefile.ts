@@ -11,7 +11,7 @@
 import { constants } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import { TunnelError } from '../errors/errors.ts';
-import { reasonOf, systemCodeOf } from '../errors/reason.ts';
+import { systemCodeOf, writeReasonOf } from '../errors/reason.ts';
 import { addonIfAny } from '../native/addon.ts';
 import { shellPath } from '../net/notation.ts';
 
@@ -77,6 +77,8 @@ interface Fault {
   readonly hint: string;
 }
 
+/** Not files of their own: /dev/stdout and the like. */
+const STREAMS = /^\/(?:dev\/(?:std|fd\/)|proc\/)/;
 const ELSEWHERE = 'name a file of your own; one that is not there yet is made';
 
 function faultOf(
@@ -99,8 +101,12 @@ function faultOf(
 
 function openError(path: string, option: string, cause: unknown): TunnelError {
   const code = systemCodeOf(cause);
-  if (code === 'ELOOP')
-    return fileError(`${option} ${path}: it is a symbolic link`, 'name the file itself', cause);
+  if (code === 'ELOOP') {
+    const hint = STREAMS.test(path)
+      ? `name a file; "tail -F FILE" passes on what is written to it`
+      : 'name the file itself';
+    return fileError(`${option} ${path}: it is a symbolic link`, hint, cause);
+  }
   if (code === 'ENXIO')
     return fileError(`${option} ${path}: it is not a regular file`, ELSEWHERE, cause);
   const hint =
@@ -109,7 +115,11 @@ function openError(path: string, option: string, cause: unknown): TunnelError {
       : code === 'ENOSPC' || code === 'EDQUOT'
         ? 'make room on its file system, or name a file on another one'
         : 'name a file that you may write to';
-  return fileError(`${option} ${path}: it can't be written to: ${reasonOf(cause)}`, hint, cause);
+  return fileError(
+    `${option} ${path}: it can't be written to: ${writeReasonOf(cause)}`,
+    hint,
+    cause,
+  );
 }
 
 export function fileError(message: string, hint: string, cause?: unknown): TunnelError {

@@ -77,7 +77,11 @@ export async function startForwards(
     configuration.forwardsOnly && configuration.proxies === undefined && addresses().length === 0;
   judge(capture, { settings, nothingLeft, observer });
   for (const address of addresses()) observer.log('notice', `forwarding ${address}`);
-  warnOfOthers(wanted(configuration), observer);
+  const failed = new Set(capture.failures.map(({ forward }) => forward.text));
+  warnOfOthers(
+    wanted(configuration).filter(({ text }) => !failed.has(text)),
+    observer,
+  );
   return (next) => {
     const forwards = wanted(next);
     return async () => {

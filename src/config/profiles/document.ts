@@ -16,7 +16,6 @@
  * begins with `/` or `~/`.
  */
 import { dirname, join } from 'node:path';
-import { mostSimilar } from '../../base/similar.ts';
 import { UsageError } from '../../errors/errors.ts';
 import { quoted } from '../../net/notation.ts';
 import { formatPlace, oneOf, type Place } from '../../net/place.ts';
@@ -27,6 +26,7 @@ import { readProfileName } from '../profileoptions.ts';
 import {
   beginsWithPath,
   KEYS_ARE,
+  keyMeant,
   OWN_KEYS,
   PROFILE_KEYS,
   type ProfileKey,
@@ -238,7 +238,7 @@ function unknownKey(
   known: readonly string[],
   otherwise: string,
 ): UsageError {
-  const meant = mostSimilar(key.replace(/^-+/, ''), known);
+  const meant = keyMeant(key, known);
   return new UsageError(`${formatPlace(place)}: there is no key ${quoted(key)}`, {
     hint: meant === undefined ? otherwise : `did you mean "${meant}"?`,
   });

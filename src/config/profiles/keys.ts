@@ -92,10 +92,19 @@ function takesFile({ flags }: Option): boolean {
   return /<file>$/.test(flags);
 }
 
+/** The key that somebody has nearly written, also by its short option: `r`, `--Remote`. */
+export function keyMeant(written: string, known: Iterable<string>): string | undefined {
+  const name = written.replace(/^-+/, '');
+  const byLetter = [...PROFILE_KEYS.values()].find(({ options }) =>
+    options.some(({ flags }) => flags.startsWith(`-${name},`)),
+  );
+  return byLetter?.name ?? mostSimilar(name, known);
+}
+
 /** For the names of options in `without`. Throws UsageError. */
 export function requireKey(name: string, place: Place): void {
   if (PROFILE_KEYS.has(name)) return;
-  const meant = mostSimilar(name.replace(/^-+/, ''), PROFILE_KEYS.keys());
+  const meant = keyMeant(name, PROFILE_KEYS.keys());
   throw new UsageError(`${formatPlace(place)}: there is no option ${quoted(name)}`, {
     hint: meant === undefined ? KEYS_ARE : `did you mean "${meant}"?`,
   });

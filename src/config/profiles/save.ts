@@ -25,7 +25,7 @@ import {
 import { dirname, resolve } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import { UsageError } from '../../errors/errors.ts';
-import { fileReasonOf, systemCodeOf } from '../../errors/reason.ts';
+import { systemCodeOf, writeReasonOf } from '../../errors/reason.ts';
 import { quoted } from '../../net/notation.ts';
 import { formatPlace, type Place, placeOfOption } from '../../net/place.ts';
 import { Accounts } from '../../system/accounts.ts';
@@ -56,6 +56,8 @@ export interface Saved {
   readonly schema: string;
 }
 
+/** What a shell's `<(...)` stands for. */
+const DESCRIPTOR = /^\/(?:dev\/(?:std|fd\/)|proc\/(?:self|[0-9]+)\/fd\/)/;
 /** In `--ssh-cmd` and `--ssh-option`: sshpass -p, passphrase=, https://user:password@. */
 const SECRET =
   /\bsshpass\s+-p|(pass(word|phrase|wd)?|secret|token)\s*[=:]\s*\S|:\/\/[^\s/:@]+:[^\s/@]+@/i;
@@ -111,8 +113,9 @@ function textFor(key: ProfileKey, text: string, place: Place): string {
       hint: 'let the command read it from a file or an agent, or leave the option out of the profile',
     });
   }
-  if (isFile && text === '-') {
-    throw new UsageError(`${at}: standard input ("-") is another one each time`, {
+  if (isFile && (text === '-' || DESCRIPTOR.test(resolve(text)))) {
+    const what = text === '-' ? 'standard input ("-")' : quoted(text);
+    throw new UsageError(`${at}: ${what} is another one each time`, {
       hint: 'put it into a file, and name that',
     });
   }
@@ -200,7 +203,7 @@ function replaceFile(path: string, text: string, before: string): void {
   } catch (cause) {
     rmSync(temporary, { force: true });
     if (cause instanceof UsageError) throw cause;
-    throw new UsageError(`${path} can't be written: ${fileReasonOf(cause)}`, {
+    throw new UsageError(`${path} can't be written: ${writeReasonOf(cause)}`, {
       hint: `check the permissions of its directory (${systemCodeOf(cause)}), or name another file with --config`,
       cause,
     });

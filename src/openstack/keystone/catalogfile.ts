@@ -12,7 +12,7 @@
 import { closeSync, openSync } from 'node:fs';
 import { readAtMost } from '../../base/boundedread.ts';
 import { TunnelError } from '../../errors/errors.ts';
-import { fileReasonOf } from '../../errors/reason.ts';
+import { fileHintOf, fileReasonOf } from '../../errors/reason.ts';
 import { fileName } from '../../net/place.ts';
 import { type CatalogEndpoint, parseCatalog } from './catalog.ts';
 import { MAX_ANSWER_BYTES } from './http.ts';
@@ -84,7 +84,7 @@ function readText(path: string, file: string): string {
       'openstack-config',
       `--os-catalog-file: ${file} can't be read: ${fileReasonOf(cause)}`,
       {
-        hint: 'check the path, which is relative to the current directory, and its permissions',
+        hint: fileHintOf(file),
         cause,
       },
     );

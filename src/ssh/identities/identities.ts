@@ -19,6 +19,7 @@ import { existsSync } from 'node:fs';
 import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { TunnelError } from '../../errors/errors.ts';
+import { fileReasonOf } from '../../errors/reason.ts';
 import type { Observer } from '../../observe/observer.ts';
 import { homeDirectory } from '../../system/home.ts';
 import { closeToOthersHint } from '../../system/ownfile.ts';
@@ -244,7 +245,7 @@ async function loadKeyFile(path: string): Promise<KeyFile> {
     if (publicHalf?.format === 'public') return publicHalf;
     throw new TunnelError(
       'auth-identity-unreadable',
-      `the key file ${path} can't be read (${code})`,
+      `the key file ${path} can't be read: ${fileReasonOf(cause)}`,
       {
         hint: 'check the path given with -i, and that you may read the file',
         cause,

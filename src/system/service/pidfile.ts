@@ -25,7 +25,7 @@ import {
 } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { TunnelError, UsageError } from '../../errors/errors.ts';
-import { reasonOf, systemCodeOf } from '../../errors/reason.ts';
+import { systemCodeOf, writeReasonOf } from '../../errors/reason.ts';
 import { addon } from '../../native/addon.ts';
 
 const { O_RDONLY, O_NOFOLLOW, O_NONBLOCK, O_WRONLY, O_CREAT, O_EXCL } = constants;
@@ -163,9 +163,13 @@ export class Pidfile {
   }
 
   #unwritable(cause: unknown): TunnelError {
-    return new TunnelError('pidfile-unwritable', `--pidfile ${this.#path}: ${reasonOf(cause)}`, {
-      hint: 'name a file in a directory that you can write to, such as $XDG_RUNTIME_DIR; under sudo it is written as the user who called sudo',
-      cause,
-    });
+    return new TunnelError(
+      'pidfile-unwritable',
+      `--pidfile ${this.#path}: ${writeReasonOf(cause)}`,
+      {
+        hint: 'name a file in a directory that you can write to, such as $XDG_RUNTIME_DIR; under sudo it is written as the user who called sudo',
+        cause,
+      },
+    );
   }
 }

@@ -127,6 +127,8 @@ describe('tunnel, used wrongly', () => {
     ],
     [['-v', 'proxy', ...R], /command "proxy" comes before its options/, /tunnel proxy -r/],
     [[...R, 'exec', 'curl'], /command "exec" comes before its options/, /tunnel exec -r/],
+    [['-v', 'list'], /command "list" comes before its options/, /"tunnel list \.\.\."$/m],
+    [['-v', 'statsu'], /"statsu" is nearly the command "status"/, /"tunnel status \.\.\."\?/],
     [['exce', ...R, '--', 'true'], /there is no command "exce"/, /exec, .*after the options/],
     [['porxy', ...R], /there is no command "porxy"/, /did you mean proxy\?/],
     [[...R, 'porxy'], /"porxy" is nearly the command "proxy"/, /tunnel proxy -r .*porxy\. with/],

@@ -27,6 +27,8 @@ describe('--metrics', () => {
   it('refuses the rest with a hint', () => {
     const refusals: readonly (readonly [string, RegExp])[] = [
       ['', /neither a path nor a port/],
+      ['http://127.0.0.1:9470/metrics', /is a URL/],
+      ['unix:/run/metrics.sock', /is a URL/],
       ['9470', /neither a path nor a port/],
       ['metrics.sock', /neither a path nor a port/],
       ['0.0.0.0:9470', /0\.0\.0\.0 is not a loopback address/],

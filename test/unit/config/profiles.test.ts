@@ -4,8 +4,10 @@ import { execFileSync } from 'node:child_process';
 import {
   chmodSync,
   chownSync,
+  closeSync,
   mkdirSync,
   mkdtempSync,
+  openSync,
   readFileSync,
   rmSync,
   statSync,
@@ -236,6 +238,12 @@ describe('profiles', () => {
 
   const wrong: readonly (readonly [text: string, answer: RegExp])[] = [
     [`${BASE}    identiy: x\n`, /^FILE:5: there is no key "identiy" \| did you mean "identity"\?/],
+    [`${BASE}    r: x\n`, /^FILE:5: there is no key "r" \| did you mean "remote"\?/],
+    [`${BASE}    without: L\n`, /^FILE:5: without: .*"L" \| did you mean "local-forward"\?/],
+    [
+      `${BASE}    allow: no\n`,
+      /allow: \S+\/no can't be read.* \| check the path and its permissions$/,
+    ],
     [`${BASE}    dns: yes\n`, /^FILE:5: dns: expected true or false, not "yes"/],
     [`${BASE}    port: [1]\n`, /^FILE:5: port: expected one value, not a list/],
     [`${BASE}    port: 99999\n`, /^FILE:5: port/],
@@ -365,6 +373,13 @@ describe('profiles', () => {
       run([...save, '--force', '-e', 'sshpass -p hidden ssh']),
       /looks like it has a secret/,
     );
+    // As of a shell's <(...).
+    const fd = openSync('/dev/null', 'r');
+    await assert.rejects(
+      run([...save, '--force', '-s', `/dev/fd/${fd}`]),
+      /-s: "\/dev\/fd\/\d+" is another one each time/,
+    );
+    closeSync(fd);
     assert.match((await run(['list', '--config', FILE])).out, /^new +- +connect +u@k/m);
   });
 

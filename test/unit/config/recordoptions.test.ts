@@ -26,6 +26,8 @@ test('a flow log goes to a file, or to the journal', () => {
 
 for (const wrong of [
   { flowLog: '' },
+  { flowLog: '-' },
+  { flowLog: 'file:///tmp/x' },
   { flowLog: 'x', flowLogSize: '63K' },
   { flowLog: 'x', flowLogSize: '64MB' },
   { flowLog: 'x', flowLogSize: '-1' },

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { describe, it } from 'node:test';
-import { reasonOf, systemCodeOf } from '../../../src/errors/reason.ts';
+import { fileHintOf, reasonOf, systemCodeOf, writeReasonOf } from '../../../src/errors/reason.ts';
 
 function thrownBy(act: () => unknown): unknown {
   try {
@@ -26,5 +27,23 @@ describe('systemCodeOf', () => {
     assert.equal(systemCodeOf(thrownBy(() => readFileSync('/nonexistent/file'))), 'ENOENT');
     assert.equal(systemCodeOf(new Error('x')), 'Error: x');
     assert.equal(systemCodeOf(7), '7');
+  });
+});
+
+describe('writeReasonOf', () => {
+  it('is in words where they are known, and never repeats the path', () => {
+    const why = (path: string) => writeReasonOf(thrownBy(() => writeFileSync(path, 'x')));
+    assert.equal(why('/nonexistent/file'), 'its directory does not exist');
+    assert.equal(why(tmpdir()), 'it is a directory');
+    assert.equal(why('/dev/null/file'), 'a part of its path is no directory');
+    assert.equal(why('/dev/full'), 'no space left on its file system');
+    assert.equal(writeReasonOf(new Error('gone')), 'gone');
+  });
+});
+
+describe('fileHintOf', () => {
+  it('says what a path is relative to only where it is relative', () => {
+    assert.match(fileHintOf('a/b'), /relative to the current directory/);
+    assert.equal(fileHintOf('/a/b'), 'check the path and its permissions');
   });
 });

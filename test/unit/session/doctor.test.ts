@@ -71,7 +71,7 @@ describe('doctor', () => {
     const { name, state, detail, hint } = await look('inner', { identity: ['/no/such/key'] });
     assert.equal(name, 'authentication');
     assert.equal(state, 'failed');
-    assert.match(detail, /\/no\/such\/key can't be read \(ENOENT\)/);
+    assert.match(detail, /\/no\/such\/key can't be read: there is no such file/);
     assert.match(hint ?? '', /-i/);
   });
 

@@ -89,7 +89,7 @@ describe('a catalog in a file', () => {
       assert.equal(refusal(written(text)), none, text);
     assert.equal(
       refusal(join(directory, 'missing')),
-      "--os-catalog-file: FILE can't be read: there is no such file | check the path, which is relative to the current directory, and its permissions",
+      "--os-catalog-file: FILE can't be read: there is no such file | check the path and its permissions",
     );
     assert.match(refusal(directory), /can't be read: it is a directory/);
   });
