@@ -1,6 +1,6 @@
 /**
- * `-F` with what can be read once, or by this process alone: a pipe of the shell, standard input. It
- * counts for both transports, and for each jump host.
+ * `-F` with what can be read once, or by this process alone: a pipe of the shell, standard input.
+ * It counts for both transports, and for each jump host.
  */
 import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
