@@ -3,26 +3,18 @@
  * configuration in a temporary directory: host keys, one authorized user key, a log. For tests that
  * need SSH but no separate network.
  */
-import { type ChildProcess, execFile, spawn, spawnSync } from 'node:child_process';
+import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { existsSync, mkdirSync } from 'node:fs';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { connect, createServer } from 'node:net';
 import { tmpdir, userInfo } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
+import { WITHOUT_PENALTIES } from './penalties.ts';
 
 const run = promisify(execFile);
 const SSHD = '/usr/sbin/sshd';
 const START_TIMEOUT_MS = 10_000;
-/** OpenSSH 9.8 and later turns away an address that has failed to log in. Here all share one. */
-const PENALIZES = sshdVersion() >= 9.08;
-
-/** 9.02 is 9.2. 0: there is none. */
-function sshdVersion(): number {
-  const { stderr } = spawnSync(SSHD, ['-V'], { encoding: 'utf8' });
-  const [, major, minor] = /OpenSSH_(\d+)\.(\d+)/.exec(stderr ?? '') ?? [];
-  return Number(major ?? 0) + Number(minor ?? 0) / 100;
-}
 
 /** Why the tests that need it can't run here, or false. */
 export const sshdMissing: string | false = existsSync(SSHD) ? false : `${SSHD} is not installed`;
@@ -71,7 +63,7 @@ export class LoopbackSshd {
       // The first of a keyword's lines wins, except for MaxStartups, where it is the last.
       'MaxStartups 100',
       ...(options.config ?? []),
-      ...(options.unpacked === undefined && PENALIZES ? ['PerSourcePenalties no'] : []),
+      ...(options.unpacked === undefined ? WITHOUT_PENALTIES : []),
       ...(options.unpacked === undefined ? [] : programsIn(options.unpacked)),
       `ListenAddress ${listen.includes(':') ? `[${listen}]` : listen}:${port}`,
       ...types.map((type) => `HostKey ${join(directory, `host_${type}`)}`),

@@ -20,6 +20,7 @@ import * as address from './addresses.ts';
 import { type Credentials, JUMP_USER } from './credentials.ts';
 import { LabError } from './laberror.ts';
 import type { Namespace } from './namespace.ts';
+import { WITHOUT_PENALTIES } from './penalties.ts';
 import { type Child, type ExecResult, mustRun, run } from './process.ts';
 import { allProcesses, processEntry, signalAll, withDescendants } from './processtable.ts';
 
@@ -115,6 +116,7 @@ export function sshdConfig(options: SshdOptions, hostKeys: readonly string[]): s
   const passwords = options.users?.some((user) => user.password !== undefined) ?? false;
   return [
     ...(options.config ?? []),
+    ...WITHOUT_PENALTIES,
     ...(options.ports ?? [22]).map((port) => `Port ${port}`),
     ...hostKeys.map((path) => `HostKey ${path}`),
     'PidFile none',

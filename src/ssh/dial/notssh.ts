@@ -2,8 +2,17 @@
 import { TunnelError } from '../../errors/errors.ts';
 import { PORT_OF, type Role } from '../hops.ts';
 
-/** What sshd sends in place of its identification when it turns a connection away. */
-export const TURNED_AWAY = /^(Exceeded MaxStartups|Not allowed at this time)/;
+/** What sshd sends in place of its identification when it turns a connection away, and why. */
+const TURNED_AWAY: readonly (readonly [words: RegExp, hint: string])[] = [
+  [
+    /^Exceeded MaxStartups/,
+    'too many connections wait for their login there (MaxStartups): try again later',
+  ],
+  [
+    /^Not allowed at this time/,
+    'it shuts this address out for up to 10 minutes (PerSourcePenalties), as after refused logins: wait, and mend the login first',
+  ],
+];
 
 /** Takes the place of the first line of a port that speaks TLS. */
 export const TLS = 'TLS';
@@ -20,6 +29,21 @@ export function closedUnidentified(at: string, cause?: unknown): TunnelError {
       hint: 'a load balancer may have no working server behind it; or the jump host limits connections (MaxStartups, PerSourcePenalties) or has shut this address out',
       cause,
     },
+  );
+}
+
+/** It turned the connection away in words of sshd; undefined: `firstLine` is none of these. */
+export function turnedAway(
+  at: string,
+  firstLine: string,
+  cause?: unknown,
+): TunnelError | undefined {
+  const hint = TURNED_AWAY.find(([words]) => words.test(firstLine))?.[1];
+  if (hint === undefined) return undefined;
+  return new TunnelError(
+    'jumphost-closed',
+    `${at} closed the connection before it said anything about SSH: "${firstLine}"`,
+    { hint, cause },
   );
 }
 

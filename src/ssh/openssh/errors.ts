@@ -6,7 +6,7 @@
  */
 import { TunnelError } from '../../errors/errors.ts';
 import { formatDestination } from '../../net/destination.ts';
-import { closedUnidentified, notSsh, TURNED_AWAY } from '../dial/notssh.ts';
+import { closedUnidentified, notSsh, turnedAway } from '../dial/notssh.ts';
 import { endedCode } from '../dial/proxycommand.ts';
 import { slowError, timeoutError } from '../dial/tcp.ts';
 import { PORT_OF, type Role } from '../hops.ts';
@@ -218,7 +218,7 @@ function make(failure: StartFailure, { code, message, hint }: Diagnosis): Tunnel
 function isWords(greeting: string): boolean {
   return (
     !/^(Connection closed|read: |write: |Connection reset)/.test(greeting) &&
-    !TURNED_AWAY.test(greeting)
+    turnedAway('', greeting) === undefined
   );
 }
 
@@ -246,9 +246,7 @@ function connectFailed(at: string, role: Role, why: string): Diagnosis {
 /** Except for those that sshd may have sent in place of its identification. */
 function closedWithoutWords({ at, phase, greeting = '' }: StartFailure): Diagnosis {
   if (phase !== 'identification') return closed(at, phase, '');
-  return TURNED_AWAY.test(greeting)
-    ? closed(at, phase, `: "${serverText(greeting)}"`)
-    : described(closedUnidentified(at));
+  return described(turnedAway(at, serverText(greeting)) ?? closedUnidentified(at));
 }
 
 function closed(at: string, phase: Phase, words: string): Diagnosis {

@@ -2,7 +2,7 @@
 import { TunnelError } from '../../../errors/errors.ts';
 import type { ConnectError } from '../../../flow/connector.ts';
 import type { Destination } from '../../../net/destination.ts';
-import { closedUnidentified, notSsh, TURNED_AWAY } from '../../dial/notssh.ts';
+import { closedUnidentified, notSsh, turnedAway } from '../../dial/notssh.ts';
 import type { Role } from '../../hops.ts';
 import { openFailure } from '../../openfailure.ts';
 import { serverText } from '../../servertext.ts';
@@ -29,14 +29,7 @@ export function noIdentificationError(
   cause?: unknown,
 ): TunnelError {
   if (firstLine === undefined) return closedUnidentified(at, cause);
-  if (TURNED_AWAY.test(firstLine)) {
-    return new TunnelError(
-      'jumphost-closed',
-      `${at} closed the connection before it said anything about SSH: "${firstLine}"`,
-      { hint: 'try again later; the jump host limits connections (MaxStartups)', cause },
-    );
-  }
-  return notSsh(at, role, firstLine, cause);
+  return turnedAway(at, firstLine, cause) ?? notSsh(at, role, firstLine, cause);
 }
 
 export function closedError(at: string, doing: string, cause?: SshError): TunnelError {
