@@ -169,7 +169,9 @@ export function tunnelNamed(
     hints.push(`name one to take another user's, or give its process id, as in ${first.pid}`);
   const hint = [...hints, ...quiet, ...otherUsers(whose)].join('; ');
   if (name !== undefined)
-    throw new TunnelError('no-such-tunnel', `no tunnel is called ${name}`, { hint });
+    throw new TunnelError('no-such-tunnel', `no tunnel is called ${name === '' ? '""' : name}`, {
+      hint,
+    });
   const message = first === undefined ? 'no tunnel runs' : 'none of your own tunnels runs';
   throw new TunnelError('no-such-tunnel', message, { hint });
 }

@@ -47,13 +47,15 @@ export class TunnelSocket extends Duplex {
 
   /** Once. Emits `connect`, or `error`. A name is resolved by the jump host. */
   connect(address: Address, connected?: () => void): this;
+  connect(port: number | string, connected?: () => void): this;
   connect(port: number | string, host?: string, connected?: () => void): this;
   connect(
     where: Address | number | string,
     second?: string | (() => void),
     third?: () => void,
   ): this {
-    const address = typeof where === 'object' ? where : { port: where, host: second as string };
+    const host = typeof second === 'string' ? { host: second } : {};
+    const address: Address = typeof where === 'object' ? where : { port: where, ...host };
     const connected = typeof second === 'function' ? second : third;
     if (this.connecting || this.#inner !== undefined)
       throw new TypeError('the socket is connected already');

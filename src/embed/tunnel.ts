@@ -25,7 +25,7 @@ import { TunnelSocket } from './socket.ts';
 
 export interface ConnectOptions {
   /** Gives the connect up. It doesn't end a stream that is open. */
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** `{ host, port }`, `host:port`, `10.0.0.1:443` or `[2001:db8::1]:443`. */
@@ -70,7 +70,7 @@ export class Tunnel implements AsyncDisposable {
   async connect(destination: DestinationLike, options: ConnectOptions = {}): Promise<Duplex> {
     const { connector, observer, ended } = this.#parts;
     const to = destinationOf(destination);
-    const { signal } = options;
+    const signal = signalOf(options);
     signal?.throwIfAborted();
     if (ended.aborted) throw closed(to, ended);
     if (this.#live >= MAX_FLOWS) {
@@ -139,6 +139,16 @@ function destinationOf(destination: unknown): Destination {
       hint: error.hint ?? 'write host:port, as in: api.example.com:443 or [2001:db8::1]:443',
     });
   }
+}
+
+/** `options`: ConnectOptions, if types were checked. Throws UsageError. */
+function signalOf(options: unknown): AbortSignal | undefined {
+  const { signal } = Object(options) as Readonly<Record<string, unknown>>;
+  if (signal === undefined || signal === null || signal instanceof AbortSignal)
+    return signal ?? undefined;
+  throw new UsageError('signal: it must be an AbortSignal', {
+    hint: 'as in: connect(destination, { signal: AbortSignal.timeout(5000) })',
+  });
 }
 
 function parseDestination(text: string): Destination {

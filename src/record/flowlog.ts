@@ -295,7 +295,7 @@ export class FlowLog implements FlowWatcher {
     const waiting = this.#waiting + this.#missing;
     this.#observer.log(
       'warning',
-      `${this.#options.sink.name}: the last ${waiting} records could not be written: ${writeReasonOf(error)}`,
+      `${this.#options.sink.name}: the last ${waiting} records could not be written: ${this.#reason(error)}`,
     );
   }
 
@@ -305,9 +305,15 @@ export class FlowLog implements FlowWatcher {
     this.#failing = true;
     this.#observer.log(
       'warning',
-      `${sink.name} can't be written to: ${writeReasonOf(error)}; the tunnel goes on, and tries again`,
+      `${sink.name} can't be written to: ${this.#reason(error)}; the tunnel goes on, and tries again`,
       { hint: 'some 10,000 records wait, more are left out' },
     );
+  }
+
+  /** An error of the file begins with its name, which the message has already. */
+  #reason(error: unknown): string {
+    const [name, reason] = [`${this.#options.sink.name}: `, writeReasonOf(error)];
+    return reason.startsWith(name) ? reason.slice(name.length) : reason;
   }
 }
 

@@ -575,6 +575,7 @@ describe('the status socket', () => {
     assert.throws(() => named('lab', 0), /called lab: lab \(pid 5, user 1000\), lab \(pid 7, user/);
     assert.throws(() => named(undefined, 1000), /several tunnels run/);
     assert.throws(() => named('nobody', 1000), /no tunnel is called nobody/);
+    assert.throws(() => named('', 1000), /no tunnel is called ""$/);
     assert.throws(() => tunnelNamed({ tunnels: [], silent: [] }, undefined), /no tunnel runs/);
   });
 

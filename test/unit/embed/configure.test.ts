@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { configurationOf } from '../../../src/embed/configure.ts';
+import type { OpenTunnelOptions } from '../../../src/embed/options.ts';
 
 describe('configurationOf', () => {
   it('reads the options as the command line does', () => {
@@ -30,6 +31,12 @@ describe('configurationOf', () => {
     assert.equal(allow.rules?.prefixes.length, 1);
     assert.equal(allow.rules?.names.length, 1);
     assert.equal(proxies, undefined);
+  });
+
+  it('takes undefined for what is left out', () => {
+    // As compilers see it under exactOptionalPropertyTypes.
+    const options: OpenTunnelOptions = { remote: 'a.example', port: undefined, log: undefined };
+    assert.equal(configurationOf(options).ssh.port, undefined);
   });
 
   it('names the option that is wrong', () => {

@@ -38,6 +38,13 @@ describe('TunnelSocket', () => {
     }
   });
 
+  it('connects to this machine of the far side if no host is named', async () => {
+    const { socket, asked } = pair();
+    await new Promise<void>((resolve) => socket.connect(5432, resolve));
+    assert.deepEqual(asked, ['localhost:5432']);
+    socket.destroy();
+  });
+
   it('ends its own side with the other one, unless it may be half open', async () => {
     const { socket, far } = pair();
     socket.connect(1, 'a').resume();

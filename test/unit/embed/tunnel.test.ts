@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { TunnelEvents } from '../../../src/embed/events.ts';
-import { type DestinationLike, Tunnel } from '../../../src/embed/tunnel.ts';
+import { type ConnectOptions, type DestinationLike, Tunnel } from '../../../src/embed/tunnel.ts';
 import { ConnectError } from '../../../src/flow/connector.ts';
 import { silentObserver } from '../../../src/observe/observer.ts';
 
@@ -20,6 +20,11 @@ describe('Tunnel', () => {
       await assert.rejects(tunnel.connect(destination as DestinationLike), {
         name: 'UsageError',
         message: /^the destination is wrong/,
+      });
+    for (const signal of [5, 'x', {}])
+      await assert.rejects(tunnel.connect('host:1', { signal } as unknown as ConnectOptions), {
+        name: 'UsageError',
+        message: 'signal: it must be an AbortSignal',
       });
     await tunnel.close();
   });

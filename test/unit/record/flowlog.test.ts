@@ -284,7 +284,7 @@ test('the last record is behind that of missing ones, once the sink takes record
 test('close does not wait for a sink that fails', async (t) => {
   const { sink, log, logged } = setUp(t);
   log.opened(flow(1));
-  sink.error = new Error('gone');
+  sink.error = new Error('--flow-log test: gone');
   await log.close();
   assert.match(logged.join('\n'), /the last 2 records could not be written: gone/);
 });
