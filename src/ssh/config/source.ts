@@ -6,6 +6,7 @@
 import { userInfo } from 'node:os';
 import { dirname, join } from 'node:path';
 import { UsageError } from '../../errors/errors.ts';
+import { hasKerberosTickets } from '../../system/kerberos.ts';
 import type { Remote } from '../options.ts';
 import { DEFAULT_KEEPALIVE } from '../options.ts';
 import { formatJump } from '../remote.ts';
@@ -20,7 +21,7 @@ import {
   type WrittenConfig,
   writeConfig,
 } from './files.ts';
-import { hasKerberosTickets } from './kerberos.ts';
+
 import { FORWARD_KEYWORDS, INERT_KEYWORDS, presentName } from './keywords.ts';
 import { queryConfig, queryIncludes } from './query.ts';
 import { type Directive, type KeywordValues, parseDirective, quoteArgument } from './syntax.ts';
