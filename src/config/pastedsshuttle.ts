@@ -35,7 +35,7 @@ export function fromSshuttle(
   options: readonly OptionShape[],
 ): Translation {
   const draft = new Draft();
-  const subnets = readWords(words, OPTIONS, draft, 'all operands');
+  const subnets = readWords(words.map(inFull), OPTIONS, draft, 'all operands');
   const isTargets = subnets.length > 0 || draft.has('-s');
   // An @FILE may have anything.
   const isWhole = subnets.some((word) => word.startsWith('@'));
@@ -49,9 +49,19 @@ export function fromSshuttle(
   };
 }
 
+/** sshuttle takes the beginning of a long name, if no other begins with it: `--auto-h`. */
+function inFull(word: string): string {
+  const [, name = '', value = ''] = /^(--[^=]+)(=.*)?$/s.exec(word) ?? [];
+  if (name === '' || SSHUTTLE.some(({ long }) => long === name)) return word;
+  const [only, ...others] = SSHUTTLE.filter(({ long }) => long?.startsWith(name));
+  return only?.long === undefined || others.length > 0 ? word : `${only.long}${value}`;
+}
+
 /** sshuttle takes a password there; it must not be printed, and sshd would log it. */
 function remote(value: string, draft: Draft, name: string): void {
-  const [, user, password, host] = /^([^:@]+):(.*)@([^@]+)$/.exec(value) ?? [];
+  if (value === '') return;
+  const [, user, password, host] =
+    /^((?:ssh:\/\/)?[^:@]+):(?!\/\/)(.*)@([^@]+)$/is.exec(value) ?? [];
   draft.add(name, '-r', password === undefined ? value : `${user}@${host}`);
   if (password !== undefined) draft.note('a password is asked for when it is needed');
 }

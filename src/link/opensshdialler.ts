@@ -6,6 +6,7 @@
  * ssh reads ssh_config itself. It gets a copy without what this program does in its place, and one
  * in which paths lead to $HOME, if that isn't the home directory of the passwd entry.
  */
+import { stat } from 'node:fs/promises';
 import { TunnelError } from '../errors/errors.ts';
 import type { Level, Observer } from '../observe/observer.ts';
 import type { KnownAnswers } from '../ssh/answers.ts';
@@ -95,7 +96,7 @@ export class OpensshDialler {
     const given = forwards ? ssh.sshOptions.filter(isNoForward) : ssh.sshOptions;
     const { name: host, port, user } = settings;
     const copy =
-      moved || forwards
+      moved || forwards || (await isForUsAlone(ssh.configFile))
         ? await copySshConfig(
             ssh,
             { observer, signal },
@@ -134,6 +135,17 @@ export class OpensshDialler {
     } finally {
       await copy?.remove();
     }
+  }
+}
+
+/** Whether ssh can't read the file of -F: a pipe is read once, and a descriptor is not ssh's. */
+async function isForUsAlone(path: string | undefined): Promise<boolean> {
+  if (path === undefined) return false;
+  if (/^\/(dev\/(stdin$|fd\/)|proc\/[^/]+\/fd\/)/.test(path)) return true;
+  try {
+    return !(await stat(path)).isFile();
+  } catch {
+    return false; // `none`, or what is wrong with it has been said before
   }
 }
 

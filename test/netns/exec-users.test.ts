@@ -206,6 +206,7 @@ describe('exec: the user of the command', {
         ...[...INNER, 'sh', '-c', 'readlink /proc/self/ns/net; exec "$@"', 'sh'],
         ...[...isolated, 'sh', '-c', script],
       ]);
+      assert.match(stdout, /^net:.*\n\{.*\nnet:/, stderr);
       const [outer, answer, inner] = stdout.split('\n');
       assert.equal(peerOf(answer), JUMPHOST_PRIVATE4, stderr);
       assert.match(inner ?? '', /^net:/);

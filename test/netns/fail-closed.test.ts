@@ -81,7 +81,7 @@ describe('--fail-closed', { skip: labUnavailable() }, () => {
     for (const address of [API1, API1_6])
       assert.match(
         await fetch(address),
-        /[Nn]o route to host|unreachable|Couldn't connect/,
+        /[Nn]o route to host|unreachable|Could(?:n't| not) connect/,
         address,
       );
     assert.ok(performance.now() - begin < AT_ONCE_MS, 'refused at once');
@@ -241,7 +241,7 @@ describe('--fail-closed', { skip: labUnavailable() }, () => {
     const argv = [process.execPath, MAIN, '-r', REMOTE, '-p', '9', PRIVATE4];
     const { status } = await lab.client.exec(argv);
     assert.equal(status, 5);
-    assert.match(await fetch(API1), /[Nn]o route to host|Couldn't connect/);
+    assert.match(await fetch(API1), /[Nn]o route to host|Could(?:n't| not) connect/);
   });
 
   it('closes the internet, but neither the connected network nor the jump host', async () => {
@@ -297,7 +297,7 @@ describe('--fail-closed', { skip: labUnavailable() }, () => {
     await other.stop('SIGINT');
     await child.stop('SIGKILL');
     await untilNoDevice();
-    assert.match(await fetch(API1), /[Nn]o route to host|Couldn't connect/);
+    assert.match(await fetch(API1), /[Nn]o route to host|Could(?:n't| not) connect/);
     assert.equal(await fetch(API1_6), LEAKED);
   });
 

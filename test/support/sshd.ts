@@ -115,8 +115,9 @@ export function sshdConfig(options: SshdOptions, hostKeys: readonly string[]): s
   const permitOpen = options.permitOpen ?? (hardened ? address.HARDENED_PERMIT_OPEN : undefined);
   const passwords = options.users?.some((user) => user.password !== undefined) ?? false;
   return [
-    ...(options.config ?? []),
+    // First, because a drop-in of `tunnel jumphost` has them.
     ...WITHOUT_PENALTIES,
+    ...(options.config ?? []),
     ...(options.ports ?? [22]).map((port) => `Port ${port}`),
     ...hostKeys.map((path) => `HostKey ${path}`),
     'PidFile none',

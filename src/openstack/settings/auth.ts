@@ -120,10 +120,18 @@ function scopeOf(settings: AuthSettings): Scope {
       { hint: 'a token is for one of them: remove the others' },
     );
   }
+  const system = get('system_scope');
+  if (system !== undefined && (project ?? domain ?? trust) !== undefined) {
+    throw new TunnelError(
+      'openstack-credentials',
+      `the cloud ${quoted(cloud)} has a system_scope beside a project, domain or trust`,
+      { hint: 'a token is for one of them: remove the others' },
+    );
+  }
   if (project !== undefined) return { kind: 'project', project };
   if (domain !== undefined) return { kind: 'domain', domain };
   if (trust !== undefined) return { kind: 'trust', id: trust };
-  return get('system_scope') === 'all' ? { kind: 'system' } : { kind: 'none' };
+  return system === 'all' ? { kind: 'system' } : { kind: 'none' };
 }
 
 function projectOf(settings: AuthSettings): Named | undefined {

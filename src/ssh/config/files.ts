@@ -8,7 +8,8 @@
  * The copy keeps the line numbers, so ssh's error messages can be mapped back to the original
  * files.
  */
-import { readdir, readFile, stat, writeFile } from 'node:fs/promises';
+import { createReadStream, type Stats } from 'node:fs';
+import { readdir, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { UsageError } from '../../errors/errors.ts';
 import { silentObserver } from '../../observe/observer.ts';
@@ -182,16 +183,8 @@ async function readText(
   try {
     const status = await stat(path);
     if (checked) refuseWritable(path, status, accounts);
-    const { size } = status;
-    if (size > MAX_CONFIG_FILE_BYTES) {
-      throw new UsageError(
-        `${path} is too large for an ssh_config (more than ${MAX_CONFIG_FILE_BYTES} bytes)`,
-        {
-          hint: 'check that it is the right file (-F, Include)',
-        },
-      );
-    }
-    const content = await readFile(path);
+    const isOnDisk = status.isFile() || status.isDirectory();
+    const content = isOnDisk ? await readFrom(path) : await readPipe(path, status);
     refuseMarks(path, content);
     return content.toString();
   } catch (cause) {
@@ -203,6 +196,30 @@ async function readText(
       cause,
     });
   }
+}
+
+async function readFrom(path: string): Promise<Buffer> {
+  const parts: Buffer[] = [];
+  let bytes = 0;
+  for await (const part of createReadStream(path, { end: MAX_CONFIG_FILE_BYTES })) {
+    parts.push(part);
+    bytes += part.length;
+  }
+  if (bytes <= MAX_CONFIG_FILE_BYTES) return Buffer.concat(parts);
+  throw new UsageError(
+    `${path} is too large for an ssh_config (more than ${MAX_CONFIG_FILE_BYTES} bytes)`,
+    { hint: 'check that it is the right file (-F, Include)' },
+  );
+}
+
+/** `-F <(vagrant ssh-config)`: a pipe can be read once, and is needed for each jump host. */
+const pipes = new Map<string, Promise<Buffer>>();
+
+function readPipe(path: string, { dev, ino }: Stats): Promise<Buffer> {
+  const key = `${dev}:${ino} ${path}`;
+  const content = pipes.get(key) ?? readFrom(path);
+  pipes.set(key, content);
+  return content;
 }
 
 /** What some editors of Windows put in front, and ssh takes for a keyword. Throws UsageError. */

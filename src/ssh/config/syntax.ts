@@ -21,13 +21,20 @@ export interface Directive {
   readonly rest: string;
 }
 
+/**
+ * Without blanks at both ends. ssh reads a line up to a NUL, and takes a form feed at the end of a
+ * line, not for a line.
+ */
+function trimmed(line: string): string {
+  const nul = line.indexOf('\0');
+  let end = nul === -1 ? line.length : nul;
+  while (end > 1 && ' \t\r\n\f'.includes(line.charAt(end - 1))) end -= 1;
+  return line.slice(0, end).replace(/^[ \t\r\n]+/, '');
+}
+
 /** One line. undefined: a comment, or blank. `place` is used in messages. Throws UsageError. */
 export function parseDirective(line: string, place: string): Directive | undefined {
-  // ssh reads a line up to a NUL, and takes a form feed at the end of a line, not for a line.
-  const text = line
-    .replace(/\0.*$/s, '')
-    .replace(/(?<=.)[ \t\r\n\f]+$/s, '')
-    .replace(/^[ \t\r\n]+/, '');
+  const text = trimmed(line);
   if (text === '' || text.startsWith('#')) return undefined;
   const [, quotedKeyword, plainKeyword = '', rest = ''] =
     /^(?:"([^"]*)"|([^ \t\r\n="]+))[ \t]*=?[ \t]*(.*)$/s.exec(text) ?? [];

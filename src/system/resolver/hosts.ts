@@ -17,6 +17,9 @@ export interface HostsEntry {
   readonly address: string;
 }
 
+/** isspace(3): a byte-order mark and a no-break space are part of a word. */
+const WORD = /[^ \t\r\v\f]+/g;
+
 /**
  * The names that the file gives addresses, in its order. What is malformed is left out.
  *
@@ -26,7 +29,7 @@ export interface HostsEntry {
  */
 export function parseHosts(text: string, asksResolved = false): HostsEntry[] {
   return text.split('\n').flatMap((line) => {
-    const [address = '', ...names] = line.replace(/#.*/, '').trim().split(/\s+/);
+    const [address = '', ...names] = line.replace(/#.*/, '').match(WORD) ?? [];
     if (!isAddress(address)) return [];
     return names
       .map((name) => name.toLowerCase())

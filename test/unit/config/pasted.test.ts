@@ -175,6 +175,11 @@ const INCOMPLETE: readonly (readonly [pasted: string, line: string, note: RegExp
     /-N has no counterpart: .*; -H has/,
   ],
   ['sshuttle 10/8', 'tunnel 10/8 -r USER@HOST', /"sshuttle" is not a command/],
+  ["sshuttle -r '' 10/8", 'tunnel 10/8 -r USER@HOST', /"sshuttle" is not a command/],
+  ['sshuttle -r ssh://user@host:22 10/8', 'tunnel -r ssh://user@host:22 10/8', /not a command/],
+  ['sshuttle -r ssh://user:secret@host 10/8', 'tunnel -r ssh://user@host 10/8', /a password is/],
+  ['sshuttle -r host --auto-h --subn=f', 'tunnel -r host -s f', /--auto-hosts has no counterpart/],
+  ['sshuttle -r host --no- 10/8', 'tunnel -r host 10/8', /"--no-" is left out: it is not known/],
 ];
 
 /** Of the manual: letters without a value, then those with one. */

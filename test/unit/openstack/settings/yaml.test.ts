@@ -189,6 +189,9 @@ describe('clouds.yaml', () => {
   });
 });
 
+/** What openstacksdk 4.4 makes of a token in `auth`, with keystoneauth1 5.10. */
+const LOST_TOKEN = 'None';
+
 function normal(value: unknown): unknown {
   return typeof value === 'string' && URL.canParse(value) ? new URL(value).href : value;
 }
@@ -225,6 +228,7 @@ describe('clouds.yaml, beside openstacksdk', { skip: noOracle }, () => {
       assert.equal(answer.error, undefined, entry.what);
       const own = seen(load(index));
       for (const [key, value] of Object.entries(answer)) {
+        if (key === 'token' && value === LOST_TOKEN) continue;
         assert.equal(
           normal(own[key as keyof Seen]),
           normal(value ?? undefined),

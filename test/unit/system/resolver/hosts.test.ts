@@ -17,6 +17,9 @@ describe('parseHosts', () => {
       'no.address name.example',
       '10.0.0.2',
       '10.0.0.3 bad_but_used.example strange?.example\r',
+      // The C library finds neither.
+      '\ufeff10.0.0.4 marked.example',
+      '10.0.0.5 spaced.example\u00a0',
       '',
     ].join('\n');
     assert.deepEqual(parseHosts(text), [
