@@ -9,6 +9,7 @@
  * `output`, and an action's own failure passes through.
  */
 import { Command, CommanderError } from 'commander';
+import { mostSimilar } from '../base/similar.ts';
 import { type Entry, expandArguments } from '../config/argsfile.ts';
 import type { Configuration } from '../config/configuration.ts';
 import { buildControlConfiguration, type ControlConfiguration } from '../config/controloptions.ts';
@@ -220,9 +221,8 @@ function markArguments(entries: readonly Entry[]): MarkedArguments {
 }
 
 /** How a line with the command begins. */
-function beginOf(name: string): string {
-  const takesRemote = takenBy(name).some(({ long }) => long === '--remote');
-  return `tunnel ${name} ${takesRemote ? '-r ' : ''}...`;
+function beginOf(name: CommandName): string {
+  return `tunnel ${name} ${TAKES_REMOTE.has(name) ? '-r ' : ''}...`;
 }
 
 /** A command after options would be captured as the name of a host. Throws UsageError. */
@@ -274,9 +274,9 @@ function splitExec(
 function refuseCommands([first = '', ...rest]: readonly string[]): void {
   const name = first === 'help' ? (rest[0] ?? first) : first;
   if (LIKE_A_COMMAND.test(name) && name !== 'help' && commandNamed(name) === undefined) {
-    const meant = commandMeant(name);
+    const meant = commandMeant(name) ?? mostSimilar(name, [...NAMES, 'help', 'version']);
     const known =
-      name === 'version'
+      meant === 'version' || name === 'version'
         ? '"tunnel --version" shows it; '
         : meant === undefined
           ? ''
@@ -303,6 +303,11 @@ function usageError(
   const [first = '', suggestion] = text.split('\n');
   const message = first.replace(/^error: /, '');
   const command = named === undefined ? 'tunnel' : `tunnel ${named}`;
+  if (error.code === 'commander.excessArguments' && / 0 arguments/.test(message)) {
+    return new UsageError(`"${command}" takes no names`, {
+      hint: `write it alone, or with options: "${command} --help" has them`,
+    });
+  }
   const unknown =
     error.code === 'commander.unknownOption' ? /'(-[^'=]*)/.exec(message)?.[1] : undefined;
   const used = named ?? 'connect';

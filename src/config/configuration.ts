@@ -119,6 +119,8 @@ export interface TargetRules {
  * `exec` without any of them has EVERYTHING. `proxy` without any of them carries everything.
  */
 export interface Configuration extends TargetRules {
+  /** Whose line it is. A profile may be for another one when it is read again. */
+  readonly command: 'connect' | 'proxy' | 'exec' | 'doctor' | 'library';
   /** What it is called while it runs: --name, the profile, or the remote. */
   readonly name: string;
   readonly ssh: SshOptions;

@@ -112,7 +112,7 @@ export const PROXY_GROUPS = [
  */
 export function buildConfiguration(
   given: GivenArguments,
-  command: 'connect' | 'proxy' | 'exec' | 'doctor' | 'library' = 'connect',
+  command: Configuration['command'] = 'connect',
 ): Configuration {
   const { options } = given;
   const ssh = readSshOptions(options);
@@ -134,6 +134,7 @@ export function buildConfiguration(
   if (forwardsOnly) refuseWithoutCapture(options, proxies?.onlyTargets ?? false);
   const profile = readOptions(PROFILE_OPTIONS, options).profile?.value;
   return {
+    command,
     name: readTunnelName(options) ?? profile ?? ssh.remotes[0].text,
     ssh,
     ...rules,

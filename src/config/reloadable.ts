@@ -70,6 +70,7 @@ export interface Reloaded {
  */
 export function reloaded(first: Configuration, read: Configuration, givesList: boolean): Reloaded {
   const restart = new Set(changedForRestart(first.given, read.given));
+  if (first.command !== read.command) restart.add(`the command "${read.command}"`);
   if (!isDeepStrictEqual(first.proxies, read.proxies) && restart.size === 0)
     restart.add('--proxy-auth');
   const { failClosed } = first.capture;

@@ -3,10 +3,10 @@
  * installed, this is ssh's answer, otherwise our own evaluation in the same form. One source serves
  * the jump host and all hops; `close` removes the files that it has written.
  */
-import { accessSync } from 'node:fs';
 import { userInfo } from 'node:os';
 import { dirname, join } from 'node:path';
 import { UsageError } from '../../errors/errors.ts';
+import { hasKerberosTickets } from '../../system/kerberos.ts';
 import type { Remote } from '../options.ts';
 import { DEFAULT_KEEPALIVE } from '../options.ts';
 import { formatJump } from '../remote.ts';
@@ -21,6 +21,7 @@ import {
   type WrittenConfig,
   writeConfig,
 } from './files.ts';
+
 import { FORWARD_KEYWORDS, INERT_KEYWORDS, presentName } from './keywords.ts';
 import { queryConfig, queryIncludes } from './query.ts';
 import { type Directive, type KeywordValues, parseDirective, quoteArgument } from './syntax.ts';
@@ -60,7 +61,10 @@ export class ConfigSource {
   /** `file`: -F. Throws UsageError for files that can't be read. */
   static async open(file: string | undefined, machine: Machine): Promise<ConfigSource> {
     const { user, system } = await loadConfig({ file, ...machine });
-    const kept = hasKerberosTickets(machine) ? system : withoutKeyword(system, GSSAPI);
+    const kept =
+      has(system, GSSAPI) && !(await hasKerberosTickets(machine.environment))
+        ? withoutKeyword(system, GSSAPI)
+        : system;
     const parts = [user, kept].filter(isPart);
     const copy = await writeConfig(parts, [
       `ServerAliveInterval ${DEFAULT_KEEPALIVE}`,
@@ -330,6 +334,12 @@ function* linesOfFile({ path, lines }: ConfigFile): Generator<PlacedLine> {
   }
 }
 
+function has(file: ConfigFile | undefined, keyword: string): boolean {
+  return (
+    file !== undefined && [...linesOfFile(file)].some((it) => it.directive.keyword === keyword)
+  );
+}
+
 /** The file without the lines of a keyword, for which it has empty lines. */
 function withoutKeyword(file: ConfigFile | undefined, keyword: string): ConfigFile | undefined {
   return file === undefined ? undefined : withoutKeywords(file, [keyword], new Map());
@@ -349,9 +359,8 @@ function withoutKeywords(
     if (directive !== undefined && keywords.includes(directive.keyword))
       return { ...line, text: '', directive: undefined };
     const includes = line.includes?.map((it) => withoutKeywords(it, keywords, asked));
-    const has = (it: ConfigFile) =>
-      [...linesOfFile(it)].some(({ directive: { keyword } }) => keywords.includes(keyword));
-    const asWritten = asked.has(`${file.path}:${number}`) && !(line.includes ?? []).some(has);
+    const hasAny = (it: ConfigFile) => keywords.some((keyword) => has(it, keyword));
+    const asWritten = asked.has(`${file.path}:${number}`) && !(line.includes ?? []).some(hasAny);
     return { ...line, includes: asWritten ? undefined : includes };
   });
   return { path: file.path, lines };
@@ -379,15 +388,4 @@ function userKnownHosts({ home }: Machine): string {
     quoteArgument(join(home, '.ssh', name).replaceAll('%', '%%')),
   );
   return `UserKnownHostsFile ${files.join(' ')}`;
-}
-
-/** The default ticket cache of MIT Kerberos is a file. The environment names any other one. */
-function hasKerberosTickets({ environment }: Machine): boolean {
-  if ((environment['KRB5CCNAME'] ?? '') !== '') return true;
-  try {
-    accessSync(`/tmp/krb5cc_${process.getuid?.()}`);
-    return true;
-  } catch {
-    return false; // no tickets
-  }
 }

@@ -61,6 +61,7 @@ describe('buildConfiguration', () => {
       capture: { allowDiverted: false, captureLocal: false, failClosed: false },
       proxies: undefined,
       forwards: [],
+      command: 'connect',
       forwardsOnly: false,
       metrics: undefined,
       logLevel: 'notice',

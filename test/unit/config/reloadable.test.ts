@@ -49,6 +49,13 @@ describe('options at a reload', () => {
     assert.equal(changesBetween(first, first), undefined);
   });
 
+  it('name the command that a profile is for by now', () => {
+    const line = given({ remote: ['user@jump.example'], socks: '1080' }, ['10.0.0.0/8']);
+    const [proxy, connect] = [buildConfiguration(line, 'proxy'), buildConfiguration(line)];
+    assert.deepEqual(reloaded(proxy, connect, true).restart, ['the command "connect"']);
+    assert.deepEqual(reloaded(proxy, buildConfiguration(line, 'proxy'), true).restart, []);
+  });
+
   it('name a resolver behind the jump host, without which no domain is added', () => {
     const read = built(['10.0.0.0/8'], { dnsServer: ['10.0.0.53'], domain: ['corp.example'] });
     const late = reloaded(built(['10.0.0.0/8']), read, true);

@@ -4,7 +4,14 @@
  */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmdirSync,
+  writeFileSync,
+} from 'node:fs';
 import { dirname, join } from 'node:path';
 import { describe, it } from 'node:test';
 import { TunnelError, UsageError } from '../../../../src/errors/errors.ts';
@@ -140,6 +147,23 @@ describe('resolveSettings, what only ssh can', { skip: LACKING }, () => {
     assert.deepEqual((await resolve(where, 'a', {}, { environment })).onlyOpenssh, [
       'GSSAPIAuthentication',
     ]);
+  });
+
+  it('asks klist for tickets, which may be in no file', async (t) => {
+    if (readdirSync('/tmp').includes(`krb5cc_${process.getuid?.()}`))
+      return t.skip('this user has a file with tickets');
+    const where = lab('', { 'bin/klist': '#!/bin/sh\n[ "$1" = -s ] && exit "$TICKETS"\n' });
+    chmodSync(join(where.home, 'bin/klist'), 0o755);
+    writeFileSync(join(where.home, 'etc/ssh_config'), 'GSSAPIAuthentication yes\n');
+    for (const [status, expected] of [
+      ['0', ['GSSAPIAuthentication']],
+      ['1', []],
+    ] as const) {
+      const PATH = `${join(where.home, 'bin')}:${process.env['PATH']}`;
+      const environment = { ...where.context.environment, PATH, TICKETS: status };
+      const { onlyOpenssh } = await resolve(where, 'a', {}, { environment });
+      assert.deepEqual(onlyOpenssh, expected, `klist ends with ${status}`);
+    }
   });
 
   it('names certificates and security keys', async () => {
