@@ -37,14 +37,18 @@ build_go_programs() {
 # servers' libraries, Terraform's providers and OpenTofu come from the Go module proxy, with the
 # checksums of go.sum.
 build_go_program() {
-  local cgo=0 modules=off path=/usr/share/gocode package=.
+  local cgo=0 modules=off path=/usr/share/gocode package=. flags=
   case $1 in
     lookup) cgo=1 ;;
+    gophercloud)
+      # test/support/go/gophercloud/mutex.go
+      [ ! -d $path/src/github.com/gophercloud/utils/terraform/mutexkv ] || flags=-tags=mutexkv
+      ;;
     *server | workspaceproxy | terraform-provider-*) modules=on path=$ROOT/dist/go/path ;;
     "$OPENTOFU") modules=on path=$ROOT/dist/go/path package=github.com/opentofu/opentofu/cmd/tofu ;;
   esac
   (cd "test/support/go/$1" && as_owner env \
     GOCACHE="$ROOT/dist/go/cache" GOPATH="$path" GO111MODULE=$modules CGO_ENABLED=$cgo GOTOOLCHAIN=local \
-    GOFLAGS="$([ $modules = off ] || echo '-mod=readonly -modcacherw')" \
+    GOFLAGS="$([ $modules = off ] && echo "$flags" || echo '-mod=readonly -modcacherw')" \
     go build -o "$ROOT/dist/go/$1" $package >&2)
 }

@@ -209,7 +209,8 @@ for (const [release, openssh] of Object.entries(RELEASES)) {
           assert.equal(outcome, 'open', seen);
           assert.ok(ms <= MAX_RECOVERY_MS, seen);
         }
-        for (const flow of load) assert.notEqual((await flow.wait(5_000)).status, 0);
+        // curl sleeps to keep to its rate, newer versions for many seconds.
+        for (const flow of load) assert.notEqual((await flow.wait(60_000)).status, 0);
         assert.notEqual(await withSession(service.pods), carrying);
         assert.equal((await connects(lab, API2)).outcome, 'EHOSTUNREACH');
         assert.doesNotMatch(tunnel.stderr, /\?|passphrase|password/i);

@@ -180,7 +180,10 @@ describe('units', { skip: systemdUnavailable(), timeout: 900_000 }, () => {
       const pid = await pidOf(unit);
       const heard = async () => {
         const journal = await machine.journal(unit, '-o', 'cat');
-        const lines = journal.matchAll(/Got notification message from PID (\d+) \((.*)\)$/gm);
+        // In brackets until systemd 253, after a colon since then.
+        const lines = journal.matchAll(
+          /Got notification message from PID (\d+)(?: \(|: )(.*?)\)?$/gm,
+        );
         return [...lines].filter(([, from]) => from === `${pid}`).map(([, , what = '']) => what);
       };
       await machine.must('systemctl', 'kill', '-s', 'HUP', '--kill-whom=main', unit);

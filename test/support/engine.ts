@@ -52,7 +52,7 @@ export class Engine {
 
   /** Returns what the build printed. */
   build(recipe: string, context: string, name: string): Promise<string> {
-    const argv = ['bud', '--isolation', 'chroot', '--network', 'host', '--pull=never'];
+    const argv = ['bud', '--isolation', 'chroot', '--network', 'host', '--pull=never', ...LIMITS];
     return mustRun(
       this.#inside('buildah', ...argv, '-f', recipe, '-t', name, context),
       this.#options(),

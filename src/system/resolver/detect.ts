@@ -24,6 +24,7 @@
 import { family, isZoned } from '../../net/address.ts';
 import { hostPrefix, prefixContains } from '../../net/prefix.ts';
 import { OWN_RANGES, specialRangeOf } from '../../net/special.ts';
+import { hostsServices } from './hosts.ts';
 import { DEFAULT_RESOLVER, formerResolvers, parseResolvConf } from './resolvconf.ts';
 
 /** systemd-resolved(8): the stub, and the stub in proxy mode. */
@@ -151,6 +152,5 @@ function canBeRouted(address: string): boolean {
  * reading resolv.conf.
  */
 function usesNssResolve(nsswitch: string): boolean {
-  const [, sources = ''] = /^[ \t]*hosts:([^#\n]*)/m.exec(nsswitch) ?? [];
-  return sources.split(/\s+/).includes('resolve');
+  return hostsServices(nsswitch)?.includes('resolve') === true;
 }

@@ -40,15 +40,26 @@ export function parseHosts(text: string, asksResolved = false): HostsEntry[] {
 }
 
 /**
+ * The services of the last line `hosts:` in nsswitch.conf(5), without what is done about their
+ * answers. As glibc reads it: no blank is needed around `[...]`, and `#` begins a comment only at
+ * the beginning of a line. undefined: there is no such line.
+ */
+export function hostsServices(nsswitch: string | undefined): readonly string[] | undefined {
+  const [, services] = [...(nsswitch ?? '').matchAll(/^[ \t]*hosts:(.*)$/gm)].at(-1) ?? [];
+  return (
+    services?.replace(/\[[^\]]*\]/g, ' ').match(/\S+/g) ?? (services === undefined ? undefined : [])
+  );
+}
+
+/**
  * Whether programs look into /etc/hosts before they ask a resolver, by nsswitch.conf(5). Also
  * systemd-resolved does (ReadEtcHosts), so `resolve` counts. That resolv.conf may name
  * systemd-resolved is not seen here. Without the file, or the line, the C library looks there
  * first. Programs with a resolver of their own mostly do so in any case.
  */
 export function asksHostsFirst(nsswitch: string | undefined): boolean {
-  const [, line] = /^[ \t]*hosts:([^#\n]*)/m.exec(nsswitch ?? '') ?? [];
-  if (line === undefined) return true;
-  const sources = line.split(/\s+/);
-  const first = sources.find((source) => ['files', 'dns', 'resolve'].includes(source));
+  const services = hostsServices(nsswitch);
+  if (services === undefined) return true;
+  const first = services.find((service) => ['files', 'dns', 'resolve'].includes(service));
   return first === 'files' || first === 'resolve';
 }

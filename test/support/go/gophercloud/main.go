@@ -23,6 +23,7 @@ func list(cloud string) (map[string]int, error) {
 		TerraformVersion: "1.0.0",
 		SDKVersion:       "2.0.0",
 	}
+	prepare(&config)
 	if err := config.LoadAndValidate(); err != nil {
 		return nil, err
 	}

@@ -79,6 +79,13 @@ describe('asksHostsFirst', () => {
     ['hosts: dns', false],
     ['passwd: files', true],
     ['#hosts: dns', true],
+    // As glibc reads them.
+    ['hosts: dns\nhosts: files', true],
+    ['hosts: files\nhosts: dns', false],
+    ['hosts: files[NOTFOUND=return] dns', true],
+    ['hosts: myhostname # files', true],
+    ['hosts: files\r', true],
+    ['hosts:', false],
     [undefined, true],
   ] as const) {
     it(`${line ?? 'no file'}: ${first}`, () => assert.equal(asksHostsFirst(line), first));
