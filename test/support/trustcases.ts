@@ -351,7 +351,6 @@ export const TRUST_CASES: readonly TrustCase[] = [
     title: 'Ciphers none',
     config: 'Ciphers none',
     ...refused('usage'),
-    without: 'algorithms-unknown',
   },
 
   { title: '@revoked', config: `${ED}\nUserKnownHostsFile $D/known $D/revoked`, ...REVOKED },
