@@ -141,7 +141,7 @@ function failureOf(path: string): Promise<unknown> {
  * The running tunnel of this process id or name. A name may be any text, so an id goes first, and
  * the caller's own tunnel before those of others. Without a name it is the caller's only one: root,
  * who sees the tunnels of all users, has to name those of others. Throws TunnelError
- * `no-such-tunnel`.
+ * `no-such-tunnel`, or `control-failed` for a process that doesn't answer.
  */
 export function tunnelNamed(
   { tunnels, silent }: Found,
@@ -159,11 +159,18 @@ export function tunnelNamed(
       hint: 'name one, or give its process id',
     });
   }
+  const hung = silent.find(({ pid }) => String(pid) === name);
+  if (hung !== undefined) {
+    throw new TunnelError('control-failed', `process ${hung.pid} does not answer: ${hung.why}`, {
+      hint: `"ps -fp ${hung.pid}" shows what it is; a tunnel ends in order by "kill ${hung.pid}"`,
+    });
+  }
   const quiet = silent.map(({ pid, why }) => `pid ${pid} does not answer (${why})`);
   const [first] = tunnels;
+  const none = silent.length === 0 ? 'no tunnel runs' : 'no tunnel answers';
   const hints =
     first === undefined
-      ? [name === undefined ? '"tunnel list" shows what can be started' : 'no tunnel runs']
+      ? [name === undefined ? '"tunnel list" shows what can be started' : none]
       : [`these run: ${listed(tunnels, uid)}`];
   if (name === undefined && first !== undefined)
     hints.push(`name one to take another user's, or give its process id, as in ${first.pid}`);
@@ -172,7 +179,7 @@ export function tunnelNamed(
     throw new TunnelError('no-such-tunnel', `no tunnel is called ${name === '' ? '""' : name}`, {
       hint,
     });
-  const message = first === undefined ? 'no tunnel runs' : 'none of your own tunnels runs';
+  const message = first === undefined ? none : 'none of your own tunnels runs';
   throw new TunnelError('no-such-tunnel', message, { hint });
 }
 

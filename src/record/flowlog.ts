@@ -67,6 +67,8 @@ export interface FlowLogOptions {
   readonly now?: () => number;
 }
 
+/** Records that are about no flow. */
+type Note = 'started' | 'link-up' | 'link-down';
 /** Something that a flow's record tells of. */
 type FlowEvent = 'opened' | 'closed' | 'refused' | 'given-up';
 type Detail = FlowResult | Refused | Left | undefined;
@@ -98,6 +100,12 @@ export class FlowLog implements FlowWatcher {
   /** Records left out since the queue was full. */
   #missing = 0;
   #missingSince = 0;
+  /** Of the run, and of the link that stands, as far as the sink has been told. */
+  #run: Fields = {};
+  #link: Fields = {};
+  /** What it has not been told yet: it is, when it has taken so many records. */
+  readonly #untold: { readonly at: number; readonly event: Note; readonly fields: Fields }[] = [];
+  #taken = 0;
   #counts = { opened: 0, refused: 0, given_up: 0, missing: 0 };
 
   constructor(options: FlowLogOptions) {
@@ -105,6 +113,10 @@ export class FlowLog implements FlowWatcher {
     this.#observer = options.observer;
     this.#queue = new RecordQueue(options.sink.format);
     this.#now = options.now ?? Date.now;
+    options.sink.beginsWith?.(() => ({
+      time: this.#timestamps.of(this.#now()),
+      ...{ event: 'continued', run: options.run, ...this.#run, ...this.#link },
+    }));
     this.#observer.addCounters?.(() => [['tunnel_flow_log_records_waiting', this.#waiting]]);
   }
 
@@ -141,8 +153,11 @@ export class FlowLog implements FlowWatcher {
   }
 
   /** A record that is about no flow. */
-  note(event: 'started' | 'link-up' | 'link-down', fields: Fields): void {
+  note(event: Note, fields: Fields): void {
     this.#note(event, fields);
+    // One that is left out is known at once; so there are no more than the queue has room for.
+    if (this.#missing > 0) this.#learn(event, fields);
+    else this.#untold.push({ at: this.#taken + this.#queue.size, event, fields });
   }
 
   /** Writes what waits, and the last record. Resolves also if that can't be written. */
@@ -236,6 +251,11 @@ export class FlowLog implements FlowWatcher {
     this.#flushSoon();
   }
 
+  #learn(event: Note, fields: Fields): void {
+    if (event === 'started') this.#run = fields;
+    else this.#link = event === 'link-up' ? fields : {};
+  }
+
   #add(record: FlowRecord, at: number): void {
     if (this.#closed) return;
     if (this.#missing > 0 || !this.#queue.add(record)) {
@@ -271,6 +291,15 @@ export class FlowLog implements FlowWatcher {
         const taken = await sink.write(batch.bytes, batch.ends);
         this.#observer.count('tunnel_flow_log_records_total', taken);
         this.#queue.take(taken);
+        this.#taken += taken;
+        for (
+          let [next] = this.#untold;
+          next !== undefined && next.at <= this.#taken;
+          [next] = this.#untold
+        ) {
+          this.#learn(next.event, next.fields);
+          this.#untold.shift();
+        }
       } catch (error) {
         return { error };
       }

@@ -5,6 +5,8 @@
  *          ─► has it room? ──no──► FILE.1 becomes FILE.2 ..., FILE becomes FILE.1, a new FILE
  *          ─► write(2), a whole number of lines
  *
+ * - A file is complete without those before it, which are removed some day: it begins with a record
+ *   that says whose run it is, and through which jump host.
  * - Another program may rename or remove the file (logrotate, with or without its `create` or
  *   `copytruncate`): that is noticed before each write, so it needs no signal.
  * - A write that the disk takes in part is cut back to the end of a line, so the file ends in a
@@ -26,7 +28,7 @@ import {
   type OpenedFile,
   openPrivateFile,
 } from './privatefile.ts';
-import { cleaned, jsonLine, timestamp, writeJson } from './records.ts';
+import { cleaned, type FlowRecord, jsonLine, timestamp, writeJson } from './records.ts';
 import type { RecordSink } from './sink.ts';
 
 /** A longer last line is none of ours. */
@@ -51,6 +53,9 @@ export class LogFile implements RecordSink {
   #size: number;
   /** Rotated when the file is larger. */
   #limit: number;
+  #beginning: (() => FlowRecord) | undefined;
+  /** Something has been written: an empty file is a later one. */
+  #began = false;
 
   readonly format = writeJson;
 
@@ -89,15 +94,21 @@ export class LogFile implements RecordSink {
     }
   }
 
+  beginsWith(record: () => FlowRecord): void {
+    this.#beginning = record;
+  }
+
   async write(bytes: Buffer, ends: readonly number[]): Promise<number> {
     await this.#follow();
     const [first = 0] = ends;
     if (this.#size > 0 && this.#size + first > this.#limit) await this.#rotate();
+    if (this.#size === 0 && this.#began) await this.#begin();
     const room = Math.max(first, this.#limit - this.#size);
     const fitting = ends.findLast((end) => end <= room) ?? first;
     const { bytesWritten } = await this.#file.write(bytes, 0, fitting);
     const taken = ends.findLastIndex((end) => end <= bytesWritten) + 1;
     this.#size += bytesWritten;
+    this.#began = true;
     if (bytesWritten < fitting) {
       // The disk is full. The file must not end in half a line.
       const whole = ends[taken - 1] ?? 0;
@@ -106,7 +117,19 @@ export class LogFile implements RecordSink {
       await this.#file.truncate(this.#size);
     }
     if (taken > 0) return taken;
-    throw Object.assign(new Error('no space left on device'), { code: 'ENOSPC' });
+    throw noSpace();
+  }
+
+  /** Writes the first line of a file that is empty, or nothing. */
+  async #begin(): Promise<void> {
+    if (this.#beginning === undefined) return;
+    const line = Buffer.from(jsonLine(this.#beginning()));
+    const { bytesWritten } = await this.#file.write(line);
+    if (bytesWritten < line.length) {
+      await this.#file.truncate(0);
+      throw noSpace();
+    }
+    this.#size = bytesWritten;
   }
 
   async close(): Promise<void> {
@@ -155,6 +178,10 @@ export class LogFile implements RecordSink {
     this.#limit = this.#options.size;
     await before.close();
   }
+}
+
+function noSpace(): Error {
+  return Object.assign(new Error('no space left on device'), { code: 'ENOSPC' });
 }
 
 async function renameIfThere(from: string, to: string): Promise<void> {

@@ -16,6 +16,7 @@ export interface FlowRecord {
   readonly time: string;
   readonly event:
     | 'started'
+    | 'continued'
     | 'link-up'
     | 'link-down'
     | 'opened'
@@ -120,6 +121,8 @@ function sentence(record: FlowRecord): string {
     }
     case 'started':
       return `the flow log begins: ${record['remote']}`;
+    case 'continued':
+      return `the flow log goes on: ${record['remote']}`;
     case 'link-up':
       return `connected to ${user}@${host}`;
     case 'link-down':

@@ -13,5 +13,7 @@ export interface RecordSink {
    * takes none.
    */
   write(bytes: Buffer, ends: readonly number[]): Promise<number>;
+  /** What each file but the first begins with, if it is written as files. */
+  beginsWith?(record: () => FlowRecord): void;
   close(): Promise<void>;
 }

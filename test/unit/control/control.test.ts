@@ -577,6 +577,14 @@ describe('the status socket', () => {
     assert.throws(() => named('nobody', 1000), /no tunnel is called nobody/);
     assert.throws(() => named('', 1000), /no tunnel is called ""$/);
     assert.throws(() => tunnelNamed({ tunnels: [], silent: [] }, undefined), /no tunnel runs/);
+    const hung = { tunnels: [], silent: [{ pid: 9, why: 'no answer within 5 s' }] };
+    assert.throws(() => tunnelNamed(hung, '9'), {
+      code: 'control-failed',
+      message: 'process 9 does not answer: no answer within 5 s',
+      hint: /"kill 9"/,
+    });
+    assert.throws(() => tunnelNamed(hung, 'lab'), { hint: /^no tunnel answers; pid 9 does not/ });
+    assert.throws(() => tunnelNamed(hung, undefined), /no tunnel answers/);
   });
 
   it('takes only the caller’s own tunnel where none is named', () => {

@@ -12,8 +12,14 @@ class MemorySink {
   error: Error | undefined;
   most = Number.POSITIVE_INFINITY;
   closed = false;
+  /** Of beginsWith(). */
+  beginning: () => FlowRecord = () => assert.fail('it has none');
 
   readonly format = writeJson;
+
+  beginsWith(record: () => FlowRecord): void {
+    this.beginning = record;
+  }
 
   async write(bytes: Buffer, ends: readonly number[]): Promise<number> {
     if (this.error !== undefined) throw this.error;
@@ -287,4 +293,39 @@ test('close does not wait for a sink that fails', async (t) => {
   sink.error = new Error('--flow-log test: gone');
   await log.close();
   assert.match(logged.join('\n'), /the last 2 records could not be written: gone/);
+});
+
+test('a new file begins with the run, and with the link as far as it is written', async (t) => {
+  const { sink, log, pass } = setUp(t);
+  log.note('started', { remote: 'jump', user: 'alice' });
+  log.note('link-up', { jump_host: 'one' });
+  log.opened(flow(1));
+  log.note('link-down', { jump_host: 'one', reason: 'lost' });
+  log.note('link-up', { jump_host: 'two' });
+  const of = () => {
+    const { time, ...fields } = sink.beginning();
+    assert.match(time, /^1970/);
+    return fields;
+  };
+  const run = { event: 'continued', run: 'run' };
+  const hosts: unknown[] = [];
+  const write = sink.write.bind(sink);
+  sink.most = 1;
+  sink.write = (bytes, ends) => {
+    hosts.push(of()['jump_host']);
+    return write(bytes, ends);
+  };
+  assert.deepEqual(of(), run);
+  await pass(250);
+  assert.deepEqual(
+    sink.taken.map(({ event }) => event),
+    ['started', 'link-up', 'opened', 'link-down', 'link-up'],
+  );
+  assert.deepEqual(hosts, [undefined, undefined, 'one', 'one', undefined]);
+  assert.deepEqual(of(), { ...run, remote: 'jump', user: 'alice', jump_host: 'two' });
+  // What the sink is never told counts as well.
+  sink.error = new Error('gone');
+  for (let count = 1; count < 50_000; count++) log.opened(flow(count));
+  log.note('link-down', { jump_host: 'two' });
+  assert.deepEqual(of(), { ...run, remote: 'jump', user: 'alice' });
 });

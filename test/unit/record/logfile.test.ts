@@ -6,6 +6,7 @@ import {
   existsSync,
   linkSync,
   mkdtempSync,
+  readdirSync,
   readFileSync,
   renameSync,
   rmSync,
@@ -16,7 +17,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { TunnelError } from '../../../src/errors/errors.ts';
 import { silentObserver } from '../../../src/observe/observer.ts';
@@ -223,4 +224,26 @@ sys.stdin.read()`,
   assert.deepEqual(idsIn(path), ['run-0']);
   reader.stdin.end();
   await once(reader, 'close');
+});
+
+test('each file but the first begins with the record that says whose run it is', async (t) => {
+  const path = place(t);
+  const file = await opened(t, path, { size: 1000, keep: 9 });
+  let count = 0;
+  file.beginsWith(() => ({ ...record(0), event: 'continued', id: `head-${++count}` }));
+  const headOf = (one: string) => idsIn(one)[0];
+  await writeAll(file, records(1, 30));
+  assert.equal(headOf(path), `head-${count}`);
+  assert.equal(idsIn(path).filter((id) => id?.startsWith('head')).length, 1);
+  const oldest = readdirSync(dirname(path)).length - 1;
+  assert.equal(headOf(`${path}.${oldest}`), 'run-1');
+  assert.equal(count, oldest);
+  assert.ok(statSync(`${path}.1`).size <= 1000);
+  unlinkSync(path);
+  await writeAll(file, [record(31)]);
+  assert.deepEqual(idsIn(path), [`head-${count}`, 'run-31']);
+  truncateSync(path);
+  await writeAll(file, [record(32), record(33)]);
+  assert.deepEqual(idsIn(path), [`head-${count}`, 'run-32', 'run-33']);
+  assert.equal(count, oldest + 2);
 });
