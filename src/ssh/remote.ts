@@ -184,7 +184,7 @@ function checkHost(text: string, host: string): void {
   }
   // The characters that OpenSSH refuses in host names, and those that end a host here. What only
   // an alias of ssh_config can be is looked at when that is known (numerichost.ts).
-  const strange = /[\s'"`$\\;&<>|(){}[\]@]/u.exec(host);
+  const strange = /[\s'"`$\\;&<>|(){},[\]@]/u.exec(host);
   if (strange !== null)
     throw new NotationError(`${quoted(text)} has a host with ${quoted(strange[0])} in it`);
 }

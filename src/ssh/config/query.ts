@@ -39,7 +39,7 @@ export interface Query {
 /**
  * Returns undefined if no ssh can answer: the program is missing, is older than -G (6.8), or
  * doesn't find the current user in the passwd file. Throws UsageError if ssh rejects the
- * configuration, and TunnelError `ssh-config-timeout`.
+ * configuration, and TunnelError `ssh-config-timeout`, `jumphost-dns`.
  */
 export async function queryConfig(query: Query): Promise<KeywordValues | undefined> {
   const { host, signal, timeoutMs = QUERY_TIMEOUT_MS } = query;
@@ -57,6 +57,7 @@ export async function queryConfig(query: Query): Promise<KeywordValues | undefin
   if (status === 0) return parseOutput(stdout);
   if (/(unknown|illegal|invalid) option -- '?G|^No user exists for uid/m.test(stderr))
     return undefined;
+  if (/^(?:ssh: )?Could not resolve host/m.test(stderr)) throw unresolved(host);
   throw configurationError(host, query.originalNames?.(stderr) ?? stderr);
 }
 
@@ -132,6 +133,15 @@ function runSsh(query: Query, timeoutMs: number): Promise<Outcome> {
     });
     child.once('close', settle);
   });
+}
+
+/** Only with CanonicalizeFallbackLocal no; otherwise ssh leaves it to the connection. */
+function unresolved(host: string): TunnelError {
+  return new TunnelError(
+    'jumphost-dns',
+    `no domain of CanonicalDomains has the jump host ${host}, and CanonicalizeFallbackLocal is off`,
+    { hint: 'check the spelling of the name, those two settings of ssh_config, and the resolver' },
+  );
 }
 
 function configurationError(host: string, stderr: string): UsageError {

@@ -84,7 +84,8 @@ export interface ResolveContext {
 
 /**
  * The settings for one REMOTE. Opens no connection. Throws UsageError for an invalid configuration,
- * TunnelError `ssh-config-timeout` if a command in it doesn't end, or the signal's reason.
+ * TunnelError `ssh-config-timeout` if a command in it doesn't end, `jumphost-dns` if ssh_config
+ * wants a name found that isn't, or the signal's reason.
  */
 export async function resolveSettings(
   remote: Remote,

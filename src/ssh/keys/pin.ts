@@ -30,7 +30,8 @@ export interface HostKeyPin {
 
 /** Throws NotationError. */
 export function parseHostKeyPin(text: string): HostKeyPin {
-  const pin = text.trim();
+  // ssh-keyscan of OpenSSH 10 prints a comment before the line.
+  const pin = text.replace(/^#.*$/gm, '').trim();
   if (/[\r\n]/.test(pin)) {
     throw new NotationError(
       `${quoted(text)} has more than one line`,

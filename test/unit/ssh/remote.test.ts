@@ -78,6 +78,7 @@ describe('parseRemote', () => {
     ['u@jump host', /a host with " " in it/],
     ['u@$(id)', /a host with "\$" in it/],
     ['u@jump;host', /";" in it/],
+    ['u@jump,host', /"," in it/],
     [`u@${'a'.repeat(256)}`, /longer than 255/],
     ['u@[2001:db8::1', /a "\[" without "\]"/],
     ['u@[2001:db8::1]22', /has "22" after the "\]"/],

@@ -73,6 +73,14 @@ describe('queryConfig', () => {
     });
   });
 
+  it('tells a name that is not found from a wrong configuration', async () => {
+    const program = script('lost', `echo 'ssh: Could not resolve host "a"' >&2; exit 255`);
+    await assert.rejects(ask({ program }), {
+      code: 'jumphost-dns',
+      message: /CanonicalizeFallback/,
+    });
+  });
+
   it('ends an ssh that does not answer, with what it has started', async () => {
     const program = script('slow', 'sleep 30 & wait');
     const started = Date.now();

@@ -45,6 +45,7 @@ describe('parseHostKeyPin', () => {
   const keys: readonly (readonly [what: string, text: () => string])[] = [
     ['a .pub line', () => publicLine],
     ['the key alone', () => `${type} ${blob}`],
+    ['what ssh-keyscan prints', () => `# jump:22 SSH-2.0-OpenSSH_10.0p2\njump ${type} ${blob}\n`],
     ['a line of known_hosts', () => `jump,192.0.2.1 ${type} ${blob}`],
     ['one with a port', () => `[jump.example.com]:2222 ${type} ${blob} a comment`],
     ['one with an IPv6 address', () => `[2001:db8::1]:2222\t${type} ${blob}`],
