@@ -16,11 +16,11 @@ import {
   asText,
   type Given,
   type GivenOptions,
-  nonEmpty,
   once,
   readOptions,
   repeated,
   toggle,
+  writtenFile,
 } from './option.ts';
 import { parseExclusion, placed, separateNames } from './target.ts';
 
@@ -47,7 +47,7 @@ export const ALLOW_OPTIONS = {
     dryRunTo: once(
       '--dry-run-to <file>',
       'the same, but write the rules to this file',
-      nonEmpty('the name of the file'),
+      writtenFile('--dry-run prints them'),
     ),
   },
 } as const;

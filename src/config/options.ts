@@ -3,6 +3,7 @@
  * and as a part of `exec`'s configuration. Every error in the command line is found here, before
  * anything is started. Only descriptors and the files that options name are touched.
  */
+import { resolve } from 'node:path';
 import { UsageError } from '../errors/errors.ts';
 import { isLocalhost } from '../net/name.ts';
 import { quoted, shellWord } from '../net/notation.ts';
@@ -133,7 +134,7 @@ export function buildConfiguration(
     requireNoTarget(command, ssh, proxies?.onlyTargets ?? false);
   if (forwardsOnly) refuseWithoutCapture(options, proxies?.onlyTargets ?? false);
   const profile = readOptions(PROFILE_OPTIONS, options).profile?.value;
-  return {
+  const configuration: Configuration = {
     command,
     name: readTunnelName(options) ?? profile ?? ssh.remotes[0].text,
     ssh,
@@ -156,6 +157,29 @@ export function buildConfiguration(
     notices,
     given: options,
   };
+  refuseSharedFiles(configuration);
+  return configuration;
+}
+
+/** One would write into the other, or remove it. Throws UsageError. */
+function refuseSharedFiles({ service, flowLog, pcap, allow, metrics }: Configuration): void {
+  const written = [
+    ['--flow-log', flowLog?.kind === 'file' ? flowLog.path : undefined],
+    ['--pcap', pcap?.path],
+    ['--pidfile', service.pidfile],
+    ['--dry-run-to', allow.dryRunTo],
+    ['--metrics', metrics?.kind === 'socket' ? metrics.path : undefined],
+  ] as const;
+  const known = new Map<string, string>();
+  for (const [option, path] of written) {
+    if (path === undefined) continue;
+    const other = known.get(resolve(path));
+    if (other !== undefined)
+      throw new UsageError(`${other} and ${option} name one file, ${resolve(path)}`, {
+        hint: 'give each of them a file of its own',
+      });
+    known.set(resolve(path), option);
+  }
 }
 
 /**

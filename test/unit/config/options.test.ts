@@ -335,6 +335,9 @@ describe('buildConfiguration', () => {
     ['idle alone', { idleDisconnect: '60' }, ['10/8'], /^--idle-disconnect belongs to --on-demand/],
     ['idle time', { onDemand: true, idleDisconnect: 'x' }, ['10/8'], /^--idle-disconnect: "x"/],
     ['hold too long', { reconnectHold: '3601' }, ['10/8'], /^--reconnect-hold: "3601"/],
+    ['a list to -', { dryRunTo: '-' }, ['10/8'], /^--dry-run-to: "-", standard output, is no file/],
+    ['one file for two', { flowLog: './f', pidfile: 'f' }, ['10/8'], /^--flow-log and --pidfile/],
+    ['a socket for two', { metrics: '/x/f', pcap: '/x/./f' }, ['10/8'], /name one file, \/x\/f/],
     ['-q with -v', { quiet: true, verbose: 1 }, ['10/8'], /-q and -v exclude each other/],
     [
       'timeout 0',
