@@ -498,7 +498,8 @@ describe('doctor at a jump host', { skip: labUnavailable('openssl', 'unshare') }
     },
     {
       what: 'a path that drops full packets',
-      args: () => ['-r', REMOTE, HTTP],
+      // The keys of mlkem768x25519-sha256, of OpenSSH 9.9 and later, are full packets themselves.
+      args: () => ['-r', REMOTE, '-o', 'KexAlgorithms=curve25519-sha256', HTTP],
       prepare: async () => {
         const rules =
           'table inet narrow {\nchain forward {\ntype filter hook forward priority 0\nmeta length > 1300 drop\n}\n}\n';

@@ -143,13 +143,20 @@ export function timeoutError(at: string, seconds: number, missing: string): Tunn
   );
 }
 
-/** The error for a peer that has accepted the connection, but then made no progress. */
+/**
+ * The error for a peer that has accepted the connection, but then made no progress. A post-quantum
+ * key has over 1,000 octets, so the key exchange has the first full packets. A path that drops them
+ * and doesn't say so stops there (RFC 2923 §2.1).
+ */
 export function slowError(at: string, seconds: number, missing: string): TunnelError {
   return new TunnelError(
     'jumphost-slow',
     `${at} accepted the connection, but is too slow: no ${missing} within ${seconds} s`,
     {
-      hint: 'the jump host may be overloaded: try again later, or allow more time with --connect-timeout',
+      hint:
+        missing === 'key exchange'
+          ? 'the jump host may be overloaded: try again later, or allow more time with --connect-timeout; or a network on the way drops full packets: try "ip link set DEVICE mtu 1280"'
+          : 'the jump host may be overloaded: try again later, or allow more time with --connect-timeout',
     },
   );
 }

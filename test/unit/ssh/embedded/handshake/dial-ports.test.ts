@@ -119,6 +119,7 @@ describe('dialSsh2 against ports that are not SSH servers', { skip: sshdMissing 
     const error = await at((socket) => socket.write('SSH-2.0-test\r\n'), 1);
     assert.equal(error.code, 'jumphost-slow');
     assert.match(error.message, /no key exchange within 1 s/);
+    assert.match(error.hint ?? '', /drops full packets/);
   });
 
   it('a closed port: the hint says how to set the port', async () => {
