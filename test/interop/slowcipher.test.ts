@@ -56,7 +56,7 @@ describe('a slow cipher', { skip: sshdMissing }, () => {
   ] as const)
     it(`is told with what it costs: ${cipher}`, async () => {
       const text = await said(place, '-o', `Ciphers=${cipher}`);
-      const warning = `warning: large transfers are slow: ${cipher} is computed ${times} times as slowly as AES-GCM (`;
+      const warning = `warning: large transfers are slow: ${cipher} is computed ${times} times as slowly as AES-GCM\n`;
       assert.equal(text.split(warning).length, 2, text);
       assert.match(text, /hint: use --transport openssh/);
     });
