@@ -280,6 +280,11 @@ function splitExec(
  */
 function refuseCommands([first = '', ...rest]: readonly string[]): void {
   const name = first === 'help' ? (rest[0] ?? first) : first;
+  if (name === 'tunnel') {
+    throw new UsageError('the word "tunnel" is there twice', {
+      hint: 'leave one of them out; a host with this name is a target as "tunnel."',
+    });
+  }
   if (LIKE_A_COMMAND.test(name) && name !== 'help' && commandNamed(name) === undefined) {
     const meant =
       commandOtherwiseNamed(name) ??

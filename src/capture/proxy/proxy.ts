@@ -419,7 +419,10 @@ function addressOf(server: Server): AddressInfo {
 }
 
 const LISTEN_PROBLEMS: Readonly<Record<string, { text: string; hint: string }>> = {
-  EADDRINUSE: { text: 'the port is in use', hint: 'choose another port, or 0 for any free one' },
+  EADDRINUSE: {
+    text: 'the port is in use',
+    hint: 'choose another port, as in "--listen 1081", or 0 for any free one; another tunnel or "ssh -D" may have it',
+  },
   EADDRNOTAVAIL: {
     text: 'this machine has no such address',
     hint: 'choose one of this machine\'s addresses ("ip address")',

@@ -131,6 +131,7 @@ describe('tunnel, used wrongly', () => {
     [['-v', 'statsu'], /"statsu" is nearly the command "status"/, /"tunnel status \.\.\."\?/],
     [['exce', ...R, '--', 'true'], /there is no command "exce"/, /exec, .*after the options/],
     [['upp', 'x'], /there is no command "upp"/, /did you mean up\?/],
+    [['tunnel', ...R, '10/8'], /the word "tunnel" is there twice/, /leave one of them out/],
     [['start', 'x'], /there is no command "start"/, /did you mean up\?/],
     [['ls'], /there is no command "ls"/, /did you mean list\?/],
     [['hlep'], /there is no command "hlep"/, /did you mean help\?/],
