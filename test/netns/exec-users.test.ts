@@ -24,6 +24,8 @@ import { MAIN, REMOTE } from '../support/tunnel.ts';
 
 const TARGET = `http://${API1}/`;
 const ETC = {
+  // As systemd and Fedora bring them. ssh checks the owners of what is included.
+  'ssh/ssh_config.d/20-included.conf': 'Host included\n  HostName included.example\n',
   sudoers: `${SUDOERS}${USER} ALL=(root) NOPASSWD: ALL\n`,
   'doas.conf': `permit nopass keepenv ${USER} as root\n`,
 };
@@ -213,6 +215,12 @@ describe('exec: the user of the command', {
       assert.notEqual(inner, outer);
       assert.match(stderr, /^curl: \(7\) [^\n]*\n$/);
       assert.equal(status, 7);
+    });
+
+    it('ssh takes what the system includes, which is root’s outside', async () => {
+      const { stdout, stderr, status } = await run([...INNER, 'ssh', '-G', 'included']);
+      assert.equal(status, 0, stderr);
+      assert.match(stdout, /^hostname included\.example$/m);
     });
 
     it('root, who cannot be mapped there, gets an error that says so', async () => {
