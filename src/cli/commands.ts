@@ -51,6 +51,25 @@ export function commandNamed(text: string | undefined): CommandName | undefined 
   return NAMES.find((name) => name === text);
 }
 
+/** What other programs call such commands. */
+const OTHER_NAMES: ReadonlyMap<string, CommandName> = new Map([
+  ['start', 'up'],
+  ['restart', 'reconnect'],
+  ['kill', 'stop'],
+  ['disconnect', 'stop'],
+  ['ls', 'list'],
+  ['profiles', 'list'],
+  ['ps', 'status'],
+  ['check', 'doctor'],
+  ['run', 'exec'],
+  ['socks', 'proxy'],
+]);
+
+/** The command that a word is another name of. */
+export function commandOtherwiseNamed(word: string): CommandName | undefined {
+  return OTHER_NAMES.get(word);
+}
+
 /** Two letters exchanged, or one wrong, missing or too many. */
 const MAX_MISTAKES = 2;
 

@@ -45,7 +45,14 @@ import { LIKE_A_COMMAND, type OptionShape } from '../config/words.ts';
 import { UsageError } from '../errors/errors.ts';
 import { quoted } from '../net/notation.ts';
 import { addCommand, type CommandDeclaration, formatHelp, optionShapes } from './command.ts';
-import { COMMANDS, type CommandName, commandMeant, commandNamed, NAMES } from './commands.ts';
+import {
+  COMMANDS,
+  type CommandName,
+  commandMeant,
+  commandNamed,
+  commandOtherwiseNamed,
+  NAMES,
+} from './commands.ts';
 import { completionScript } from './completion.ts';
 import { overview } from './help.ts';
 import { listProfiles } from './list.ts';
@@ -274,7 +281,10 @@ function splitExec(
 function refuseCommands([first = '', ...rest]: readonly string[]): void {
   const name = first === 'help' ? (rest[0] ?? first) : first;
   if (LIKE_A_COMMAND.test(name) && name !== 'help' && commandNamed(name) === undefined) {
-    const meant = commandMeant(name) ?? mostSimilar(name, [...NAMES, 'help', 'version']);
+    const meant =
+      commandOtherwiseNamed(name) ??
+      commandMeant(name) ??
+      mostSimilar(name, [...NAMES, 'help', 'version']);
     const known =
       meant === 'version' || name === 'version'
         ? '"tunnel --version" shows it; '

@@ -2,7 +2,7 @@
 import { UsageError } from '../errors/errors.ts';
 import type { Destination } from '../net/destination.ts';
 import { canonicalHost } from '../net/name.ts';
-import { NotationError, quoted } from '../net/notation.ts';
+import { NotationError, quoted, shellWord } from '../net/notation.ts';
 import { readAt } from '../net/place.ts';
 import { MAX_PORT } from '../net/ports.ts';
 import { tcpServicePort } from '../system/services.ts';
@@ -39,12 +39,11 @@ export function buildNcConfiguration(
 ): NcConfiguration {
   const [host, port, other] = operands;
   if (host === undefined || port === undefined || other !== undefined) {
-    const nothing =
-      host === undefined ? 'nothing to connect to is given' : `${quoted(host.text)} has no port`;
-    throw new UsageError(
-      other === undefined ? nothing : `${quoted(other.text)} is one word too many`,
-      { hint: FORM },
-    );
+    if (other !== undefined)
+      throw new UsageError(`${quoted(other.text)} is one word too many`, { hint: FORM });
+    throw host === undefined
+      ? new UsageError('nothing to connect to is given', { hint: FORM })
+      : portMissing(host.text);
   }
   return {
     tunnel: buildConfiguration({ operands: [], options }, 'library'),
@@ -55,6 +54,16 @@ export function buildNcConfiguration(
       port: readAt(port.place, port.text, FORM, portOf),
     },
   };
+}
+
+/** `host:port` is what -W of ssh takes. */
+function portMissing(text: string): UsageError {
+  const [, host, port] = /^(\[[^\]]*\]|[^:]+):([^:]+)$/.exec(text) ?? [];
+  if (host === undefined || port === undefined)
+    return new UsageError(`${quoted(text)} has no port`, { hint: FORM });
+  return new UsageError(`${quoted(text)} has host and port in one word`, {
+    hint: `write two words: ${shellWord(host.replace(/^\[(.*)\]$/, '$1'))} ${shellWord(port)}`,
+  });
 }
 
 /** A number, or a TCP service of /etc/services, as ssh takes them. Throws NotationError. */

@@ -83,6 +83,12 @@ export const SSH_OPTIONS: readonly PastedOption[] = [
   valued(lacks('no device is made at the jump host'), '-w'),
 ];
 
+/** autossh(1): those of ssh, with a -M of its own. */
+export const AUTOSSH_OPTIONS: readonly PastedOption[] = [
+  ...SSH_OPTIONS.filter(({ short }) => short !== '-M'),
+  valued(leaveOut('the tunnel notices a dead link and connects again by itself'), '-M'),
+];
+
 /** What is known of a line when its options have been read. */
 export interface ReadLine {
   /** The command of tunnel, if it is written. */
@@ -102,14 +108,15 @@ export interface ReadLine {
 /** The options of a command of tunnel. */
 export type OptionsOf = (command: string) => readonly OptionShape[];
 
-/** `words`: those after `ssh`. */
+/** `words`: those after `ssh`. `options`: those that it has there. */
 export function fromSsh(
   named: string | undefined,
   words: readonly string[],
   takenBy: OptionsOf,
+  options: readonly PastedOption[] = SSH_OPTIONS,
 ): Translation {
   const draft = new Draft();
-  const [host, ...rest] = readWords(words, SSH_OPTIONS, draft, 'first operand');
+  const [host, ...rest] = readWords(words, options, draft, 'first operand');
   if (rest.length > 0) draft.leaveOut(quoted(rest.join(' ')), 'nothing is run on the jump host');
   const known = { lacksHost: host === undefined, targets: [], hasOtherTargets: false };
   return translate({ named, draft, host, ...known, takenBy });

@@ -11,6 +11,7 @@ import { readAtMost } from '../base/boundedread.ts';
 import { UsageError } from '../errors/errors.ts';
 import { fileHintOf, fileReasonOf } from '../errors/reason.ts';
 import { canonicalAddress, isAddress } from '../net/address.ts';
+import { formatDestination } from '../net/destination.ts';
 import { NotationError, quoted } from '../net/notation.ts';
 import { formatPlace, type Place, readAt } from '../net/place.ts';
 import { parsePort } from '../net/ports.ts';
@@ -90,6 +91,7 @@ export function readProxyOptions(given: GivenOptions, wanted: boolean): ProxyOpt
     }
     places.push({ hosts: [LOOPBACK_HOSTS[0]], port: DEFAULT_PROXY_PORT, protocols: 'both' });
   }
+  refuseSameAddress(places);
   const credentials = proxyAuth === undefined ? [] : readCredentials(proxyAuth);
   const remote = places.flatMap(({ hosts }) => hosts).find((host) => !isLoopback(host));
   if (remote !== undefined && credentials.length === 0 && allowRemoteClients === undefined) {
@@ -110,6 +112,18 @@ export function readProxyOptions(given: GivenOptions, wanted: boolean): ProxyOpt
     credentials,
     remoteClients: remote !== undefined,
   };
+}
+
+/** The second one would find its port in use, by the first. */
+function refuseSameAddress(places: readonly ListenPlace[]): void {
+  const addresses = places.flatMap(({ hosts, port }) =>
+    port === 0 ? [] : [...hosts].map((host) => formatDestination({ host, port })),
+  );
+  const twice = addresses.find((address, index) => addresses.indexOf(address) !== index);
+  if (twice === undefined) return;
+  throw new UsageError(`two proxies are to listen on ${twice}`, {
+    hint: 'give each another port; one proxy of --listen speaks both SOCKS and HTTP',
+  });
 }
 
 function requireNone(places: readonly (Place | undefined)[]): void {

@@ -36,11 +36,11 @@ const NO_SUDOERS =
   'it writes rules for sudo, and only a small helper of the tunnel needs root, not the program';
 const NO_SUDO = 'connect asks for root once, exec and proxy need none';
 const INTERNAL = 'sshuttle starts itself with it';
-const NAMES_ELSEWHERE = 'use addresses, or put the names into /etc/hosts or your DNS';
+const NAMES_ELSEWHERE = 'name the hosts as targets, or use --dns';
 const ALL_USERS = 'a TUN device captures the connections of all users';
 const ONE_COMMAND = 'use "tunnel exec", which captures the connections of one command';
 const LEAVE_OUT = 'leave the option out';
-const FOREGROUND = 'this command ends by itself, or with the command that it runs';
+const FOREGROUND = 'it ends by itself, or with the command that it runs';
 const ITS_NAMESPACE = 'it runs in the network namespace in which it is started';
 const OTHER_NAME = 'the same option has another name';
 const ABOUT_ITSELF = '"tunnel --help" and "tunnel --version" are about tunnel';
@@ -153,12 +153,13 @@ export const SSHUTTLE: readonly SshuttleOption[] = [
 ];
 
 /** Those that tunnel doesn't have, with the option that takes them to refuse them. */
-const REFUSED = SSHUTTLE.flatMap(({ short, long, takesValue, refusal }) => {
+const REFUSED = SSHUTTLE.flatMap(({ short, long, takesValue, becomes, refusal }) => {
   if (refusal === undefined) return [];
   const names = [short, long].filter((name) => name !== undefined && name !== refusal.except);
   const flags = names.join(', ');
   const option = takesValue ? once(`${flags} <value>`, '', asText) : toggle(flags, '');
-  return [{ option, name: names.join('/'), ...refusal }];
+  const isOfOthers = becomes.own !== undefined && names.includes(becomes.own);
+  return [{ option, name: names.join('/'), isOfOthers, ...refusal }];
 });
 
 /** Not shown in help. */
@@ -166,13 +167,15 @@ export const SSHUTTLE_OPTIONS: readonly Option[] = REFUSED.map(({ option }) => o
 
 /** Throws UsageError if one of them is given. */
 export function refuseSshuttleOptions(given: GivenOptions): void {
-  for (const { option, name, reason, alternative } of REFUSED) {
+  for (const { option, name, isOfOthers, reason, alternative } of REFUSED) {
     const [entry] = given.get(option) ?? [];
     if (entry === undefined) continue;
-    throw new UsageError(
-      `${filePrefix(entry.place)}${name} is an option of sshuttle that doesn't exist here: ${reason}`,
-      { hint: alternative },
-    );
+    const what = isOfOthers
+      ? 'is not an option of this command'
+      : "is an option of sshuttle that doesn't exist here";
+    throw new UsageError(`${filePrefix(entry.place)}${name} ${what}: ${reason}`, {
+      hint: alternative,
+    });
   }
 }
 

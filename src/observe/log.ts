@@ -3,6 +3,7 @@
  * stderr, and counters.
  *
  *   tunnel: connection refused by the far side (destination=10.1.2.3:22 after_ms=41)
+ *   tunnel: hint: ...             the field `hint` is a line of its own, as below an error
  *   tunnel: warning: ...          error, warning and debug have a prefix; notice and info have none
  *
  * Lines are written whole and in order, and callers never wait: what the terminal doesn't accept
@@ -67,8 +68,10 @@ export class Log implements Observer {
 
   log(level: Level, message: string, fields?: Fields): void {
     if (!this.shows(level)) return;
-    const line = `tunnel: ${MARKS[level]}${printable(message)}${formatFields(fields)}\n`;
+    const { hint, ...others } = fields ?? {};
+    const line = `tunnel: ${MARKS[level]}${printable(message)}${formatFields(others)}\n`;
     this.#sink.write(line, level);
+    if (hint !== undefined) this.#sink.write(`tunnel: hint: ${printable(String(hint))}\n`, level);
   }
 
   waiting(wait: Wait): () => void {
@@ -108,8 +111,7 @@ export class Log implements Observer {
 /**
  * ` (name=value ...)`; values with spaces, quotes or brackets are quoted, undefined ones left out.
  */
-function formatFields(fields: Fields | undefined): string {
-  if (fields === undefined) return '';
+function formatFields(fields: Fields): string {
   const parts = Object.entries(fields)
     .filter(([, value]) => value !== undefined)
     .map(([name, value]) => `${name}=${formatValue(String(value))}`);

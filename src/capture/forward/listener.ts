@@ -288,6 +288,10 @@ const LISTEN_PROBLEMS: Readonly<Record<string, { readonly text: string; readonly
       text: 'this machine does not speak that protocol',
       hint: 'choose an address of the other family',
     },
+    EAI_AGAIN: {
+      text: 'the name of the address to listen on does not resolve here',
+      hint: 'write the address itself; without one, -L listens on loopback',
+    },
     ENOTFOUND: {
       text: 'this machine has no address of that name',
       hint: 'write the address itself',

@@ -129,7 +129,9 @@ export class StreamUpstream implements Resolver {
   #avoid(server: Server, error: unknown): void {
     if (this.#closing.signal.aborted) return;
     const now = performance.now();
-    const message = `${formatDestination(server.destination)}: ${reasonOf(error)}`;
+    const where = `${formatDestination(server.destination)}: `;
+    const reason = reasonOf(error);
+    const message = reason.startsWith(where) ? reason : where + reason;
     // If the server is already known to fail, a second warning would only repeat the first.
     this.#options.observer.log(
       server.avoidUntil > now ? 'debug' : 'warning',

@@ -131,6 +131,8 @@ describe('tunnel, used wrongly', () => {
     [['-v', 'statsu'], /"statsu" is nearly the command "status"/, /"tunnel status \.\.\."\?/],
     [['exce', ...R, '--', 'true'], /there is no command "exce"/, /exec, .*after the options/],
     [['upp', 'x'], /there is no command "upp"/, /did you mean up\?/],
+    [['start', 'x'], /there is no command "start"/, /did you mean up\?/],
+    [['ls'], /there is no command "ls"/, /did you mean list\?/],
     [['hlep'], /there is no command "hlep"/, /did you mean help\?/],
     [['verison'], /there is no command "verison"/, /"tunnel --version" shows it/],
     [['list', 'x'], /"tunnel list" takes no names/, /tunnel list --help/],
@@ -207,7 +209,7 @@ describe('tunnel, used wrongly', () => {
     [
       [...R, '-H', '10/8'],
       /-H\/--auto-hosts is an option of sshuttle .*\/etc\/hosts/,
-      /use addresses/,
+      /name the hosts as targets/,
     ],
     [[...R, '--python', 'python3', '10/8'], /--python is an option of sshuttle .* needs no Python/],
     [[...R, '--method', 'nft', '10/8'], /--method is an option of sshuttle .* TUN device/],

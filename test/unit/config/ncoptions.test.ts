@@ -29,6 +29,9 @@ describe('tunnel nc', () => {
   for (const [words, message] of [
     [[], /nothing to connect to/],
     [['host'], /"host" has no port/],
+    [['host:22'], /"host:22" has host and port in one word/],
+    [['[::1]:22'], /has host and port in one word/],
+    [['::1'], /"::1" has no port/],
     [['host', '22', '23'], /"23" is one word too many/],
     [['host', '0'], /"0" is not a port/],
     [['host', '65536'], /"65536" is not a port/],
@@ -43,4 +46,12 @@ describe('tunnel nc', () => {
         (error) => error instanceof UsageError && message.test(error.message),
       );
     });
+
+  it('says how to write what -W of ssh takes', () => {
+    for (const [word, hint] of [
+      ['db.internal:5432', 'write two words: db.internal 5432'],
+      ['[2001:db8::5]:443', 'write two words: 2001:db8::5 443'],
+    ] as const)
+      assert.throws(() => build(word), { hint });
+  });
 });

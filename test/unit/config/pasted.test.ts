@@ -5,6 +5,7 @@ import { type Commands, runCommandLine } from '../../../src/cli/program.ts';
 import type { Configuration } from '../../../src/config/configuration.ts';
 import { UsageError } from '../../../src/errors/errors.ts';
 import { formatPrefix } from '../../../src/net/prefix.ts';
+import { readPage } from '../../support/documents.ts';
 
 interface Ran {
   readonly command: keyof Commands;
@@ -49,6 +50,22 @@ const COMPLETE: readonly (readonly [pasted: string, line: string, note?: RegExp]
   ['ssh -L /run/a:b:80 user@jump', 'tunnel -r user@jump -L /run/a:b:80'],
   ['ssh -g -L 8080:host:80 user@jump', "tunnel -r user@jump -L 8080:host:80 -o 'GatewayPorts=yes'"],
   ['ssh -D 1080 user@jump -p 2222 -i key', 'tunnel proxy -r user@jump -p 2222 -i key --socks 1080'],
+  ['/usr/bin/ssh -D 1080 user@jump', 'tunnel proxy -r user@jump --socks 1080'],
+  [
+    'autossh -M 0 -f -N -D 1080 user@jump',
+    'tunnel proxy -r user@jump --daemon --socks 1080',
+    /-M is left out: the tunnel notices a dead link/,
+  ],
+  [
+    'sshpass -p secret ssh -D 1080 user@jump',
+    'tunnel proxy -r user@jump --socks 1080',
+    /; sshpass is left out: a password is asked for/,
+  ],
+  [
+    'sudo sshpass -psecret -v sshuttle -r user@host 10/8',
+    'tunnel -r user@host 10/8',
+    /; sshpass is left out/,
+  ],
   ['sudo ssh -D 1080 user@jump', 'tunnel proxy -r user@jump --socks 1080'],
   ['sudo sshuttle -r user@host 10/8', 'tunnel -r user@host 10/8'],
   [
@@ -225,6 +242,19 @@ describe('a pasted line', () => {
       const ran = await run(shellWords(line).slice(1));
       assert.ok(!(ran instanceof UsageError), `${ran}`);
     });
+
+  it('is answered as docs/migration.md shows it', async () => {
+    const examples = readPage('docs/migration.md').matchAll(
+      /^\$ tunnel (.*)\ntunnel: error \[usage\]: (.*)\ntunnel: hint: (.*)$/gm,
+    );
+    let count = 0;
+    for (const [, pasted = '', message, hint] of examples) {
+      const error = await refused(shellWords(pasted));
+      assert.deepEqual([error.message, error.hint], [message, hint]);
+      count += 1;
+    }
+    assert.equal(count, 2);
+  });
 
   for (const [pasted, line, note] of INCOMPLETE)
     it(`${pasted} is answered with what was understood`, async () => {

@@ -57,6 +57,14 @@ describe('readProxyOptions', () => {
       assert.throws(() => listens({ http: [text] }), UsageError, text);
   });
 
+  it('refuses two proxies at one address, which port 0 never is', () => {
+    assert.throws(() => listens({ socks: ['1080'], http: ['localhost:1080'] }), {
+      message: 'two proxies are to listen on 127.0.0.1:1080',
+    });
+    assert.throws(() => listens({ listen: ['[::1]:1', '[0::1]:1'] }), /listen on \[::1\]:1/);
+    assert.equal(listens({ socks: ['0'], http: ['0', '[::1]:2', '127.0.0.1:2'] })?.length, 4);
+  });
+
   it('has a default for the command proxy only', () => {
     assert.deepEqual(listens({}), [
       { hosts: ['127.0.0.1'], port: 1080, protocols: 'both', ownUserOnly: true },

@@ -17,7 +17,7 @@ const KEEPS: Answer = { keeps: true };
 const OPTIONS: readonly (readonly [names: string, value: string | undefined, answer: Answer])[] = [
   ['-l', '0.0.0.0:0', { hint: /--listen/ }],
   ['--listen', '127.0.0.1:12300', KEEPS],
-  ['-H --auto-hosts', undefined, { hint: /\/etc\/hosts/ }],
+  ['-H --auto-hosts', undefined, { hint: /as targets, or use --dns/ }],
   ['-N --auto-nets', undefined, { hint: /name the networks/ }],
   ['--dns', undefined, KEEPS],
   ['--ns-hosts', '10.0.0.53,10.0.0.54', { hint: /--dns.*--dns-server/ }],
@@ -32,7 +32,7 @@ const OPTIONS: readonly (readonly [names: string, value: string | undefined, ans
   ['-e --ssh-cmd', 'ssh', KEEPS],
   ['--no-cmd-delimiter', undefined, { hint: /leave the option out/ }],
   ['--remote-shell', 'cmd', { hint: /leave the option out/ }],
-  ['--seed-hosts', 'a,b', { hint: /\/etc\/hosts/ }],
+  ['--seed-hosts', 'a,b', { hint: /as targets, or use --dns/ }],
   ['--no-latency-control', undefined, { hint: /leave the option out/ }],
   ['--latency-buffer-size', '32768', { hint: /leave the option out/ }],
   ['--wrap', '100', { hint: /leave the option out/ }],
@@ -101,6 +101,11 @@ describe("sshuttle's options", () => {
         }
     });
   }
+
+  it('are said to be of other commands where tunnel has them', async () => {
+    const error = await refusal(['exec', '-r', 'user@host', '-D', '--', 'true']);
+    assert.match(error?.message ?? '', /^-D\/--daemon is not an option of this command: it ends /);
+  });
 
   it('are all known in a line that is pasted', async () => {
     for (const [name, value] of ROWS) {

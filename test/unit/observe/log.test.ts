@@ -41,6 +41,17 @@ describe('Log', () => {
     );
   });
 
+  it('writes a hint on a line of its own, as below an error', () => {
+    assert.equal(
+      logged('info', (log) => {
+        log.log('warning', 'odd', { at: 'x', hint: 'look (there)\n' });
+        log.log('warning', 'odd', { hint: undefined });
+        log.log('debug', 'odd', { hint: 'none' });
+      }),
+      'tunnel: warning: odd (at=x)\ntunnel: hint: look (there)\ntunnel: warning: odd\n',
+    );
+  });
+
   it('leaves out what is less severe than its level', () => {
     const all = (log: Log) => {
       for (const level of ['error', 'warning', 'notice', 'info', 'debug'] as const)

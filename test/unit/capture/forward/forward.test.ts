@@ -204,6 +204,18 @@ describe('ForwardCapture', () => {
     assert.match(running.failures[0]?.error.message ?? '', /no such address/);
   });
 
+  it('says in words that the name of the address to listen on does not resolve', async () => {
+    const running = await start([onPort(0)]);
+    const hosts = ['no-such-name.invalid'] as const;
+    await running.change([{ ...onPort(0), listen: { kind: 'port', hosts, port: 0 } }]);
+    const { message, hint } = running.failures[0]?.error ?? {};
+    assert.match(
+      message ?? '',
+      /: (the name .* does not resolve here|.* no address of that name)$/,
+    );
+    assert.match(hint ?? '', /write the address itself/);
+  });
+
   describe('with a Unix socket', () => {
     const onPath = (path: string, replaces = false): OpenForward => ({
       listen: { kind: 'socket', path, mode: 0o600, replaces },

@@ -263,6 +263,22 @@ describe('resolvers over streams', () => {
     assert.equal(read(message).answers?.[0]?.name, 'a.example');
   });
 
+  it('are named once where they fail', async () => {
+    for (const reason of ['192.0.2.53:53: Connection refused', 'Connection refused']) {
+      const said: string[] = [];
+      const log = (_level: string, message: string) => void said.push(message);
+      const observer = Object.assign(new CountingObserver(), { log });
+      const resolver = new StreamUpstream({
+        servers: [{ host: '192.0.2.53', port: 53 }],
+        connect: () => Promise.reject(new Error(reason)),
+        observer,
+      });
+      closers.push(() => resolver.close());
+      await assert.rejects(resolver.resolve(question('a.example')));
+      assert.deepEqual(said, ['resolver 192.0.2.53:53: Connection refused']);
+    }
+  });
+
   it('may send an answer of 64 KiB, in pieces of any size', async () => {
     const chain = Array.from({ length: 1000 }, (_, i) => ({
       type: 'CNAME' as const,
