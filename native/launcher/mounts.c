@@ -125,12 +125,13 @@ static void adopt(const char *path) {
 /*
  * ssh reads no included file that belongs to neither root nor its user, and then doesn't start at
  * all ("Bad owner or permissions"). The system's ssh_config includes files of root's, whom a user
- * namespace without root doesn't know.
+ * namespace without root doesn't know. This program takes settings in the same way.
  */
-static void adopt_ssh_config(void) {
+static void adopt_settings(void) {
   char path[PATH_MAX];
   unsigned count = 0;
 
+  adopt("/etc/tunnel/config.yaml");
   adopt("/etc/crypto-policies/back-ends/openssh.config"); /* Fedora and its like */
   DIR *directory = opendir(SSH_CONFIG_D);
   if (directory == NULL) return;
@@ -162,7 +163,7 @@ bool mounts_make(const char *resolv_conf, size_t length, bool isolate, bool *rep
     if (!mask(masked[i].path, fault)) return false;
     is_masked = is_masked || (*replaced && is_beneath(path, masked[i].path));
   }
-  if (!has_root()) adopt_ssh_config();
+  if (!has_root()) adopt_settings();
   if (!*replaced) return true;
   /* With systemd-resolved RESOLV_CONF is a link to a file that has just been masked. */
   if (is_masked) return write_file(path, resolv_conf, length) || mount_fault(fault, path);

@@ -27,6 +27,7 @@ const ETC = {
   // As systemd and Fedora bring them. ssh checks the owners of what is included.
   'ssh/ssh_config.d/20-included.conf': 'Host included\n  HostName included.example\n',
   sudoers: `${SUDOERS}${USER} ALL=(root) NOPASSWD: ALL\n`,
+  'tunnel/config.yaml': 'profiles:\n  shared:\n    remote: jump\n',
   'doas.conf': `permit nopass keepenv ${USER} as root\n`,
 };
 /** A uid that no user database knows. */
@@ -221,6 +222,8 @@ describe('exec: the user of the command', {
       const { stdout, stderr, status } = await run([...INNER, 'ssh', '-G', 'included']);
       assert.equal(status, 0, stderr);
       assert.match(stdout, /^hostname included\.example$/m);
+      const own = await run([...INNER, process.execPath, MAIN, 'list']);
+      assert.match(own.stdout, /^shared .*\/etc\/tunnel\/config\.yaml/m, own.stderr);
     });
 
     it('root, who cannot be mapped there, gets an error that says so', async () => {
