@@ -1,5 +1,6 @@
 #include "launcher/mounts.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -15,6 +16,10 @@
 #define STAGE "/etc"
 #define STAGED STAGE "/resolv.conf"
 #define FD_PATH 32
+#define SSH_CONFIG_D "/etc/ssh/ssh_config.d"
+/* Of files that become copies, and octets of each; ssh refuses the others. */
+#define ADOPTED_MAX 64
+#define ADOPTED_SIZE_MAX (32 * 1024)
 
 /*
  * nss-resolve asks systemd-resolved, and glibc asks nscd, over sockets that work across network
@@ -89,6 +94,57 @@ static bool is_beneath(const char *path, const char *directory) {
   return strncmp(path, directory, length) == 0 && path[length] == '/';
 }
 
+/* Whether this user namespace has a user 0, which is then the owner of root's files. */
+static bool has_root(void) {
+  unsigned first = 0;
+  FILE *map = fopen("/proc/self/uid_map", "re");
+  if (map == NULL) return true;
+  const bool read = fscanf(map, "%u", &first) == 1;
+  fclose(map);
+  return !read || first == 0;
+}
+
+/*
+ * Replaces a file of somebody who isn't in this user namespace, and which nobody else may write, by
+ * a copy of the user's own. What goes wrong leaves it as it is.
+ */
+static void adopt(const char *path) {
+  char text[ADOPTED_SIZE_MAX];
+  struct stat status;
+
+  int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+  if (fd < 0) return;
+  ssize_t length = -1;
+  if (fstat(fd, &status) == 0 && S_ISREG(status.st_mode) && status.st_uid != geteuid() &&
+      (status.st_mode & (S_IWGRP | S_IWOTH)) == 0 && status.st_size < (off_t)sizeof text)
+    length = read(fd, text, sizeof text);
+  close(fd);
+  if (length == (ssize_t)status.st_size) (void)bind_text(path, text, (size_t)length);
+}
+
+/*
+ * ssh reads no included file that belongs to neither root nor its user, and then doesn't start at
+ * all ("Bad owner or permissions"). The system's ssh_config includes files of root's, whom a user
+ * namespace without root doesn't know. This program takes settings in the same way.
+ */
+static void adopt_settings(void) {
+  char path[PATH_MAX];
+  unsigned count = 0;
+
+  adopt("/etc/tunnel/config.yaml");
+  adopt("/etc/crypto-policies/back-ends/openssh.config"); /* Fedora and its like */
+  DIR *directory = opendir(SSH_CONFIG_D);
+  if (directory == NULL) return;
+  for (struct dirent *entry; count < ADOPTED_MAX && (entry = readdir(directory)) != NULL;) {
+    const size_t length = strlen(entry->d_name);
+    if (length < 5 || strcmp(entry->d_name + length - 5, ".conf") != 0) continue;
+    snprintf(path, sizeof path, SSH_CONFIG_D "/%s", entry->d_name);
+    adopt(path);
+    count++;
+  }
+  closedir(directory);
+}
+
 bool mounts_make(const char *resolv_conf, size_t length, bool isolate, bool *replaced,
                  struct fault *fault) {
   char path[PATH_MAX];
@@ -107,6 +163,7 @@ bool mounts_make(const char *resolv_conf, size_t length, bool isolate, bool *rep
     if (!mask(masked[i].path, fault)) return false;
     is_masked = is_masked || (*replaced && is_beneath(path, masked[i].path));
   }
+  if (!has_root()) adopt_settings();
   if (!*replaced) return true;
   /* With systemd-resolved RESOLV_CONF is a link to a file that has just been masked. */
   if (is_masked) return write_file(path, resolv_conf, length) || mount_fault(fault, path);

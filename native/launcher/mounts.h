@@ -1,6 +1,7 @@
 /*
- * mounts.h - the files that the command sees differently from the host: its own resolv.conf, and no
- * sockets of services that resolve names in the host's network.
+ * mounts.h - the files that the command sees differently from the host: its own resolv.conf, no
+ * sockets of services that resolve names in the host's network, and without root what the system's
+ * ssh_config includes as files of the user's own.
  */
 #ifndef TUNNEL_LAUNCHER_MOUNTS_H
 #define TUNNEL_LAUNCHER_MOUNTS_H

@@ -24,7 +24,10 @@ import { MAIN, REMOTE } from '../support/tunnel.ts';
 
 const TARGET = `http://${API1}/`;
 const ETC = {
+  // As systemd and Fedora bring them. ssh checks the owners of what is included.
+  'ssh/ssh_config.d/20-included.conf': 'Host included\n  HostName included.example\n',
   sudoers: `${SUDOERS}${USER} ALL=(root) NOPASSWD: ALL\n`,
+  'tunnel/config.yaml': 'profiles:\n  shared:\n    remote: jump\n',
   'doas.conf': `permit nopass keepenv ${USER} as root\n`,
 };
 /** A uid that no user database knows. */
@@ -213,6 +216,14 @@ describe('exec: the user of the command', {
       assert.notEqual(inner, outer);
       assert.match(stderr, /^curl: \(7\) [^\n]*\n$/);
       assert.equal(status, 7);
+    });
+
+    it('ssh takes what the system includes, which is root’s outside', async () => {
+      const { stdout, stderr, status } = await run([...INNER, 'ssh', '-G', 'included']);
+      assert.equal(status, 0, stderr);
+      assert.match(stdout, /^hostname included\.example$/m);
+      const own = await run([...INNER, process.execPath, MAIN, 'list']);
+      assert.match(own.stdout, /^shared .*\/etc\/tunnel\/config\.yaml/m, own.stderr);
     });
 
     it('root, who cannot be mapped there, gets an error that says so', async () => {
