@@ -10,26 +10,16 @@
  * may have made it first: then it isn't used. A socket whose tunnel was killed is removed by its
  * user's next tunnel, and by whoever finds that nobody listens.
  */
-import {
-  chmodSync,
-  lstatSync,
-  mkdirSync,
-  opendirSync,
-  readdirSync,
-  readFileSync,
-  rmdirSync,
-} from 'node:fs';
+import { chmodSync, lstatSync, mkdirSync, opendirSync, readdirSync, rmdirSync } from 'node:fs';
 import { isAbsolute, join } from 'node:path';
 import { isLinux } from '../base/platform.ts';
 import { TunnelError } from '../errors/errors.ts';
 import { reasonOf } from '../errors/reason.ts';
-import { isRunning } from '../system/process.ts';
+import { hasNotEnded, isRunning, runsOn } from '../system/process.ts';
 
 const NAME = 'tunnel';
 /** Of tunnels that root starts, and of tunnel-helper.socket. */
 const OF_ROOT = `/run/${NAME}`;
-/** linux/sched.h: of a process that is ending. */
-const PF_EXITING = 0x4;
 const MODE = 0o700;
 const MODE_OF_ROOT = 0o755;
 /** The directories whose names tell their users. */
@@ -203,38 +193,12 @@ export function removeIfTemporary(directory: string, { uid }: Whose): void {
   }
 }
 
-/** Whether the process runs. One that has ended is not waited for by everybody's parent. */
+/** Whether the process runs. */
 export function lives(pid: number): boolean {
-  return isLinux() ? hasNotEnded(statOf(pid)) : isRunning(pid);
+  return isLinux() ? hasNotEnded(pid) : isRunning(pid);
 }
 
-/**
- * Whether the process runs, and doesn't end either. The kernel closes the descriptors of one that
- * ends before it calls it a zombie: whoever is cut off looks in between.
- */
+/** Whether the process runs, and doesn't end either. */
 export function livesOn(pid: number): boolean {
-  if (!isLinux()) return isRunning(pid);
-  const stat = statOf(pid);
-  return hasNotEnded(stat) && (stat.flags & PF_EXITING) === 0;
-}
-
-interface ProcessStat {
-  readonly state: string;
-  readonly flags: number;
-}
-
-function hasNotEnded(stat: ProcessStat | undefined): stat is ProcessStat {
-  return stat !== undefined && stat.state !== 'Z' && stat.state !== 'X';
-}
-
-/** proc_pid_stat(5); undefined: there is no such process, or no /proc. */
-function statOf(pid: number): ProcessStat | undefined {
-  try {
-    const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
-    // The name before may hold blanks and brackets.
-    const [state = '', ...numbers] = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-    return { state, flags: Number(numbers[5]) };
-  } catch {
-    return undefined;
-  }
+  return isLinux() ? runsOn(pid) : isRunning(pid);
 }

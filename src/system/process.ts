@@ -1,6 +1,9 @@
 /** Reads proc(5) about processes. */
 import { readFileSync } from 'node:fs';
 
+/** include/linux/sched.h: set before the kernel closes the descriptors of a process that ends. */
+const PF_EXITING = 0x4;
+
 /** Fields of proc(5)'s stat. */
 export interface ProcessStat {
   readonly state: string;
@@ -37,6 +40,21 @@ export function processStat(pid: number | 'self'): ProcessStat | undefined {
     flags: Number(flags),
     startTime: Number(fields[19]),
   };
+}
+
+/** Whether the process has not ended. One that has is not waited for by everybody's parent. */
+export function hasNotEnded(pid: number): boolean {
+  const { state = 'Z' } = processStat(pid) ?? {};
+  return state !== 'Z' && state !== 'X';
+}
+
+/**
+ * Whether the process runs, and doesn't end either: the kernel closes the descriptors of one that
+ * ends before it calls it a zombie. Whoever is cut off looks in between.
+ */
+export function runsOn(pid: number): boolean {
+  const { state = 'Z', flags = 0 } = processStat(pid) ?? {};
+  return state !== 'Z' && state !== 'X' && (flags & PF_EXITING) === 0;
 }
 
 /** Whether there is such a process, on any system. */

@@ -83,7 +83,7 @@ describe('without native files', { skip: sshdMissing || labUnavailable('curl') }
           const words = ['-sS', '--max-time', '20', '--proxytunnel', '--proxy', `http://${at}`];
           const { stdout, stderr } = await run(['curl', ...words, url()]);
           assert.equal(stdout, 'carried', stderr);
-          const warned = /does not tell whose a connection is.*--proxy-auth/.test(proxy.stderr);
+          const warned = /does not tell whose a connection is.*\n.*--proxy-auth/.test(proxy.stderr);
           assert.equal(warned, system !== 'linux', proxy.stderr);
           assert.deepEqual(await proxy.stop('SIGINT'), { status: 0, signal: null });
         } finally {

@@ -9,6 +9,7 @@
  */
 import { spawn } from 'node:child_process';
 import { TunnelError, UsageError } from '../../errors/errors.ts';
+import { withStreams } from '../../errors/spawned.ts';
 import { shellWord } from '../../net/notation.ts';
 import { printable } from '../../observe/printable.ts';
 import { presentName } from './keywords.ts';
@@ -98,11 +99,13 @@ function runSsh(query: Query, timeoutMs: number): Promise<Outcome> {
     let failure: Outcome['failure'];
     // -T: ssh would complain about a missing terminal otherwise. It gets its own session, so the
     // commands of `Match exec` can be killed with it, and no stdin, which belongs to this program.
-    const child = spawn(program, ['-G', '-T', ...args, '--', host], {
-      env: { ...environment, LC_ALL: 'C' },
-      stdio: ['ignore', 'pipe', 'pipe'],
-      detached: true,
-    });
+    const options = { env: { ...environment, LC_ALL: 'C' }, detached: true } as const;
+    const child = withStreams(
+      spawn(program, ['-G', '-T', ...args, '--', host], {
+        ...options,
+        stdio: ['ignore', 'pipe', 'pipe'],
+      }),
+    );
     const end = (): void => {
       try {
         if (child.pid !== undefined) process.kill(-child.pid, 'SIGKILL');

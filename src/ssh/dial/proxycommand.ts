@@ -24,6 +24,8 @@ import { type ChildProcessByStdio, spawn } from 'node:child_process';
 import { Duplex, type Readable, type Writable } from 'node:stream';
 import type { ErrorCode } from '../../errors/codes.ts';
 import { TunnelError } from '../../errors/errors.ts';
+import { withStreams } from '../../errors/spawned.ts';
+import { systemRefusal } from '../../errors/system.ts';
 import { canonicalAddress, isAddress } from '../../net/address.ts';
 import type { Observer } from '../../observe/observer.ts';
 import { printable } from '../../observe/printable.ts';
@@ -70,12 +72,16 @@ export async function openProxyCommand(
   const shell = process.env['SHELL'] || '/bin/sh';
   let child: ChildProcessByStdio<Writable, Readable, Readable>;
   try {
-    child = spawn(shell, ['-c', `exec ${command}`], { stdio: ['pipe', 'pipe', 'pipe'] });
+    child = withStreams(
+      spawn(shell, ['-c', `exec ${command}`], { stdio: ['pipe', 'pipe', 'pipe'] }),
+    );
     await new Promise<void>((resolve, reject) => {
       child.once('spawn', resolve);
       child.once('error', reject);
     });
   } catch (cause) {
+    const refused = systemRefusal(cause);
+    if (refused !== undefined) throw refused;
     throw new TunnelError(
       'jumphost-proxy',
       `the shell ${printable(shell)} for the ProxyCommand can't be started`,

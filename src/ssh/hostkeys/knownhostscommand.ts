@@ -12,6 +12,7 @@
 import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { isAbsolute } from 'node:path';
+import { withStreams } from '../../errors/spawned.ts';
 import { type Observer, silentObserver } from '../../observe/observer.ts';
 import { printable } from '../../observe/printable.ts';
 import { fingerprint, type PublicKey } from '../keys/publickey.ts';
@@ -112,7 +113,9 @@ function run(
   return new Promise((resolve) => {
     let failure: string | undefined;
     // In its own session, so that what it has started can be ended with it.
-    const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'], detached: true });
+    const child = withStreams(
+      spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'], detached: true }),
+    );
     const end = (why?: string): void => {
       failure ??= why;
       try {

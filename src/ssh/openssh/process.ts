@@ -15,10 +15,12 @@ import type { Readable } from 'node:stream';
 import { promisify } from 'node:util';
 import { isLinux, needsLinux } from '../../base/platform.ts';
 import { TunnelError } from '../../errors/errors.ts';
+import { withStreams } from '../../errors/spawned.ts';
+import { systemRefusal } from '../../errors/system.ts';
 import { LAUNCH_PATH } from '../../native/addon.ts';
 import { nativeFault } from '../../native/files.ts';
 import { printable } from '../../observe/printable.ts';
-import { processStat } from '../../system/process.ts';
+import { runsOn } from '../../system/process.ts';
 import { MAX_SERVER_TEXT } from '../servertext.ts';
 import { atLeast, OLDEST_OPENSSH, type OpensshVersion } from './arguments.ts';
 
@@ -31,11 +33,6 @@ const MAX_LOG_LINE = 8192;
 const MAX_STDERR_LINE = MAX_SERVER_TEXT + 1;
 /** For `ssh -V`: long, because a custom command may have to start something first. */
 const VERSION_TIMEOUT_MS = 10_000;
-/**
- * A flag in /proc/PID/stat (proc(5), include/linux/sched.h). The kernel sets it before it closes
- * the file descriptors of a process that is ending.
- */
-const PF_EXITING = 0x4;
 /** Exit statuses of launch.c. */
 const NOT_EXECUTABLE = 126;
 const NOT_FOUND = 127;
@@ -113,15 +110,19 @@ export class SshProcess {
       opened.push(reader);
       const writer = openSync(options.log, constants.O_WRONLY);
       opened.push(writer);
-      const child = spawn(LAUNCH_PATH, [String(process.pid), ...options.argv], {
-        stdio: ['ignore', 'ignore', 'pipe'],
-        env: { ...process.env, ...options.environment },
-      });
+      const child = withStreams(
+        spawn(LAUNCH_PATH, [String(process.pid), ...options.argv], {
+          stdio: ['ignore', 'ignore', 'pipe'],
+          env: { ...process.env, ...options.environment },
+        }),
+      );
       const socket = new Socket({ fd: reader, readable: true, writable: false });
       return new SshProcess(child, socket, writer, options);
     } catch (cause) {
       // spawn throws if the kernel rejects the arguments themselves (E2BIG).
       for (const fd of opened) closeSync(fd);
+      const refused = systemRefusal(cause);
+      if (refused !== undefined) throw refused;
       throw new TunnelError('openssh-failed', `ssh can't be started: ${printable(String(cause))}`, {
         hint: 'check the options that are passed on to ssh (-o, -i, -e): they may be too long',
         cause,
@@ -136,9 +137,7 @@ export class SshProcess {
 
   /** False once the kernel begins to close the process's descriptors. */
   get alive(): boolean {
-    if (this.#gone || this.#child.pid === undefined) return false;
-    const { state = 'Z', flags = 0 } = processStat(this.#child.pid) ?? {};
-    return state !== 'Z' && state !== 'X' && (flags & PF_EXITING) === 0;
+    return !this.#gone && this.#child.pid !== undefined && runsOn(this.#child.pid);
   }
 
   /**

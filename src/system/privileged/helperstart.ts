@@ -18,6 +18,7 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { TunnelError } from '../../errors/errors.ts';
+import { withStreams } from '../../errors/spawned.ts';
 import { silentObserver } from '../../observe/observer.ts';
 import type { CommandUser } from '../launcher/protocol.ts';
 import { processStat } from '../process.ts';
@@ -112,11 +113,13 @@ function empty(path: string, removal: Removal, depth: number): void {
 export async function runHelper(caller: CommandUser, directory: string): Promise<HelperStart> {
   const { uid } = caller;
   let printed = '';
-  const child = spawn(helperPath(silentObserver), [join(directory, HELPER_SOCKET)], {
-    stdio: ['ignore', 'ignore', 'pipe'],
-    env: { SUDO_UID: String(uid) },
-    cwd: '/',
-  });
+  const child = withStreams(
+    spawn(helperPath(silentObserver), [join(directory, HELPER_SOCKET)], {
+      stdio: ['ignore', 'ignore', 'pipe'],
+      env: { SUDO_UID: String(uid) },
+      cwd: '/',
+    }),
+  );
   child.stderr.setEncoding('utf8').on('data', (text: string) => {
     printed = (printed + text).slice(-MAX_COMPLAINT);
   });

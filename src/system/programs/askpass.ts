@@ -7,6 +7,7 @@ import { type ChildProcess, type ChildProcessByStdio, spawn } from 'node:child_p
 import type { Readable } from 'node:stream';
 import { TunnelError } from '../../errors/errors.ts';
 import { systemCodeOf } from '../../errors/reason.ts';
+import { withStreams } from '../../errors/spawned.ts';
 
 type AskpassProcess = ChildProcessByStdio<null, Readable, null>;
 
@@ -35,10 +36,9 @@ export function runAskpass({ program, message, limit, signal }: AskpassRequest):
     delete environment['SSH_ASKPASS_PROMPT'];
     let child: AskpassProcess;
     try {
-      child = spawn(program, [message], {
-        stdio: ['ignore', 'pipe', 'inherit'],
-        env: environment,
-      });
+      child = withStreams(
+        spawn(program, [message], { stdio: ['ignore', 'pipe', 'inherit'], env: environment }),
+      );
     } catch (cause) {
       // E2BIG: the kernel takes no argument of 128 KiB, and a server may say a lot.
       reject(notStarted(program, cause));
