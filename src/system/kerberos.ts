@@ -5,6 +5,7 @@
  */
 import { execFile } from 'node:child_process';
 import { accessSync } from 'node:fs';
+import { delimiter, join } from 'node:path';
 
 /** It reads a local cache. A daemon that has it may not answer. */
 const KLIST_TIMEOUT_MS = 2_000;
@@ -27,6 +28,9 @@ function isReadable(path: string): boolean {
 
 /** `klist -s` ends with 0 if there are tickets that haven't expired. false also without klist. */
 function listsTickets(environment: Readonly<Record<string, string | undefined>>): Promise<boolean> {
+  // Most machines have none, and to try to start it takes some milliseconds of each start.
+  const folders = (environment['PATH'] ?? '').split(delimiter);
+  if (!folders.some((folder) => isReadable(join(folder, 'klist')))) return Promise.resolve(false);
   return new Promise((resolve) => {
     const options = { env: { ...environment }, timeout: KLIST_TIMEOUT_MS };
     execFile('klist', ['-s'], options, (error) => resolve(error === null));
