@@ -1,7 +1,7 @@
 /*
  * mounts.h - the files that the command sees differently from the host: its own resolv.conf, no
- * sockets of services that resolve names in the host's network, and without root what the system's
- * ssh_config includes as files of the user's own.
+ * sockets of services that resolve names in the host's network, and without root some settings of
+ * the system's as files of the user's own: what its ssh_config includes, this program's profiles.
  */
 #ifndef TUNNEL_LAUNCHER_MOUNTS_H
 #define TUNNEL_LAUNCHER_MOUNTS_H

@@ -84,14 +84,14 @@ export class ListenedPath {
 
   /** Where the file that isn't ours is by now; undefined: there is none. */
   #takeAside(): string | undefined {
-    const found = statOf(this.#path);
-    if (found === undefined || isSame(found, this.#file)) return undefined;
     const aside = join(dirname(this.#path), `.${randomBytes(6).toString('hex')}`);
     try {
+      const found = statOf(this.#path);
+      if (found === undefined || isSame(found, this.#file)) return undefined;
       renameSync(this.#path, aside);
       return aside;
     } catch {
-      return undefined; // then Node can't remove it either
+      return undefined; // the directory can't be read or changed: Node can't remove it either
     }
   }
 }

@@ -64,9 +64,9 @@ export async function listProfiles(
     own.filter(({ status }) => status.name === name).map(({ pid }) => pid);
   const names = new Set(files.flatMap(({ profiles }) => [...profiles.keys()]));
   const listed = [...names].sort().map((name): ListedProfile => {
-    const own = findProfile(entryOf(name), files, paths);
-    const place = filePrefix(own.place).replace(/: $/, '');
-    return { name, ...describe(name, own, files, paths), place, running: running(name) };
+    const profile = findProfile(entryOf(name), files, paths);
+    const place = filePrefix(profile.place).replace(/: $/, '');
+    return { name, ...describe(name, profile, files, paths), place, running: running(name) };
   });
   if (json !== undefined) return `${printableJson(listed, 2)}\n`;
   if (listed.length === 0) {

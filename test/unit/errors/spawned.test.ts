@@ -12,7 +12,7 @@ import { spawn } from 'node:child_process';
 import { closeSync, openSync } from 'node:fs';
 import { withStreams } from '${MODULE}';
 const opened = [];
-try { for (;;) opened.push(openSync('/dev/null')); } catch {}
+try { for (;;) opened.push(openSync('/dev/null')); } catch { /* EMFILE: none is left */ }
 closeSync(opened.pop());
 try { withStreams(spawn('true', { stdio: ['ignore', 'pipe', 'pipe'] })); console.log('started'); }
 catch (error) { console.log(error.code); }
